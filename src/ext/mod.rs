@@ -1,0 +1,1 @@
+//! The extensions, top to bottom.

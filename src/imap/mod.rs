@@ -1,0 +1,1 @@
+//! The language of IMAP, with no opinion about sessions.

@@ -1,0 +1,23 @@
+//! lemonade-proxy: an IMAP proxy that gives an old IMAP server what mobile mail needs.
+//!
+//! Which directory answers which question:
+//!
+//! | directory | question |
+//! |---|---|
+//! | [`imap`] | how is the language written? (no opinion about sessions) |
+//! | [`session`] | what happens on one client's connection? (a pure state machine: no socket, no clock) |
+//! | [`ext`] | which extensions do we add, one file each? |
+//! | [`io`] | who touches the world: sockets, clocks, files, signals? |
+//! | [`config`] | what may an operator set, and where did a value come from? |
+//!
+//! Each uses only what stands above it in this table, [`io`] excepted, which drives them all.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
+
+pub mod config;
+pub mod ext;
+pub mod imap;
+pub mod io;
+pub mod session;
+pub mod units;

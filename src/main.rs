@@ -1,0 +1,3 @@
+//! The program: read the configuration, open the listeners, wait for signals.
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! One client's connection as a pure state machine.
+
+pub mod effect;
+pub mod settings;
