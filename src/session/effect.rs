@@ -31,6 +31,8 @@ impl Side {
 /// Something happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
+    /// The client has connected (and TLS runs, on a listener for implicit TLS): first of all inputs.
+    Opened,
     /// All that this side has sent and the session has not taken yet, in one piece.
     ///
     /// Given again, with more behind it or with nothing new, until it is taken.
@@ -112,7 +114,9 @@ pub struct Effects {
 #[derive(Debug)]
 pub struct Dial {
     /// The name the client gave, decoded, as it will stand in logs and in the registry of sessions.
-    pub user: Arc<str>,
+    ///
+    /// `None` under CRAM-MD5, where the backend's challenge comes before the name: only on listeners with one backend.
+    pub user: Option<Arc<str>>,
 }
 
 /// A connection to a backend stands, and its greeting has not been read.
@@ -124,10 +128,23 @@ pub struct Dialled {
     pub user: Arc<str>,
     /// TLS must begin by STARTTLS before anything secret is said.
     pub starttls: bool,
-    /// The operator trusts this backend with the client's address (ID `x-originating-ip` and its kin).
-    pub trusted: bool,
+    /// Where the client comes from, if the operator trusts this backend with it.
+    pub origin: Option<Origin>,
     /// The profile set by the operator, if any; otherwise the greeting tells.
     pub profile: Option<Arc<str>>,
+}
+
+/// What a trusted backend is told about the client, as fields of the ID command (RFC 2971).
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The client's address: `x-originating-ip`.
+    pub ip: Box<str>,
+    /// The client's port: `x-originating-port`.
+    pub port: u16,
+    /// Our own address that it connected to: `x-connected-ip`.
+    pub connected_ip: Box<str>,
+    /// The session's name in our logs: `x-session-id`.
+    pub session_id: Box<str>,
 }
 
 /// Why there is no connection to a backend.
