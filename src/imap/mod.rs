@@ -1,1 +1,25 @@
 //! The language of IMAP, with no opinion about sessions.
+//!
+//! | file | question |
+//! |---|---|
+//! | [`frame`] | where does a command or a response line end, and where does a literal begin? |
+//! | [`command`] | what does a command say? |
+//! | [`response`] | what is this line of a backend? |
+//! | [`verb`] | THE TABLE: what does a command use, change and answer? |
+//! | [`capability`] | which words are ours, which are relayed, which never? |
+//! | [`code`] | what stands in the brackets of a status response? |
+//! | [`sequence_set`] | which messages does `2:4,7,*` name? |
+//! | [`sasl`] | who is it that authenticates? |
+//! | [`secret`] | octets that do not print |
+
+pub mod capability;
+pub mod code;
+pub mod command;
+pub mod frame;
+pub mod response;
+pub mod sasl;
+pub mod secret;
+pub mod sequence_set;
+pub mod verb;
+
+pub use secret::Secret;

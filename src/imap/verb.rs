@@ -1,0 +1,188 @@
+//! THE TABLE: what each command uses, changes and answers.
+//!
+//! One row a command, extensions included: those that a backend may have and we relay, and those that we add. RFC 3501 5.5
+//! (which commands may run side by side), RFC 7162 3.2.10 and RFC 7888 (where `{n+}` may be forwarded) are obeyed by
+//! reading it. A verb that stands in no row is [`UNKNOWN`], and passes.
+
+use super::response::{Kind, Kinds};
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Verb {
+    /// Its name in upper case, `UID FETCH` for the UID form.
+    pub name: &'static str,
+    /// The capability that brings it; `""` for RFC 3501. A name that ends with `=` stands for all that begin so.
+    pub capability: &'static str,
+    /// What it does with message numbers.
+    pub numbers: Numbers,
+    /// EXPUNGE may be told while it runs (RFC 3501 7.4.1).
+    pub expunge: bool,
+    /// Nothing starts while it runs, and it starts when nothing runs: it changes what the commands around it mean.
+    pub alone: bool,
+    /// Its grammar has strings, so every backend that has it reads `{n+}` in it as a literal.
+    pub strings: bool,
+    /// The untagged responses that answer it.
+    pub claims: Kinds,
+}
+
+/// What a command does with message numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// Nothing.
+    None,
+    /// Its first argument is a set of messages to read.
+    Reads,
+    /// Its first argument is a set of messages to change.
+    Changes,
+    /// It may name numbers anywhere, and answers with numbers: SEARCH and its kin.
+    Criteria,
+}
+
+/// A command that stands in no row. It may be anything, so it is forwarded as it came, and its literals are synchronising.
+pub static UNKNOWN: Verb = Verb { expunge: true, ..row("", "") };
+
+/// The row of a command. `name` as the client wrote it, for UID commands the two words with one space between them.
+pub fn find(name: &[u8]) -> Option<&'static Verb> {
+    TABLE
+        .binary_search_by(|verb| verb.name.bytes().cmp(name.iter().map(u8::to_ascii_uppercase)))
+        .ok()
+        .map(|at| &TABLE[at])
+}
+
+impl Verb {
+    /// Its place in [`TABLE`]; `None` for [`UNKNOWN`].
+    pub fn index(&self) -> Option<usize> {
+        TABLE.binary_search_by(|verb| verb.name.cmp(self.name)).ok()
+    }
+
+    const fn reads(self) -> Self {
+        Self { numbers: Numbers::Reads, expunge: false, ..self }
+    }
+
+    const fn changes(self) -> Self {
+        Self { numbers: Numbers::Changes, ..self }
+    }
+
+    const fn criteria(self) -> Self {
+        Self { numbers: Numbers::Criteria, expunge: false, ..self }
+    }
+
+    const fn quiet(self) -> Self {
+        Self { expunge: false, ..self }
+    }
+
+    const fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
+    const fn strings(self) -> Self {
+        Self { strings: true, ..self }
+    }
+
+    const fn claims(self, kinds: &[Kind]) -> Self {
+        Self { claims: Kinds::of(kinds), ..self }
+    }
+}
+
+const fn row(name: &'static str, capability: &'static str) -> Verb {
+    Verb { name, capability, numbers: Numbers::None, expunge: true, alone: false, strings: false, claims: Kinds::NONE }
+}
+
+/// All rows, in the order of their names.
+#[rustfmt::skip]
+pub static TABLE: [Verb; 65] = [
+    row("APPEND", "").strings(),
+    row("AUTHENTICATE", "").alone().quiet(),
+    row("CANCELUPDATE", "CONTEXT=").strings(),
+    row("CAPABILITY", "").claims(&[Kind::Capability]),
+    row("CHECK", ""),
+    row("CLOSE", "").alone().quiet(),
+    row("COMPARATOR", "I18NLEVEL=2").strings(),
+    row("COMPRESS", "COMPRESS=").alone(),
+    row("CONVERSIONS", "CONVERT").strings(),
+    row("CONVERT", "CONVERT").reads().strings(),
+    row("COPY", "").changes().strings(),
+    row("CREATE", "").strings(),
+    row("DELETE", "").strings(),
+    row("DELETEACL", "ACL").strings(),
+    row("ENABLE", "ENABLE").claims(&[Kind::Enabled]),
+    row("ESEARCH", "MULTISEARCH").strings().claims(&[Kind::Esearch]),
+    row("EXAMINE", "").alone().quiet().strings(),
+    row("EXPUNGE", ""),
+    row("FETCH", "").reads().strings(),
+    row("GENURLAUTH", "URLAUTH").strings().claims(&[Kind::Genurlauth]),
+    row("GETACL", "ACL").strings().claims(&[Kind::Acl]),
+    row("GETMETADATA", "METADATA").strings().claims(&[Kind::Metadata]),
+    row("GETQUOTA", "QUOTA").strings().claims(&[Kind::Quota]),
+    row("GETQUOTAROOT", "QUOTA").strings().claims(&[Kind::Quota, Kind::Quotaroot]),
+    row("ID", "ID").strings().claims(&[Kind::Id]),
+    row("IDLE", "IDLE").alone(),
+    row("LANGUAGE", "LANGUAGE").strings(),
+    row("LIST", "").strings().claims(&[Kind::List, Kind::Status, Kind::Metadata, Kind::Myrights]),
+    row("LISTRIGHTS", "ACL").strings().claims(&[Kind::Listrights]),
+    row("LOGIN", "").alone().strings(),
+    row("LOGOUT", "").alone().quiet(),
+    row("LSUB", "").strings().claims(&[Kind::Lsub, Kind::List]),
+    row("MOVE", "MOVE").changes().strings(),
+    row("MYRIGHTS", "ACL").strings().claims(&[Kind::Myrights]),
+    row("NAMESPACE", "NAMESPACE").claims(&[Kind::Namespace]),
+    row("NOOP", ""),
+    row("NOTIFY", "NOTIFY").strings(),
+    row("RENAME", "").strings(),
+    row("REPLACE", "REPLACE").changes().strings(),
+    row("RESETKEY", "URLAUTH").strings(),
+    row("SEARCH", "").criteria().strings().claims(&[Kind::Search, Kind::Esearch]),
+    row("SELECT", "").alone().quiet().strings(),
+    row("SETACL", "ACL").strings(),
+    row("SETMETADATA", "METADATA").strings(),
+    row("SETQUOTA", "QUOTA").strings().claims(&[Kind::Quota]),
+    row("SORT", "SORT").criteria().strings().claims(&[Kind::Sort, Kind::Esearch]),
+    row("STARTTLS", "STARTTLS").alone().quiet(),
+    row("STATUS", "").strings().claims(&[Kind::Status]),
+    row("STORE", "").changes().quiet(),
+    row("SUBSCRIBE", "").strings(),
+    row("THREAD", "THREAD=").criteria().strings().claims(&[Kind::Thread]),
+    row("UID CONVERT", "CONVERT").strings(),
+    row("UID COPY", "").strings(),
+    row("UID EXPUNGE", "UIDPLUS"),
+    row("UID FETCH", "").strings(),
+    row("UID MOVE", "MOVE").strings(),
+    row("UID REPLACE", "REPLACE").strings(),
+    row("UID SEARCH", "").strings().claims(&[Kind::Search, Kind::Esearch]),
+    row("UID SORT", "SORT").strings().claims(&[Kind::Sort, Kind::Esearch]),
+    row("UID STORE", ""),
+    row("UID THREAD", "THREAD=").strings().claims(&[Kind::Thread]),
+    row("UNAUTHENTICATE", "UNAUTHENTICATE").alone(),
+    row("UNSELECT", "UNSELECT").alone().quiet(),
+    row("UNSUBSCRIBE", "").strings(),
+    row("URLFETCH", "URLAUTH").strings().claims(&[Kind::Urlfetch]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(TABLE.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    #[test]
+    fn a_verb_is_found_in_any_case() {
+        assert_eq!(find(b"uid Fetch").unwrap().name, "UID FETCH");
+        assert!(find(b"XYZZY").is_none());
+        assert!(find(b"").is_none());
+        assert_eq!(UNKNOWN.index(), None);
+    }
+
+    #[test]
+    fn expunge_is_never_told_during_fetch_store_or_search() {
+        // RFC 3501 7.4.1, and SORT and THREAD by analogy (RFC 5256).
+        for name in ["FETCH", "STORE", "SEARCH", "SORT", "THREAD", "CONVERT"] {
+            assert!(!find(name.as_bytes()).unwrap().expunge, "{name}");
+        }
+        for name in ["NOOP", "CHECK", "IDLE", "EXPUNGE", "UID FETCH", "UID STORE", "UID SEARCH", "COPY"] {
+            assert!(find(name.as_bytes()).unwrap().expunge, "{name}");
+        }
+    }
+}
