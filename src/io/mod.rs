@@ -1,1 +1,10 @@
 //! Everything that touches the world.
+
+pub mod admission;
+pub mod backends;
+pub mod drain;
+pub mod listener;
+pub mod network;
+pub mod routing;
+pub mod tls;
+pub mod transport;
