@@ -119,8 +119,9 @@ with systemd-analyze "systemd: the service is hardened" unit_is_hardened
 with python3 "fail2ban: the filter finds the address, from a file and from the journal" filter_finds_the_address
 with fail2ban-regex "fail2ban: fail2ban itself agrees" fail2ban_agrees
 with shellcheck "shell: deploy" shellcheck deploy/*.sh
-mapfile -t scripts < <(find proto-tests .ci -name '*.sh' -o -path .ci/run 2>/dev/null | sort)
-with shellcheck "shell: tests" shellcheck -x "${scripts[@]}"
+mapfile -t scripts < <(git ls-files 'proto-tests/*.sh' .ci/run)
+[ ${#scripts[@]} = 0 ] || with shellcheck "shell: tests" shellcheck -x "${scripts[@]}"
+with cargo-deny "cargo: licences, bans and sources" cargo-deny check licenses bans sources
 for example in deploy/examples/*.toml; do
     with cargo "example: $example" example_is_good "$example"
 done
