@@ -1,9 +1,12 @@
 //! Everything that touches the world.
 
+pub mod admin;
 pub mod admission;
 pub mod backends;
 pub mod drain;
 pub mod listener;
+pub mod log;
+pub mod metrics;
 pub mod network;
 pub mod routing;
 pub mod tls;
