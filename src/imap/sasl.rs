@@ -107,7 +107,7 @@ pub fn encode(message: &Secret) -> Secret {
 }
 
 /// A name that can stand in a log and in a table: UTF-8 without control characters, not empty.
-fn text(octets: &[u8]) -> Option<String> {
+pub fn text(octets: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(octets).ok()?;
     (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
 }

@@ -34,7 +34,7 @@ pub enum Numbers {
     Reads,
     /// Its first argument is a set of messages to change.
     Changes,
-    /// It may name numbers anywhere, and answers with numbers: SEARCH and its kin.
+    /// It may name numbers anywhere, and answers with numbers or UIDs: SEARCH and its kin.
     Criteria,
 }
 
@@ -65,6 +65,11 @@ impl Verb {
 
     const fn criteria(self) -> Self {
         Self { numbers: Numbers::Criteria, expunge: false, ..self }
+    }
+
+    /// UID SEARCH and its kin: numbers may stand in the criteria, UIDs in the answer.
+    const fn uid_criteria(self) -> Self {
+        Self { numbers: Numbers::Criteria, ..self }
     }
 
     const fn quiet(self) -> Self {
@@ -148,10 +153,10 @@ pub static TABLE: [Verb; 65] = [
     row("UID FETCH", "").strings(),
     row("UID MOVE", "MOVE").strings(),
     row("UID REPLACE", "REPLACE").strings(),
-    row("UID SEARCH", "").strings().claims(&[Kind::Search, Kind::Esearch]),
-    row("UID SORT", "SORT").strings().claims(&[Kind::Sort, Kind::Esearch]),
+    row("UID SEARCH", "").uid_criteria().strings().claims(&[Kind::Search, Kind::Esearch]),
+    row("UID SORT", "SORT").uid_criteria().strings().claims(&[Kind::Sort, Kind::Esearch]),
     row("UID STORE", ""),
-    row("UID THREAD", "THREAD=").strings().claims(&[Kind::Thread]),
+    row("UID THREAD", "THREAD=").uid_criteria().strings().claims(&[Kind::Thread]),
     row("UNAUTHENTICATE", "UNAUTHENTICATE").alone(),
     row("UNSELECT", "UNSELECT").alone().quiet(),
     row("UNSUBSCRIBE", "").strings(),

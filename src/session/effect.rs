@@ -9,6 +9,8 @@
 
 use std::{ops::Range, sync::Arc};
 
+use crate::imap::id::Fields;
+
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -84,19 +86,67 @@ pub enum Effect {
     /// After everything before it has been sent, begin TLS on this side; answer with [`Input::Upgraded`].
     Upgrade(Side),
     /// The backend accepted the login: count the session, log it.
-    Authenticated,
+    Authenticated {
+        /// Who; unknown only where a relayed mechanism did not say.
+        user: Option<Arc<str>>,
+    },
     /// The backend refused the login: count it, write the line for fail2ban.
-    Refused,
-    /// Send what is unsent, then close this side.
+    Refused {
+        /// Who, if it was said.
+        user: Option<Arc<str>>,
+    },
+    /// Close the connection to the backend, at once; the client may try another login.
+    HangUp,
+    /// The session is over: send what is unsent, then close both sides.
     ///
-    /// `clean: false` means that the stream stops inside a response: no BYE, and on TLS no close_notify, so that half a
-    /// response never passes for a whole one.
-    Close {
-        /// Which side.
-        side: Side,
-        /// Whether the stream ends at a response boundary.
+    /// `clean: false` means that the client's stream stops inside a response: no BYE, and on TLS no close_notify, so that
+    /// half a response never passes for a whole one.
+    End {
+        /// Why, for the log and the metrics.
+        why: End,
+        /// Whether the client's stream ends at a response boundary.
         clean: bool,
     },
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    /// The client said LOGOUT.
+    #[error("logout")]
+    Logout,
+    /// The client was gone.
+    #[error("client gone")]
+    ClientGone,
+    /// The backend said BYE, or was gone.
+    #[error("backend gone")]
+    BackendGone,
+    /// A peer was silent for too long.
+    #[error("silent for too long")]
+    Idle,
+    /// No login within the time there is for it, or too many bad commands before it.
+    #[error("no login")]
+    NoLogin,
+    /// The proxy shuts down.
+    #[error("shut down")]
+    Drained,
+    /// The connection could not go on.
+    #[error("{0}")]
+    Fault(Fault),
+}
+
+/// Whose fault it is that a connection cannot go on, and what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The client broke the protocol in a way that leaves nothing to rely on.
+    #[error("client: {0}")]
+    Client(&'static str),
+    /// The backend did.
+    #[error("backend: {0}")]
+    Backend(&'static str),
+    /// We did.
+    #[error("ours: {0}")]
+    Ours(&'static str),
 }
 
 /// Effects on their way out, and the octets that [`Effect::Put`] names.
@@ -147,6 +197,18 @@ pub struct Origin {
     pub session_id: Box<str>,
 }
 
+impl Origin {
+    /// What the client says of itself, and what we say of it. It does not speak for us.
+    pub fn extend(&self, mut fields: Fields) -> Fields {
+        ["x-originating-", "x-connected-", "x-session-"].iter().for_each(|prefix| fields.remove(prefix));
+        fields.add(b"x-originating-ip", self.ip.as_bytes());
+        fields.add(b"x-originating-port", self.port.to_string().as_bytes());
+        fields.add(b"x-connected-ip", self.connected_ip.as_bytes());
+        fields.add(b"x-session-id", self.session_id.as_bytes());
+        fields
+    }
+}
+
 /// Why there is no connection to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
@@ -165,4 +227,47 @@ pub enum DialError {
     /// Too many logins are under way at this backend.
     #[error("too many logins under way")]
     Busy,
+}
+
+impl Effects {
+    /// A span of the input goes to the other side. Neighbours are merged.
+    pub fn pass(&mut self, from: Side, start: usize, len: usize) {
+        match self.list.last_mut() {
+            _ if len == 0 => {}
+            Some(Effect::Pass { from: before, start: at, len: octets })
+                if *before == from && *at + *octets == start =>
+            {
+                *octets += len;
+            }
+            _ => self.list.push(Effect::Pass { from, start, len }),
+        }
+    }
+
+    /// Octets of ours go to this side. Neighbours are merged.
+    pub fn put(&mut self, to: Side, octets: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(octets);
+        self.put_from(to, start);
+    }
+
+    /// The octets of [`Effects::text`] from `start` on go to this side: for those who write there piece by piece.
+    pub fn put_from(&mut self, to: Side, start: usize) {
+        let end = self.text.len();
+        match self.list.last_mut() {
+            _ if start == end => {}
+            Some(Effect::Put(side, range)) if *side == to && range.end == start => range.end = end,
+            _ => self.list.push(Effect::Put(to, start..end)),
+        }
+    }
+
+    /// Any other effect.
+    pub fn push(&mut self, effect: Effect) {
+        self.list.push(effect);
+    }
+
+    /// Empties both lists and keeps their memory.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.text.clear();
+    }
 }

@@ -1,4 +1,31 @@
 //! One client's connection as a pure state machine.
+//!
+//! | file | question |
+//! |---|---|
+//! | [`session`] | what goes in, what comes out? |
+//! | [`effect`] | which things can go in and come out? |
+//! | [`front`], [`settings`] | what does the listener know beforehand? |
+//! | `login`, `join` | how does a client become a session with a backend? |
+//! | `open` | what do the two sides of a session share? |
+//! | `client_edge`, `backend_edge` | how do octets become commands and responses, and back? |
+//! | [`gate`] | which commands may run side by side? |
+//! | [`numbering`] | what does this client believe? |
+//! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 
+mod backend_edge;
+mod client_edge;
 pub mod effect;
+pub mod front;
+pub mod gate;
+mod join;
+pub mod layer;
+mod login;
+pub mod numbering;
+mod open;
+pub mod plan;
+#[expect(clippy::module_inception, reason = "the session is what this directory is about")]
+pub mod session;
 pub mod settings;
+mod stack;
+
+pub use session::{Appetite, Session};

@@ -1,0 +1,543 @@
+//! The backend edge: commands become octets, with literals as the backend reads them; its lines become facts and answers.
+//!
+//!     C: a LOGIN-like {3+}      the client pushes                S: * 5 EXPUNGE     a fact: told, or kept untold
+//!     >  a LOGIN-like {3}       the backend cannot: it is asked  S: * LIST ...      an answer: whose?
+//!     <  + go on                                                 S: a OK done       the end of a command
+//!
+//! `{n+}` is written only where the backend said that it reads it, in commands that it knows (architecture 4.5): servers run
+//! the content of a literal as commands when they did not expect one.
+
+use std::time::{Duration, Instant};
+
+use memchr::memchr;
+
+use super::{
+    client_edge::Down,
+    effect::{Effect, Effects, End, Fault, Side},
+    gate::{Owner, Running, Tag},
+    layer::{Ask, Reply},
+    open::Open,
+};
+use crate::imap::{
+    code,
+    frame::{self, Literal},
+    response::{self, Kind, Line, Status},
+    verb::{self, Verb},
+};
+
+/// Where in a response the backend's next octets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Up {
+    /// Between two responses.
+    Boundary,
+    /// In a line too long to be held: its rest.
+    Line(Flow),
+    /// In a literal.
+    Literal(Flow),
+    /// In the words behind a literal.
+    Words(Flow),
+}
+
+/// What becomes of a response: its head decides, the rest follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// On to the client.
+    Pass,
+    /// Not for the client.
+    Drop,
+}
+
+/// A command that waits for a `+` before it may go on.
+#[derive(Debug)]
+pub(super) struct Owed {
+    tag: Tag,
+    /// The command as the backend reads it.
+    octets: Vec<u8>,
+    /// Where it has to stop and wait, ascending; the first one is where it stands now.
+    stops: Vec<usize>,
+    /// The literal behind it that the client still has.
+    open: Option<Literal>,
+}
+
+/// IDLE towards the backend.
+#[derive(Debug)]
+pub(super) enum BackendIdle {
+    /// None.
+    Off,
+    /// Asked for; `ending`: DONE is to follow as soon as it runs.
+    Starting { since: Instant, ending: bool },
+    /// It runs.
+    On { since: Instant },
+    /// DONE is sent, its tagged OK is not there.
+    Ending,
+    /// The backend refused it in this state; tried again after the next command.
+    Refused,
+}
+
+impl BackendIdle {
+    /// An IDLE shorter than this that the backend ends by itself is as good as none, and is not asked for again and again.
+    const SHORTEST: Duration = Duration::from_secs(10);
+
+    /// Its tagged response has come.
+    fn ended(&self, now: Instant) -> Self {
+        match self {
+            Self::Starting { ending: false, .. } => Self::Refused,
+            Self::On { since } if now < *since + Self::SHORTEST => Self::Refused,
+            _ => Self::Off,
+        }
+    }
+
+    /// Since when it runs.
+    pub(super) fn since(&self) -> Option<Instant> {
+        match self {
+            Self::On { since } => Some(*since),
+            _ => None,
+        }
+    }
+}
+
+/// The state of the backend's side.
+#[derive(Debug)]
+pub(super) struct BackendEdge {
+    pub(super) up: Up,
+    pub(super) owed: Option<Box<Owed>>,
+    pub(super) idle: BackendIdle,
+    /// With what our own tags begin.
+    pub(super) prefix: Tag,
+    tags: u32,
+    pub(super) said_bye: bool,
+    /// When it was last heard.
+    pub(super) heard: Instant,
+}
+
+impl BackendEdge {
+    /// A longer line is passed on piece by piece, if it may pass at all.
+    const HELD_LINE: usize = 8 << 10;
+    /// A line that we have to read whole, an answer to a question of ours, is not longer than this.
+    const LONGEST_LINE: usize = 32 << 10;
+    /// What stays behind of a piece: a literal may be announced there.
+    const ANNOUNCEMENT: usize = 32;
+
+    pub(super) fn new(prefix: &[u8], now: Instant) -> Self {
+        Self {
+            up: Up::Boundary,
+            owed: None,
+            idle: BackendIdle::Off,
+            prefix: Tag::from_slice(prefix),
+            tags: 0,
+            said_bye: false,
+            heard: now,
+        }
+    }
+
+    /// A tag of ours: nobody else's begins so.
+    pub(super) fn next_tag(&mut self) -> Tag {
+        self.tags += 1;
+        let mut tag = self.prefix.clone();
+        tag.extend_from_slice(self.tags.to_string().as_bytes());
+        tag
+    }
+}
+
+// Down: commands.
+impl Open {
+    /// Writes a command, or more words of one. `at` is where it stands in the client's octets, if nothing of it was changed.
+    pub(super) fn write(
+        &mut self,
+        octets: &[u8],
+        at: Option<usize>,
+        tag: &[u8],
+        verb: &'static Verb,
+        open: Option<Literal>,
+        out: &mut Effects,
+    ) {
+        let (text, stops) = match octets.ends_with(b"}\r\n") || memchr(b'\n', octets) != Some(octets.len() - 1) {
+            true => self.reframe(octets, verb, open.as_ref()),
+            false => (None, Vec::new()),
+        };
+        if let Some(stop) = stops.first() {
+            let octets = text.unwrap_or_else(|| octets.to_vec());
+            out.put(Side::Backend, &octets[..*stop]);
+            if open.is_some() {
+                self.client.down = Down::AwaitContinuation;
+            }
+            self.backend.owed = Some(Box::new(Owed { tag: Tag::from_slice(tag), octets, stops, open }));
+            return;
+        }
+        match (text, at) {
+            (Some(text), _) => out.put(Side::Backend, &text),
+            (None, Some(at)) => out.pass(Side::Client, at, octets.len()),
+            (None, None) => out.put(Side::Backend, octets),
+        }
+        if let Some(literal) = open {
+            self.carry(tag, literal, out);
+        }
+    }
+
+    /// The command with its literals announced as the backend reads them (`None`: as they are), and where it has to wait.
+    fn reframe(&self, octets: &[u8], verb: &'static Verb, open: Option<&Literal>) -> (Option<Vec<u8>>, Vec<usize>) {
+        let mut text = Vec::with_capacity(octets.len());
+        let mut stops = Vec::new();
+        let (mut from, mut changed) = (0, false);
+        for (end, literal) in frame::literals(octets) {
+            // A client that waits for the backend's word on a big literal is to hear it before it sends an octet.
+            let asks = end == octets.len() && open.is_some() && literal.synchronising;
+            let push = !asks && self.plan.may_push(verb, literal.len, literal.binary);
+            text.extend_from_slice(&octets[from..end - literal.mark]);
+            literal.announce(!push, &mut text);
+            changed |= literal.synchronising == push;
+            from = end;
+            if !push {
+                stops.push(text.len());
+            }
+        }
+        text.extend_from_slice(&octets[from..]);
+        (changed.then_some(text), stops)
+    }
+
+    /// The client's literal goes to the backend.
+    fn carry(&mut self, tag: &[u8], literal: Literal, out: &mut Effects) {
+        out.push(Effect::Connect { from: Side::Client, len: literal.len });
+        self.client.down = Down::Carrying(Tag::from_slice(tag));
+    }
+
+    /// The backend wants the next octets of somebody.
+    fn continuation(&mut self, at: usize, len: usize, out: &mut Effects) {
+        if let Some(owed) = self.backend.owed.take() {
+            return self.go_on(*owed, at, len, out);
+        }
+        match self.backend.idle {
+            BackendIdle::Starting { since, ending } => {
+                self.backend.idle = BackendIdle::On { since };
+                if ending || !self.client.is_idle() {
+                    self.idle_off(out);
+                }
+            }
+            _ if matches!(self.client.down, Down::Command) && self.gate.client_waits() => {
+                out.pass(Side::Backend, at, len);
+                self.client.down = Down::Raw;
+                self.resume = true;
+            }
+            // Nobody waits for it: an IDLE that says `+` twice, or a server that says "go ahead" to nothing.
+            _ => {}
+        }
+    }
+
+    /// The next piece of a command that waited.
+    fn go_on(&mut self, mut owed: Owed, at: usize, len: usize, out: &mut Effects) {
+        let from = owed.stops.remove(0);
+        let to = owed.stops.first().copied().unwrap_or(owed.octets.len());
+        out.put(Side::Backend, &owed.octets[from..to]);
+        if !owed.stops.is_empty() {
+            self.backend.owed = Some(Box::new(owed));
+            return;
+        }
+        self.resume = true;
+        if let Some(literal) = owed.open {
+            if literal.synchronising {
+                out.pass(Side::Backend, at, len);
+            }
+            self.carry(&owed.tag, literal, out);
+        }
+    }
+}
+
+// Up: responses.
+impl Open {
+    /// Takes what can be taken: whole lines, literals, and pieces of lines that are too long.
+    pub(super) fn from_backend(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
+        let mut at = 0;
+        while at < octets.len() {
+            let rest = &octets[at..];
+            at += match memchr(b'\n', rest) {
+                Some(end) => self.line(rest, end + 1, at, out)?,
+                None => match self.piece(rest, at, out)? {
+                    0 => break,
+                    len => len,
+                },
+            };
+        }
+        Ok(at)
+    }
+
+    /// A line that is there to its end, and as much of a literal behind it as is there too.
+    fn line(&mut self, rest: &[u8], end: usize, at: usize, out: &mut Effects) -> Result<usize, End> {
+        let line = &rest[..end];
+        let (flow, text) = match self.backend.up {
+            Up::Boundary => self.head(line, at, out)?,
+            Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => (self.follow(flow, at, end, out), false),
+        };
+        self.backend.up = Up::Boundary;
+        match frame::backend_literal(line).filter(|_| !text) {
+            Some(len) => Ok(end + self.literal(&rest[end..], at + end, len, flow, out)),
+            None => Ok(end),
+        }
+    }
+
+    fn follow(&mut self, flow: Flow, at: usize, len: usize, out: &mut Effects) -> Flow {
+        if flow == Flow::Pass {
+            out.pass(Side::Backend, at, len);
+        }
+        flow
+    }
+
+    /// A literal begins: what is here of it follows its head, the rest is carried without us.
+    fn literal(&mut self, rest: &[u8], at: usize, len: u64, flow: Flow, out: &mut Effects) -> usize {
+        let here = usize::try_from(len).map_or(rest.len(), |len| len.min(rest.len()));
+        self.follow(flow, at, here, out);
+        let len = len - here as u64;
+        self.backend.up = match len {
+            0 => Up::Words(flow),
+            _ => {
+                out.push(match flow {
+                    Flow::Pass => Effect::Connect { from: Side::Backend, len },
+                    Flow::Drop => Effect::Discard { from: Side::Backend, len },
+                });
+                Up::Literal(flow)
+            }
+        };
+        here
+    }
+
+    /// The literal is through.
+    pub(super) fn backend_carried(&mut self) -> usize {
+        if let Up::Literal(flow) = self.backend.up {
+            self.backend.up = Up::Words(flow);
+        }
+        0
+    }
+
+    /// A line whose end has not come.
+    fn piece(&mut self, rest: &[u8], at: usize, out: &mut Effects) -> Result<usize, End> {
+        if rest.len() <= BackendEdge::HELD_LINE {
+            return Ok(0);
+        }
+        let flow = match self.backend.up {
+            Up::Boundary if self.is_read(response::line(rest)) => {
+                return match rest.len() > BackendEdge::LONGEST_LINE {
+                    true => Err(End::Fault(Fault::Backend("line too long"))),
+                    false => Ok(0),
+                };
+            }
+            Up::Boundary => {
+                self.at_boundary(out);
+                Flow::Pass
+            }
+            Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => flow,
+        };
+        let len = rest.len() - BackendEdge::ANNOUNCEMENT;
+        self.follow(flow, at, len, out);
+        self.backend.up = Up::Line(flow);
+        Ok(len)
+    }
+
+    /// Whether this line has to be read to its end before anything can be done with it.
+    fn is_read(&self, head: Line<'_>) -> bool {
+        let Line::Untagged { kind, .. } = head else { return true };
+        let shifts =
+            !self.numbering.is_plain() && matches!(kind, Kind::Fetch | Kind::Search | Kind::Sort | Kind::Thread);
+        let asked = !kind.is_fact() && matches!(self.gate.claimant(kind), Some(Owner::Layer(..)));
+        let counts = matches!(kind, Kind::Capability | Kind::Vanished | Kind::Exists | Kind::Expunge);
+        shifts || asked || counts || head.is_text()
+    }
+
+    /// The first line of a response. The answer says what becomes of the rest, and whether the line is text.
+    fn head(&mut self, line: &[u8], at: usize, out: &mut Effects) -> Result<(Flow, bool), End> {
+        let head = response::line(line);
+        let text = head.is_text();
+        match head {
+            Line::Untagged { kind: Kind::Fetch, .. } if self.numbering.is_plain() => {
+                out.pass(Side::Backend, at, line.len());
+                Ok((Flow::Pass, false))
+            }
+            Line::Untagged { kind, number } => {
+                self.at_boundary(out);
+                Ok((self.untagged(kind, number, line, at, out)?, text))
+            }
+            Line::Tagged { tag, status } => {
+                self.at_boundary(out);
+                self.tagged(tag, status, line, at, out)?;
+                Ok((Flow::Drop, text))
+            }
+            Line::Continuation => {
+                self.continuation(at, line.len(), out);
+                Ok((Flow::Drop, text))
+            }
+        }
+    }
+
+    fn untagged(&mut self, kind: Kind, number: u32, line: &[u8], at: usize, out: &mut Effects) -> Result<Flow, End> {
+        match kind {
+            Kind::Exists => match self.numbering.exists(number) {
+                told if told == number => {}
+                told => return Ok(replace(out, format!("* {told} EXISTS\r\n").as_bytes())),
+            },
+            Kind::Expunge => return Ok(self.expunge(number, line, at, out)),
+            Kind::Vanished => return self.vanished(line, at, out),
+            Kind::Fetch => {
+                let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+                out.put(Side::Client, format!("* {}", self.numbering.up(number)).as_bytes());
+                out.pass(Side::Backend, at + 2 + digits, line.len() - 2 - digits);
+                return Ok(Flow::Pass);
+            }
+            Kind::Search | Kind::Sort | Kind::Thread if !self.numbering.is_plain() && self.gate.answers_numbers() => {
+                let start = out.text.len();
+                self.numbering.up_all(line, &mut out.text);
+                out.put_from(Side::Client, start);
+                return Ok(Flow::Drop);
+            }
+            Kind::Capability | Kind::Preauth => return Ok(Flow::Drop),
+            Kind::Ok | Kind::No | Kind::Bad => {
+                if let Some(line) = self.own_capabilities(line) {
+                    return Ok(replace(out, &line));
+                }
+            }
+            Kind::Bye => self.backend.said_bye = true,
+            _ => {
+                if let Some(Owner::Layer(level, ask)) = self.gate.claimant(kind).filter(|_| !kind.is_fact()) {
+                    self.reply(level, Ask(ask), Reply::Part(response::text(line, 0)), out);
+                    return Ok(Flow::Drop);
+                }
+            }
+        }
+        out.pass(Side::Backend, at, line.len());
+        Ok(Flow::Pass)
+    }
+
+    /// A message is gone: told now, or kept until the client may hear it (RFC 3501 7.4.1).
+    fn expunge(&mut self, number: u32, line: &[u8], at: usize, out: &mut Effects) -> Flow {
+        if !self.may_tell_expunge() {
+            // Of a message that is not there, nobody need hear.
+            self.numbering.hold(number);
+            return Flow::Drop;
+        }
+        match self.numbering.expunge(number) {
+            told if told == number => self.follow(Flow::Pass, at, line.len(), out),
+            told => replace(out, format!("* {told} EXPUNGE\r\n").as_bytes()),
+        }
+    }
+
+    /// The same by UID (RFC 7162 section 3.2.10); VANISHED (EARLIER) tells of the past and moves no number.
+    fn vanished(&mut self, line: &[u8], at: usize, out: &mut Effects) -> Result<Flow, End> {
+        let uids = response::text(line, 2);
+        if uids.starts_with(b"(") {
+            return Ok(self.follow(Flow::Pass, at, line.len(), out));
+        }
+        if self.may_tell_expunge() {
+            self.numbering.vanish(uids);
+            return Ok(self.follow(Flow::Pass, at, line.len(), out));
+        }
+        match self.numbering.hold_vanished(line, uids) {
+            true => Ok(Flow::Drop),
+            false => Err(End::Fault(Fault::Backend("too many removals at the wrong time"))),
+        }
+    }
+
+    /// A command has ended.
+    fn tagged(&mut self, tag: &[u8], status: Status, line: &[u8], at: usize, out: &mut Effects) -> Result<(), End> {
+        let Some(&mut Running { owner, verb, complete, .. }) = self.gate.find(tag) else { return Ok(()) };
+        self.resume = true;
+        match owner {
+            Owner::Client => {
+                match self.own_capabilities(line) {
+                    Some(line) => out.put(Side::Client, &line),
+                    None => out.pass(Side::Backend, at, line.len()),
+                }
+                if complete {
+                    self.gate.end(tag);
+                }
+                self.abandon(tag, out);
+                match (verb.name, status) {
+                    ("CLOSE" | "UNSELECT", Status::Ok) => self.numbering.reset(),
+                    ("LOGOUT", Status::Ok) => return Err(End::Logout),
+                    _ => {}
+                }
+            }
+            Owner::Idle => {
+                self.gate.end(tag);
+                self.backend.idle = self.backend.idle.ended(self.backend.heard);
+            }
+            Owner::Layer(level, ask) => {
+                self.gate.end(tag);
+                self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);
+            }
+        }
+        Ok(())
+    }
+
+    /// A command of the client's has ended while the backend owed it a `+`, or while its literal is on the way.
+    fn abandon(&mut self, tag: &[u8], out: &mut Effects) {
+        if self.backend.owed.as_ref().is_some_and(|owed| owed.tag.as_slice() == tag) {
+            let open = self.backend.owed.take().and_then(|owed| owed.open);
+            self.gate.end(tag);
+            if let Some(literal) = open {
+                self.discard(&literal, out);
+            }
+        } else if let Some(running) = self.gate.find(tag) {
+            // An early NO has passed up; the backend counts the octets of the literal all the same (architecture 4.12).
+            running.tagged = true;
+        }
+    }
+
+    /// A status line whose code lists capabilities, with those that are true of us.
+    fn own_capabilities(&self, line: &[u8]) -> Option<Vec<u8>> {
+        memchr(b'[', line.get(..16.min(line.len()))?)?;
+        let text = response::text(line, 2);
+        let parsed = code::parse(text);
+        let start = text.as_ptr() as usize - line.as_ptr() as usize;
+        parsed.is("CAPABILITY").then(|| {
+            let code = format!("[CAPABILITY {}] ", self.plan.text);
+            [&line[..start], code.as_bytes(), parsed.words, b"\r\n"].concat()
+        })
+    }
+}
+
+/// The response is this instead.
+fn replace(out: &mut Effects, line: &[u8]) -> Flow {
+    out.put(Side::Client, line);
+    Flow::Drop
+}
+
+// IDLE towards the backend (architecture 4.11).
+impl Open {
+    /// The backend idles while the client does, if it can.
+    pub(super) fn idle_on(&mut self, now: Instant, out: &mut Effects) {
+        let may = self.plan.idle && self.client.is_idle() && !self.is_mid_command();
+        if !may || !matches!(self.backend.idle, BackendIdle::Off) {
+            return;
+        }
+        let Some(verb) = verb::find(b"IDLE") else { return };
+        let tag = self.backend.next_tag();
+        out.put(Side::Backend, &[&tag, b" IDLE\r\n".as_slice()].concat());
+        self.backend.idle = BackendIdle::Starting { since: now, ending: false };
+        self.gate.start(Running {
+            tag,
+            verb,
+            owner: Owner::Idle,
+            alone: true,
+            written: true,
+            complete: true,
+            tagged: false,
+        });
+    }
+
+    /// The client has stopped, or the backend would soon end it by itself.
+    pub(super) fn idle_off(&mut self, out: &mut Effects) {
+        self.backend.idle = match self.backend.idle {
+            BackendIdle::On { .. } => {
+                out.put(Side::Backend, b"DONE\r\n");
+                BackendIdle::Ending
+            }
+            BackendIdle::Starting { since, .. } => BackendIdle::Starting { since, ending: true },
+            BackendIdle::Ending => BackendIdle::Ending,
+            BackendIdle::Off | BackendIdle::Refused => BackendIdle::Off,
+        };
+    }
+
+    /// RFC 2177 section 3: a client of ours need not, but towards the backend we re-issue before 30 minutes are over.
+    pub(super) fn renew_idle(&mut self, now: Instant, out: &mut Effects) {
+        if self.backend.idle.since().is_some_and(|since| now >= since + self.front.timeouts.idle_renewal.0) {
+            self.idle_off(out);
+        }
+    }
+}

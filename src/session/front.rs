@@ -1,0 +1,44 @@
+//! What the listener knows before its client has said a word: the same for all sessions that it begins.
+
+use super::{
+    layer::Extension,
+    plan::{Offer, Plans},
+    settings::{Limits, Timeouts},
+};
+use crate::imap::{capability::Capabilities, sasl::Mechanism};
+
+/// One listener, as its sessions see it. A new one is made when the configuration or a backend changes.
+#[derive(Debug)]
+pub struct Front {
+    /// What a peer may make us hold.
+    pub limits: Limits,
+    /// How long a peer may keep silent.
+    pub timeouts: Timeouts,
+    /// What depends on the operator's word.
+    pub offer: Offer,
+    /// STARTTLS is to be had on a connection in clear.
+    pub starttls: bool,
+    /// A password may be said in clear.
+    pub plaintext_login: bool,
+    /// The mechanisms that all backends of this listener share, and that we can handle.
+    pub mechanisms: Vec<Mechanism>,
+    /// The extensions, top to bottom.
+    pub extensions: &'static [&'static Extension],
+    /// Plans that exist already.
+    pub plans: Plans,
+}
+
+impl Front {
+    /// What is told before login.
+    pub fn capabilities(&self, secure: bool) -> Capabilities {
+        let mut words: Capabilities = ["IMAP4rev1", self.offer.literals.word(), "ID", "SASL-IR"].into_iter().collect();
+        if self.starttls && !secure {
+            words.add("STARTTLS");
+        }
+        match secure || self.plaintext_login {
+            true => self.mechanisms.iter().for_each(|mechanism| words.add(&format!("AUTH={}", mechanism.name()))),
+            false => words.add("LOGINDISABLED"),
+        }
+        words
+    }
+}

@@ -1,0 +1,217 @@
+//! A session after login: two edges, the stack between them, and what they share.
+//!
+//!     client edge   commands in, one after the other; what may start now is decided by the gate
+//!     layers        what somebody hears visits them; the rest passes as spans
+//!     backend edge  responses in; facts to the client, answers to their owner
+//!
+//! This file holds the state and what concerns both sides: ends, timeouts, the boundary between two responses. The two
+//! directions are in `client_edge.rs` and `backend_edge.rs`, the layers in `stack.rs`.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    backend_edge::{BackendEdge, Up},
+    client_edge::ClientEdge,
+    effect::{Effect, Effects, End, Fault, Input, Origin, Side},
+    front::Front,
+    gate::Gate,
+    numbering::Numbering,
+    plan::Plan,
+    stack::Stack,
+};
+
+/// A session after login.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) front: Arc<Front>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) gate: Gate,
+    pub(super) numbering: Numbering,
+    pub(super) stack: Stack,
+    pub(super) client: ClientEdge,
+    pub(super) backend: BackendEdge,
+    /// Something ended that a held command may have waited for.
+    pub(super) resume: bool,
+    /// Where the client comes from, if the backend is trusted with it.
+    pub(super) origin: Option<Box<Origin>>,
+    draining: bool,
+}
+
+impl Open {
+    /// `prefix` begins the tags of our own commands.
+    pub(super) fn new(front: Arc<Front>, plan: Arc<Plan>, prefix: &[u8], origin: Option<Origin>, now: Instant) -> Self {
+        Self {
+            origin: origin.map(Box::new),
+            stack: Stack::default(),
+            client: ClientEdge::new(now),
+            backend: BackendEdge::new(prefix, now),
+            gate: Gate::default(),
+            numbering: Numbering::default(),
+            // The client may have said more behind its login.
+            resume: true,
+            draining: false,
+            front,
+            plan,
+        }
+    }
+
+    pub(super) fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Effects) -> Result<usize, End> {
+        let took = match input {
+            Input::Octets(Side::Client, octets) => {
+                self.client.heard = now;
+                self.from_client(octets, out)?
+            }
+            Input::Octets(Side::Backend, octets) => {
+                self.backend.heard = now;
+                self.from_backend(octets, out)?
+            }
+            Input::Carried(Side::Client) => self.client_carried(),
+            Input::Carried(Side::Backend) => self.backend_carried(),
+            Input::Gone(Side::Client) => return Err(End::ClientGone),
+            Input::Gone(Side::Backend) => return Err(self.backend_gone(out)),
+            Input::Drain => {
+                self.draining = true;
+                0
+            }
+            Input::Wake => self.wake(now, out)?,
+            Input::Opened | Input::Dialled(_) | Input::Upgraded(_) => {
+                return Err(End::Fault(Fault::Ours("unexpected input")));
+            }
+        };
+        self.advance(now, out);
+        match self.draining && self.is_at_rest() {
+            true => Err(self.bye("proxy shutting down", End::Drained, out)),
+            false => Ok(took),
+        }
+    }
+
+    /// What may have become possible: questions that waited, IDLE, things to be told.
+    fn advance(&mut self, now: Instant, out: &mut Effects) {
+        if self.stack.has_waiting() {
+            self.ask_waiting(out);
+        }
+        self.idle_on(now, out);
+        self.at_boundary(out);
+    }
+
+    /// Between two responses to the client: only here is there room for words of ours (architecture 4.10).
+    pub(super) fn is_boundary(&self) -> bool {
+        matches!(self.backend.up, Up::Boundary)
+    }
+
+    /// A command is half written to the backend: nothing else may be written there.
+    pub(super) fn is_mid_command(&self) -> bool {
+        self.backend.owed.is_some() || self.client.is_mid_command()
+    }
+
+    /// Nothing is under way but, perhaps, an IDLE.
+    fn is_at_rest(&self) -> bool {
+        self.is_boundary() && self.client.is_between_commands() && (self.client.is_idle() || !self.gate.client_waits())
+    }
+
+    /// Words of ours for the client: now, or at the next boundary.
+    pub(super) fn tell(&mut self, octets: &[u8], out: &mut Effects) {
+        match self.is_boundary() && self.client.pending.is_empty() {
+            true => out.put(Side::Client, octets),
+            false => self.client.pending.extend_from_slice(octets),
+        }
+    }
+
+    /// What waited for a boundary, if this is one.
+    pub(super) fn at_boundary(&mut self, out: &mut Effects) {
+        if !self.is_boundary() {
+            return;
+        }
+        if !self.client.pending.is_empty() {
+            out.put(Side::Client, &std::mem::take(&mut self.client.pending));
+            self.resume = true;
+        }
+        if !self.numbering.is_plain() && self.may_tell_expunge() {
+            let start = out.text.len();
+            self.numbering.tell(&mut out.text);
+            out.put_from(Side::Client, start);
+        }
+    }
+
+    /// RFC 3501 7.4.1, and no command that is received and not yet written uses numbers (architecture 4.2).
+    pub(super) fn may_tell_expunge(&self) -> bool {
+        !self.client.holds_numbers && self.gate.allows_expunge()
+    }
+
+    fn backend_gone(&mut self, out: &mut Effects) -> End {
+        match self.is_boundary() && !self.backend.said_bye {
+            true => self.bye("[UNAVAILABLE] backend connection lost", End::BackendGone, out),
+            false => End::BackendGone,
+        }
+    }
+
+    fn bye(&mut self, text: &str, why: End, out: &mut Effects) -> End {
+        self.at_boundary(out);
+        out.put(Side::Client, format!("* BYE {text}\r\n").as_bytes());
+        why
+    }
+
+    /// When to be woken, at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let timeouts = &self.front.timeouts;
+        let silent = (!self.client.is_idle()).then(|| self.client.heard + timeouts.idle.0);
+        let owes = !self.gate.is_empty() && !self.client.is_idle() && self.is_boundary();
+        let owed = owes.then(|| self.backend.heard + timeouts.backend.0);
+        let renewal = self.backend.idle.since().map(|since| since + timeouts.idle_renewal.0);
+        let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
+        [silent, owed, renewal, still_here].into_iter().flatten().min()
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut Effects) -> Result<usize, End> {
+        let timeouts = &self.front.timeouts;
+        let still_here = timeouts.still_here.is_some_and(|every| now >= self.client.told + every.0);
+        let silent = now >= self.client.heard + timeouts.idle.0;
+        let owed = now >= self.backend.heard + timeouts.backend.0;
+        if self.client.is_idle() {
+            if still_here && self.is_boundary() {
+                self.client.told = now;
+                out.put(Side::Client, b"* OK Still here\r\n");
+            }
+            self.renew_idle(now, out);
+            return Ok(0);
+        }
+        match () {
+            () if !self.gate.is_empty() && self.is_boundary() && owed => {
+                Err(self.bye("[UNAVAILABLE] backend does not answer", End::Idle, out))
+            }
+            () if silent && self.is_boundary() => Err(self.bye("silent for too long", End::Idle, out)),
+            () if silent => Err(End::Idle),
+            () => Ok(0),
+        }
+    }
+
+    /// The shell has carried octets of this side without asking: the peer lives.
+    pub(super) fn heard(&mut self, side: Side, now: Instant) {
+        match side {
+            Side::Client => self.client.heard = now,
+            Side::Backend => self.backend.heard = now,
+        }
+    }
+
+    /// Whether more octets of this side are of use.
+    pub(super) fn wants(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client.wants(),
+            Side::Backend => true,
+        }
+    }
+
+    /// The effect with which the session ends.
+    pub(super) fn end(&self, why: End) -> Effect {
+        Effect::End { why, clean: self.is_boundary() }
+    }
+
+    /// A fault of the client's that leaves nothing to rely on.
+    pub(super) fn client_fault(&mut self, what: &'static str, out: &mut Effects) -> End {
+        let why = End::Fault(Fault::Client(what));
+        match self.is_boundary() {
+            true => self.bye(what, why, out),
+            false => why,
+        }
+    }
+}
