@@ -6,6 +6,7 @@
 //! Each section is defined beside the code that obeys it, with a default for every field; here they only stand together.
 //! An empty file is a good one, and so is none at all, as long as a flag names a backend.
 
+pub mod check;
 pub mod finding;
 pub mod flags;
 pub mod origin;
@@ -14,6 +15,7 @@ pub mod state_dir;
 mod document;
 mod nearest;
 mod rules;
+mod show;
 
 use std::{
     collections::BTreeMap,
