@@ -38,15 +38,20 @@ use self::{
 };
 use crate::{
     io::{
+        admin::Admin,
         admission::Admission,
         backends::Backend,
         drain::Drain,
         listener::{Listener, Security},
+        log::Log,
         routing::Routing,
         tls::Tls,
         transport::Tcp,
     },
-    session::settings::{Limits, Timeouts},
+    session::{
+        plan::Modes,
+        settings::{Limits, Timeouts},
+    },
 };
 
 /// Everything an operator may set.
@@ -73,23 +78,14 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How soon the kernel finds out that a peer is gone.
     pub tcp: Tcp,
+    /// What is said on standard error.
+    pub log: Log,
+    /// Metrics, health, and what an operator may do to a running proxy.
+    pub admin: Admin,
     /// What SIGTERM does to the sessions there are.
     pub drain: Drain,
     /// Extensions that are not left to the proxy's own judgement, by name.
-    pub extensions: BTreeMap<String, Mode>,
-}
-
-/// Whether an extension is offered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// The backend's own where it has it, else ours.
-    #[default]
-    Auto,
-    /// Ours, whatever the backend has.
-    Always,
-    /// Not at all.
-    Never,
+    pub extensions: Modes,
 }
 
 /// What a configuration is made of; a reload reads it again.
@@ -186,6 +182,7 @@ impl Config {
             files.extend(backend.ca.as_mut().map(|ca| (path, ca)));
         }
         files.extend(self.routing.table.as_mut().map(|table| ("routing.table".to_owned(), table)));
+        files.extend(self.admin.token_file.as_mut().map(|token| ("admin.token_file".to_owned(), token)));
         files
     }
 }
@@ -207,8 +204,10 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             tcp: Tcp::default(),
+            log: Log::default(),
+            admin: Admin::default(),
             drain: Drain::default(),
-            extensions: BTreeMap::new(),
+            extensions: Modes::new(),
         }
     }
 }
@@ -257,6 +256,19 @@ mod tests {
             ("timeouts.login = \"0s\"", "error: f:2: timeouts.login: no time at all"),
             ("timeouts.idle = \"10m\"", "warning: f:2: timeouts.idle: 10m is less than 30m (RFC 3501 5.4)"),
             ("admission.sessions_per_user = 0", "error: f:2: admission.sessions_per_user: nobody could do anything"),
+            ("log.level = \"loud,=\"", "error: f:2: log.level: invalid filter directive"),
+            (
+                "extensions.unselect = \"never\"",
+                "error: f:2: extensions.unselect: no extension `unselect`, did you mean `UNSELECT`?",
+            ),
+            (
+                "admin.address = \"127.0.0.1:1993\"",
+                "error: f:2: admin.address: 127.0.0.1:1993 is taken by listeners[1].address",
+            ),
+            (
+                "admin.address = \"0.0.0.0:9\"",
+                "warning: f:2: admin.address: 0.0.0.0:9 is not loopback, and there is no token_file",
+            ),
             ("drain.limit = \"5s\"", "error: f:2: drain.limit: 5s is less than drain.spread, 10s"),
             ("[routing.lookup]", "error: f:2: routing.lookup.url: does not begin with http:// or https://"),
             (
@@ -322,5 +334,16 @@ mod tests {
         let source = Source { file: Some("/nowhere/f".into()), flags: Flags::default() };
         let error = source.load().unwrap_err().to_string();
         assert_eq!(error, "error: /nowhere/f: cannot be read: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn the_examples_are_good() {
+        let examples = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples")).unwrap();
+        for example in
+            examples.map(|entry| entry.unwrap().path()).filter(|file| file.extension().is_some_and(|e| e == "toml"))
+        {
+            let source = Source { file: Some(example), flags: Flags::default() };
+            assert_eq!(source.draft(|_| Some("/s".into())).findings, []);
+        }
     }
 }

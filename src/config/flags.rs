@@ -15,6 +15,7 @@ use super::{
     origin::{self, Origin, Origins},
 };
 use crate::io::{
+    admin::Address,
     backends::Url,
     listener::{Listener, Security},
 };
@@ -34,6 +35,9 @@ pub struct Flags {
     /// Root certificates (PEM) to believe for --backend, instead of the system's
     #[arg(long, value_name = "FILE", requires = "backend")]
     pub backend_ca: Option<PathBuf>,
+    /// Where metrics, health and status are served; `off` for nowhere
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<Address>,
     /// Directory of what outlives the process: the self-signed certificate, the admin socket
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -47,6 +51,10 @@ impl Flags {
     pub(super) fn apply(&self, config: &mut Config, origins: &mut Origins) {
         self.apply_listeners(config, origins);
         self.apply_backend(config, origins);
+        if let Some(address) = self.admin {
+            config.admin.address = address;
+            origins.note("admin.address", Origin::Flag("--admin"));
+        }
         if let Some(state) = &self.state {
             config.state = absolute(state);
             origins.note("state", Origin::Flag("--state"));

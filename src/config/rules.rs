@@ -16,7 +16,9 @@ use super::{
     origin::{self, Origins},
 };
 use crate::{
+    ext,
     io::{
+        admin::Address,
         backends::{Backend, Scheme, Url},
         listener::{Listener, Security},
     },
@@ -39,6 +41,8 @@ pub(super) fn judge(config: &Config, origins: &Origins) -> Vec<Finding> {
     judge.routing();
     judge.limits();
     judge.timeouts();
+    judge.log();
+    judge.extensions();
     judge.findings
 }
 
@@ -82,6 +86,18 @@ impl Judge<'_> {
             }
             taken.push((address, listener.address));
             self.listener(&path, listener);
+        }
+        self.admin(&taken);
+    }
+
+    fn admin(&mut self, taken: &[(String, SocketAddr)]) {
+        let admin = &self.config.admin;
+        let Address::At(address) = admin.address else { return };
+        if let Some((other, _)) = taken.iter().find(|(_, other)| collide(*other, address)) {
+            self.error("admin.address", format!("{address} is taken by {other}"));
+        }
+        if !is_loopback(address.ip()) && admin.token_file.is_none() {
+            self.warning("admin.address", format!("{address} is not loopback, and there is no token_file"));
         }
     }
 
@@ -208,6 +224,19 @@ impl Judge<'_> {
         }
         if drain.limit < drain.spread {
             self.error("drain.limit", format!("{} is less than drain.spread, {}", drain.limit, drain.spread));
+        }
+    }
+
+    fn log(&mut self) {
+        if let Err(error) = self.config.log.filter() {
+            self.error("log.level", error.to_string());
+        }
+    }
+
+    fn extensions(&mut self) {
+        let known = ext::ALL.map(|extension| extension.name);
+        for name in self.config.extensions.keys().filter(|name| !known.contains(&name.as_str())) {
+            self.error(&origin::key("extensions", name), format!("no extension `{name}`{}", hint(name, &known)));
         }
     }
 
