@@ -245,7 +245,7 @@ impl Open {
 // Up: responses.
 impl Open {
     /// Takes what can be taken: whole lines, literals, and pieces of lines that are too long.
-    pub(super) fn from_backend(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
+    pub(super) fn hear_backend(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
         let mut at = 0;
         while at < octets.len() {
             let rest = &octets[at..];

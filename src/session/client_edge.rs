@@ -106,7 +106,7 @@ impl ClientEdge {
 
 impl Open {
     /// Takes what can be taken now.
-    pub(super) fn from_client(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
+    pub(super) fn hear_client(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
         let mut at = 0;
         self.client.holds_numbers = false;
         if let Some((len, open)) = self.client.held.take()
@@ -192,6 +192,7 @@ impl Open {
             self.client.holds_numbers = head.verb.numbers != Numbers::None;
             return Step::Wait;
         }
+        out.commands += 1;
         self.start(&head, octets, open, level, at, out);
         Step::Took(octets.len())
     }

@@ -9,7 +9,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::imap::id::Fields;
+use crate::imap::{id::Fields, sasl::Mechanism};
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,8 @@ pub struct Effects {
     pub list: Vec<Effect>,
     /// The octets that are ours.
     pub text: Vec<u8>,
+    /// Commands that began, for the metrics.
+    pub commands: u64,
 }
 
 /// Who wants to log in.
@@ -167,6 +169,8 @@ pub struct Dial {
     ///
     /// `None` under CRAM-MD5, where the backend's challenge comes before the name: only on listeners with one backend.
     pub user: Option<Arc<str>>,
+    /// With which mechanism; `None` for the LOGIN command.
+    pub mechanism: Option<Mechanism>,
 }
 
 /// A connection to a backend stands, and its greeting has not been read.
@@ -269,5 +273,6 @@ impl Effects {
     pub fn clear(&mut self) {
         self.list.clear();
         self.text.clear();
+        self.commands = 0;
     }
 }

@@ -7,7 +7,7 @@
 //! A password is said again in the best way the backend has; the messages of other mechanisms are relayed step by step. Where
 //! the backend did not announce its capabilities, CAPABILITY goes out in the same write as LOGIN (architecture 13.10).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     effect::{Dialled, Effect, Effects, Origin, Side},
@@ -57,6 +57,8 @@ pub(super) struct Join {
     pieces: Vec<Secret>,
     /// CAPABILITY was sent together with the login.
     asked: bool,
+    /// Since when we speak with the backend.
+    pub(super) since: Instant,
     /// The text of the tagged OK, kept until the capabilities are there.
     text: Vec<u8>,
 }
@@ -79,7 +81,7 @@ impl Join {
     /// No line of a greeting or a login is longer.
     const LONGEST_LINE: usize = 32 << 10;
 
-    pub(super) fn new(attempt: Attempt, dialled: Dialled, id: Fields, prefix: &Tag) -> Self {
+    pub(super) fn new(attempt: Attempt, dialled: Dialled, id: Fields, prefix: &Tag, since: Instant) -> Self {
         Self {
             attempt,
             dialled,
@@ -90,6 +92,7 @@ impl Join {
             capabilities: Capabilities::default(),
             pieces: Vec::new(),
             asked: false,
+            since,
             text: Vec::new(),
         }
     }
@@ -111,7 +114,7 @@ impl Join {
     }
 
     /// Takes whole lines. What follows the last one of the login belongs to the session.
-    pub(super) fn from_backend(&mut self, octets: &[u8], out: &mut Effects) -> (usize, Option<Outcome>) {
+    pub(super) fn hear_backend(&mut self, octets: &[u8], out: &mut Effects) -> (usize, Option<Outcome>) {
         let mut at = 0;
         while let Some(end) = memchr::memchr(b'\n', &octets[at..]) {
             let line = &octets[at..=at + end];

@@ -121,16 +121,16 @@ impl Login {
             }
             Input::Octets(Side::Client, octets) => {
                 self.heard = now;
-                Next::Took(self.from_client(octets, out)?)
+                Next::Took(self.hear_client(octets, out)?)
             }
-            Input::Octets(Side::Backend, octets) => return self.from_backend(octets, now, out),
+            Input::Octets(Side::Backend, octets) => return self.hear_backend(octets, now, out),
             Input::Carried(Side::Client) => {
                 self.state = State::Refused;
                 Next::Took(0)
             }
             Input::Carried(Side::Backend) => return Err(End::Fault(Fault::Ours("unexpected input"))),
             Input::Dialled(dialled) => {
-                self.dialled(dialled, out);
+                self.dialled(dialled, now, out);
                 Next::Took(0)
             }
             Input::Upgraded(Side::Client) => {
@@ -165,14 +165,19 @@ impl Login {
 
     pub(super) fn deadline(&self) -> Instant {
         let timeouts = &self.front.timeouts;
-        (self.since + timeouts.login.0).min(self.heard + timeouts.idle_before_login.0)
+        match &self.state {
+            State::Joining(join) if !join.wants_message() => join.since + timeouts.backend_login.0,
+            _ => (self.since + timeouts.login.0).min(self.heard + timeouts.idle_before_login.0),
+        }
     }
 
-    fn wake(&self, now: Instant, out: &mut Effects) -> Result<(), End> {
-        match now >= self.deadline() {
-            true => Err(bye("no login in time", End::NoLogin, out)),
-            false => Ok(()),
+    fn wake(&mut self, now: Instant, out: &mut Effects) -> Result<(), End> {
+        match (&self.state, now >= self.deadline()) {
+            (_, false) => {}
+            (State::Joining(join), true) if !join.wants_message() => self.failed(DialError::Down, out),
+            (_, true) => return Err(bye("no login in time", End::NoLogin, out)),
         }
+        Ok(())
     }
 
     pub(super) fn wants(&self, side: Side) -> bool {
@@ -184,7 +189,7 @@ impl Login {
         }
     }
 
-    fn from_client(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
+    fn hear_client(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
         let mut at = 0;
         while at < octets.len() && self.wants(Side::Client) {
             let rest = &octets[at..];
@@ -337,7 +342,7 @@ impl Login {
             return self.bad(head.tag, "the user name is no text", out);
         };
         let password = Secret::new(password.declassify().as_ref().to_vec());
-        self.dial(head.tag, Some(user), Credentials::Password { authzid: String::new(), password }, out);
+        self.dial(head.tag, None, Some(user), Credentials::Password { authzid: String::new(), password }, out);
         Ok(())
     }
 
@@ -359,7 +364,7 @@ impl Login {
         match (mechanism, initial_response) {
             (Mechanism::CramMd5, Some(_)) => self.bad(head.tag, "CRAM-MD5 has no first message of the client", out),
             (Mechanism::CramMd5, None) => {
-                self.dial(head.tag, None, Credentials::Relayed { mechanism, first: None }, out);
+                self.dial(head.tag, Some(mechanism), None, Credentials::Relayed { mechanism, first: None }, out);
                 Ok(())
             }
             (_, Some(first)) => self.first(exchange, Secret::new(first.declassify().to_vec()), out),
@@ -408,7 +413,7 @@ impl Login {
         let mechanism = exchange.mechanism;
         if let (Mechanism::Login, Some(user)) = (mechanism, exchange.user.take()) {
             let credentials = Credentials::Password { authzid: String::new(), password: message };
-            self.dial(&tag, Some(user), credentials, out);
+            self.dial(&tag, Some(mechanism), Some(user), credentials, out);
             return Ok(());
         }
         let Some(user) = mechanism.user(message.expose()) else {
@@ -420,25 +425,38 @@ impl Login {
                 self.state = State::AwaitMessage(Exchange { user: Some(user), ..exchange });
             }
             (Mechanism::Plain, Some(Plain { authzid, password, .. })) => {
-                self.dial(&tag, Some(user), Credentials::Password { authzid, password }, out);
+                self.dial(&tag, Some(mechanism), Some(user), Credentials::Password { authzid, password }, out);
             }
-            _ => self.dial(&tag, Some(user), Credentials::Relayed { mechanism, first: Some(message) }, out),
+            _ => self.dial(
+                &tag,
+                Some(mechanism),
+                Some(user),
+                Credentials::Relayed { mechanism, first: Some(message) },
+                out,
+            ),
         }
         Ok(())
     }
 
-    fn dial(&mut self, tag: &[u8], user: Option<String>, credentials: Credentials, out: &mut Effects) {
+    fn dial(
+        &mut self,
+        tag: &[u8],
+        mechanism: Option<Mechanism>,
+        user: Option<String>,
+        credentials: Credentials,
+        out: &mut Effects,
+    ) {
         let user: Option<Arc<str>> = user.map(Into::into);
-        self.state =
-            State::AwaitBackend(Box::new(Attempt { tag: Tag::from_slice(tag), user: user.clone(), credentials }));
-        out.push(Effect::Dial(Box::new(Dial { user })));
+        let attempt = Attempt { tag: Tag::from_slice(tag), user: user.clone(), credentials };
+        self.state = State::AwaitBackend(Box::new(attempt));
+        out.push(Effect::Dial(Box::new(Dial { user, mechanism })));
     }
 
-    fn dialled(&mut self, dialled: Result<Box<Dialled>, DialError>, out: &mut Effects) {
+    fn dialled(&mut self, dialled: Result<Box<Dialled>, DialError>, now: Instant, out: &mut Effects) {
         let State::AwaitBackend(attempt) = std::mem::replace(&mut self.state, State::AwaitCommand) else { return };
         match dialled {
             Ok(dialled) => {
-                self.state = State::Joining(Box::new(Join::new(*attempt, *dialled, self.id.clone(), &self.prefix)))
+                self.state = State::Joining(Box::new(Join::new(*attempt, *dialled, self.id.clone(), &self.prefix, now)))
             }
             Err(error) => refuse(&attempt.tag, dial_refusal(error), out),
         }
@@ -452,9 +470,9 @@ impl Login {
         }
     }
 
-    fn from_backend(&mut self, octets: &[u8], now: Instant, out: &mut Effects) -> Result<Next, End> {
+    fn hear_backend(&mut self, octets: &[u8], now: Instant, out: &mut Effects) -> Result<Next, End> {
         let State::Joining(join) = &mut self.state else { return Ok(Next::Took(octets.len())) };
-        let (took, outcome) = join.from_backend(octets, out);
+        let (took, outcome) = join.hear_backend(octets, out);
         match outcome {
             None => {}
             Some(Outcome::Joined { backend, text }) => {

@@ -59,11 +59,11 @@ impl Open {
         let took = match input {
             Input::Octets(Side::Client, octets) => {
                 self.client.heard = now;
-                self.from_client(octets, out)?
+                self.hear_client(octets, out)?
             }
             Input::Octets(Side::Backend, octets) => {
                 self.backend.heard = now;
-                self.from_backend(octets, out)?
+                self.hear_backend(octets, out)?
             }
             Input::Carried(Side::Client) => self.client_carried(),
             Input::Carried(Side::Backend) => self.backend_carried(),

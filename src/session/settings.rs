@@ -36,6 +36,8 @@ pub struct Timeouts {
     pub handshake: Span,
     /// From accept to a successful login.
     pub login: Span,
+    /// From the backend's connection to its word on a login.
+    pub backend_login: Span,
     /// Silence of a client before login.
     pub idle_before_login: Span,
     /// Silence of a client after login, unless it is in IDLE (RFC 3501 5.4: at least 30 minutes).
@@ -69,6 +71,7 @@ impl Default for Timeouts {
         Self {
             handshake: Span::seconds(20),
             login: Span::minutes(3),
+            backend_login: Span::seconds(30),
             idle_before_login: Span::seconds(60),
             idle: Span::minutes(30),
             backend: Span::minutes(10),
