@@ -23,7 +23,7 @@ usage: quickstart.sh [--backend URL [--backend-ca FILE]] [--try] [--binary FILE]
 USAGE
 }
 
-backend='' binary='' trial='' listen=127.0.0.1:1143 listen_tls=127.0.0.1:1993 admin=127.0.0.1:9143
+backend='' binary='' trial='' others='' listen=127.0.0.1:1143 listen_tls=127.0.0.1:1993 admin=127.0.0.1:9143
 flags=() sudo='' scratch='' policy='' dovecot_pid='' proxy_pid=''
 login=joe:secret
 
@@ -71,8 +71,8 @@ options() {
             --backend) backend=$2 ;;
             --backend-ca) flags+=("$1" "$(realpath -- "$2")") ;;
             --binary) binary=$(realpath -- "$2") ;;
-            --listen) listen=$2 flags+=("$1" "$2") ;;
-            --listen-tls) listen_tls=$2 flags+=("$1" "$2") ;;
+            --listen) listen=$2 others=yes ;;
+            --listen-tls) listen_tls=$2 others=yes ;;
             --admin) admin=$2 flags+=("$1" "$2") ;;
             esac
             shift
@@ -84,6 +84,8 @@ options() {
         esac
         shift
     done
+    # Either flag replaces both listeners.
+    [ -z "$others" ] || flags+=(--listen "$listen" --listen-tls "$listen_tls")
 }
 
 # All that is missing or too old, in one line.
