@@ -8,6 +8,7 @@ pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod network;
+pub mod registry;
 pub mod routing;
 pub mod tls;
 pub mod transport;
