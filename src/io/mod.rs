@@ -11,4 +11,5 @@ pub mod network;
 pub mod registry;
 pub mod routing;
 pub mod tls;
+pub mod trace;
 pub mod transport;
