@@ -1,0 +1,121 @@
+//! The paths, and what each does.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use serde::Deserialize;
+use tracing::info;
+
+use super::{AdminState, Door, status::Report};
+use crate::io::{
+    log::Clean,
+    registry::{Notice, Row},
+};
+
+type Admin = State<Arc<AdminState>>;
+
+/// All paths, as they are behind this door.
+pub(super) fn router(door: Door, state: Arc<AdminState>) -> Router {
+    let guard = middleware::from_fn_with_state((door, state.clone()), guard);
+    let personal = Router::new()
+        .route("/sessions", get(sessions))
+        .route("/sessions/{id}/kick", post(kick))
+        .route("/trace", get(traced))
+        .route("/trace/{user}", put(trace).delete(untrace))
+        .route("/reload", post(reload))
+        .route_layer(guard);
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/statusz", get(statusz))
+        .merge(personal)
+        .with_state(state)
+}
+
+async fn guard(State((door, state)): State<(Door, Arc<AdminState>)>, request: Request, next: Next) -> Response {
+    let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let admitted = door.admits(state.token.load().as_deref(), authorization);
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(denied) => denied.into_response(),
+    }
+}
+
+async fn readyz(State(state): Admin) -> Response {
+    match state.shell.status().unready() {
+        None => "ready\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(state): Admin) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, state.meters.render()).into_response()
+}
+
+async fn statusz(State(state): Admin, headers: HeaderMap) -> Response {
+    let status = state.shell.status();
+    let ready = status.unready().is_none();
+    let report = Report { version: env!("CARGO_PKG_VERSION"), ready, status, sessions: state.registry.by_state() };
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains("application/json") { Json(report).into_response() } else { report.to_string().into_response() }
+}
+
+#[derive(Deserialize)]
+struct Filter {
+    user: Option<String>,
+}
+
+async fn sessions(State(state): Admin, Query(filter): Query<Filter>) -> Json<Vec<Row>> {
+    let mut rows: Vec<_> = state.registry.entries().iter().map(|entry| entry.row()).collect();
+    rows.retain(|row| filter.user.is_none() || row.user == filter.user);
+    rows.sort_by_key(|row| row.age_seconds);
+    Json(rows)
+}
+
+async fn kick(State(state): Admin, Path(id): Path<String>) -> Response {
+    if !state.registry.kick(&id) {
+        return (StatusCode::NOT_FOUND, "no such session\n").into_response();
+    }
+    info!(session = %Clean(&id), "session ended by the operator");
+    "ended\n".into_response()
+}
+
+async fn traced(State(state): Admin) -> Json<Vec<String>> {
+    Json(state.traces.users())
+}
+
+async fn trace(State(state): Admin, Path(user): Path<String>) -> Response {
+    if let Err(error) = state.traces.switch_on(&user) {
+        return (StatusCode::CONFLICT, format!("{error}\n")).into_response();
+    }
+    // Switched on first and told second: a session that logs in meanwhile hears of it in one way or the other.
+    let open = state.registry.tell(&user, Notice::Trace(true));
+    info!(user = %Clean(&user), sessions = open, "trace switched on");
+    let directory = state.traces.directory().display();
+    format!("open sessions: {open}; traces are written to {directory}\n").into_response()
+}
+
+async fn untrace(State(state): Admin, Path(user): Path<String>) -> Response {
+    if !state.traces.switch_off(&user) {
+        return (StatusCode::NOT_FOUND, "this user is not traced\n").into_response();
+    }
+    let open = state.registry.tell(&user, Notice::Trace(false));
+    info!(user = %Clean(&user), sessions = open, "trace switched off");
+    format!("open sessions: {open}\n").into_response()
+}
+
+async fn reload(State(state): Admin) -> Response {
+    match state.shell.reload().await {
+        Ok(text) => format!("{text}\n").into_response(),
+        Err(text) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{text}\n")).into_response(),
+    }
+}

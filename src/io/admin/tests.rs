@@ -1,0 +1,282 @@
+//! Both doors, with real connections on loopback.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
+
+use super::{
+    status::{BackendStatus, Listening, Status},
+    *,
+};
+use crate::io::registry::{Notice, Seat};
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// A shell that is as it is told.
+#[derive(Default)]
+struct Shell {
+    draining: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl Operated for Shell {
+    fn status(&self) -> Status {
+        Status {
+            draining: self.draining.load(Relaxed),
+            listeners: vec![Listening { address: "127.0.0.1:1143".to_owned(), tls: "starttls".to_owned() }],
+            backends: vec![BackendStatus { name: "main".to_owned(), up: true, ..BackendStatus::default() }],
+            ..Status::default()
+        }
+    }
+
+    fn reload(&self) -> Reloading<'_> {
+        let broken = self.broken.load(Relaxed);
+        Box::pin(async move { if broken { Err("line 3: what?".to_owned()) } else { Ok("revision 2".to_owned()) } })
+    }
+}
+
+/// A running admin interface, and one session of joe's.
+struct Scene {
+    state: tempfile::TempDir,
+    shell: Arc<Shell>,
+    admin: Arc<AdminState>,
+    seat: Seat,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn scene(token: bool) -> Scene {
+    let state = tempfile::tempdir().unwrap();
+    let token_file = token.then(|| state.path().join("token"));
+    if let Some(path) = &token_file {
+        std::fs::write(path, format!("{TOKEN}\n")).unwrap();
+    }
+    let section = Admin { address: Address::At(SocketAddr::from(([127, 0, 0, 1], 0))), token_file };
+    let meters = Arc::new(Meters::new());
+    let registry = Registry::new(meters.clone());
+    let seat = registry.enter("192.0.2.7:4711".parse().unwrap(), Arc::from("127.0.0.1:1143"));
+    seat.named(Some(Arc::from("joe@example.org")), Some(Arc::from("main")));
+    let shell = Arc::new(Shell::default());
+    let traces = Traces::new(state.path(), meters.clone());
+    let admin = AdminState::new(meters, registry, traces, shell.clone(), section.token().unwrap());
+    let doors = section.open(state.path()).unwrap();
+    let address = doors.address().unwrap();
+    let serving = tokio::spawn(doors.serve(admin.clone()));
+    Scene { state, shell, admin, seat, address, serving }
+}
+
+impl Scene {
+    /// Asks over TCP; the status and the body.
+    async fn network(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(format!("{method} {path} HTTP/1.0\r\n{headers}\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    /// Asks over the socket, as the subcommands do.
+    async fn socket(&self, method: &'static str, path: &str) -> Result<String, client::ClientError> {
+        let (state, path) = (self.state.path().to_owned(), path.to_owned());
+        tokio::task::spawn_blocking(move || client::request(&state, method, &path)).await.unwrap()
+    }
+
+    fn notice(&self) -> Option<Notice> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match self.seat.inbox().poll_take(&mut context) {
+            std::task::Poll::Ready(notice) => Some(notice),
+            std::task::Poll::Pending => None,
+        }
+    }
+}
+
+/// Every path: method, path, and whether it names a user or changes anything.
+const PATHS: &[(&str, &str, bool)] = &[
+    ("GET", "/livez", false),
+    ("GET", "/readyz", false),
+    ("GET", "/metrics", false),
+    ("GET", "/statusz", false),
+    ("GET", "/sessions", true),
+    ("POST", "/sessions/{id}/kick", true),
+    ("GET", "/trace", true),
+    ("PUT", "/trace/joe@example.org", true),
+    ("DELETE", "/trace/joe@example.org", true),
+    ("POST", "/reload", true),
+];
+
+#[tokio::test]
+async fn what_names_a_user_needs_the_token_over_tcp_and_none_over_the_socket() {
+    for token in [false, true] {
+        let scene = scene(token);
+        let right = format!("Authorization: Bearer {TOKEN}\r\n");
+        let wrong = "Authorization: Bearer 0123456789abcdeF\r\n";
+        for (method, path, personal) in PATHS {
+            let path = path.replace("{id}", scene.seat.id().as_str());
+            let denied = if token { 401 } else { 403 };
+            let status = async |headers: &str| scene.network(method, &path, headers).await.0;
+            assert_eq!(status("").await, if *personal { denied } else { 200 }, "{method} {path}");
+            assert_eq!(status(wrong).await, if *personal { denied } else { 200 }, "{method} {path}");
+            let expected = if *personal && !token { 403 } else { 200 };
+            assert_eq!(status(&right).await, expected, "{method} {path}");
+            if path.starts_with("/trace/") && *method == "DELETE" {
+                scene.socket("PUT", &path).await.unwrap();
+            }
+            scene.socket(method, &path).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_denied_is_not_done() {
+    let scene = scene(true);
+    for (method, path, _) in PATHS.iter().filter(|(.., personal)| *personal) {
+        let path = path.replace("{id}", scene.seat.id().as_str());
+        let (_, body) = scene.network(method, &path, "").await;
+        assert!(!body.contains("joe"), "{body}");
+    }
+    assert_eq!(scene.notice(), None);
+    assert!(scene.admin.traces.users().is_empty());
+}
+
+#[tokio::test]
+async fn what_needs_no_token_names_no_user() {
+    let scene = scene(true);
+    scene.admin.traces.switch_on("joe@example.org").unwrap();
+    for (method, path, _) in PATHS.iter().filter(|(.., personal)| !*personal) {
+        for accept in ["", "Accept: application/json\r\n"] {
+            let (_, body) = scene.network(method, path, accept).await;
+            assert!(!body.contains("joe") && !body.contains("192.0.2.7") && !body.contains(TOKEN), "{body}");
+            assert!(!body.contains(scene.seat.id().as_str()), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_token_holds_from_the_next_request() {
+    let scene = scene(true);
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(scene.network("GET", "/sessions", &right).await.0, 200);
+    scene.admin.set_token(None);
+    assert_eq!(scene.network("GET", "/sessions", &right).await.0, 403);
+}
+
+#[tokio::test]
+async fn ready_turns_to_no_with_the_drain_and_alive_stays() {
+    let scene = scene(false);
+    assert_eq!(scene.network("GET", "/readyz", "").await, (200, "ready\n".to_owned()));
+    scene.shell.draining.store(true, Relaxed);
+    assert_eq!(scene.network("GET", "/readyz", "").await, (503, "draining\n".to_owned()));
+    assert_eq!(scene.network("GET", "/livez", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn status_is_text_for_people_and_json_for_programs() {
+    let scene = scene(false);
+    let (_, text) = scene.network("GET", "/statusz", "").await;
+    assert!(text.contains("backend         main up\n"), "{text}");
+    let (_, json) = scene.network("GET", "/statusz", "Accept: application/json\r\n").await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["ready"], true);
+    assert_eq!(json["sessions"]["login"], 1);
+    assert_eq!(json["backends"][0]["name"], "main");
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_filtered() {
+    let scene = scene(false);
+    let list =
+        async |path| -> serde_json::Value { serde_json::from_str(&scene.socket("GET", path).await.unwrap()).unwrap() };
+    let all = list("/sessions").await;
+    assert_eq!(all.as_array().unwrap().len(), 1);
+    assert_eq!(all[0]["user"], "joe@example.org");
+    assert_eq!(all[0]["client"], "192.0.2.7:4711");
+    let path = format!("/sessions?user={}", client::segment("joe@example.org"));
+    assert_eq!(list(&path).await, all);
+    assert!(list("/sessions?user=ann").await.as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_is_ended_by_its_name() {
+    let scene = scene(false);
+    let path = format!("/sessions/{}/kick", scene.seat.id());
+    scene.socket("POST", &path).await.unwrap();
+    assert_eq!(scene.notice(), Some(Notice::Kick));
+    let unknown = scene.socket("POST", "/sessions/0000000000000000/kick").await;
+    assert!(matches!(unknown, Err(client::ClientError::Refused { status: 404, .. })), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_trace_reaches_open_sessions_and_later_ones() {
+    let scene = scene(false);
+    let path = format!("/trace/{}", client::segment("joe@example.org"));
+    let said = scene.socket("PUT", &path).await.unwrap();
+    assert!(said.starts_with("open sessions: 1; traces are written to "), "{said}");
+    assert_eq!(scene.notice(), Some(Notice::Trace(true)));
+    assert!(scene.admin.traces.wants("joe@example.org"));
+    assert_eq!(scene.socket("GET", "/trace").await.unwrap(), r#"["joe@example.org"]"#);
+    scene.socket("DELETE", &path).await.unwrap();
+    assert_eq!(scene.notice(), Some(Notice::Trace(false)));
+    assert!(scene.socket("DELETE", &path).await.is_err());
+}
+
+#[tokio::test]
+async fn a_reload_says_what_became_of_it() {
+    let scene = scene(false);
+    assert_eq!(scene.socket("POST", "/reload").await.unwrap(), "revision 2\n");
+    scene.shell.broken.store(true, Relaxed);
+    let refused = scene.socket("POST", "/reload").await.unwrap_err();
+    assert_eq!(refused.to_string(), "line 3: what?");
+}
+
+#[tokio::test]
+async fn a_method_or_path_that_there_is_not_is_refused() {
+    let scene = scene(false);
+    assert_eq!(scene.network("GET", "/", "").await.0, 404);
+    assert_eq!(scene.network("POST", "/livez", "").await.0, 405);
+    assert_eq!(scene.network("GET", "/../../etc/passwd", "").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_body_is_not_read_and_a_head_is_bounded() {
+    let scene = scene(false);
+    assert_eq!(scene.network("GET", "/livez", "Content-Length: 1099511627776\r\n").await.0, 200);
+    let long = format!("X: {}\r\n", "x".repeat(64 << 10).as_str()).repeat(10);
+    let mut stream = TcpStream::connect(scene.address).await.unwrap();
+    // The answer may come, and the connection be closed, before all of it is written.
+    let _ = stream.write_all(format!("GET /livez HTTP/1.0\r\n{long}\r\n").as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "), "{}", answer.escape_ascii());
+}
+
+#[tokio::test]
+async fn those_who_only_connect_do_not_shut_the_socket() {
+    let scene = scene(false);
+    let mut silent = Vec::new();
+    for _ in 0..2 * CONNECTIONS {
+        silent.push(TcpStream::connect(scene.address).await.unwrap());
+    }
+    assert_eq!(scene.socket("GET", "/livez").await.unwrap(), "alive\n");
+}
+
+#[test]
+fn the_section_reads_as_it_is_written() {
+    let section: Admin = toml::from_str("address = \"off\"\ntoken_file = \"/etc/token\"").unwrap();
+    assert_eq!(section, Admin { address: Address::Off, token_file: Some("/etc/token".into()) });
+    assert_eq!(toml::from_str::<Admin>("").unwrap(), Admin::default());
+    assert!(toml::from_str::<Admin>("address = \"9143\"").is_err());
+    assert!(toml::from_str::<Admin>("adress = \"off\"").is_err());
+    let shown = toml::to_string(&Admin::default()).unwrap();
+    assert_eq!(shown, "address = \"127.0.0.1:9143\"\n");
+}
