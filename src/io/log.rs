@@ -9,8 +9,8 @@
 //! costs an idle session memory for nothing (architecture 13.8).
 //!
 //! For fail2ban the second line is a promise: the message is constant, the address follows it at once, and nothing that
-//! a client wrote stands before it. [`FAILREGEX`] matches it, and no user name can be written that makes it match another
-//! address, because [`Clean`] leaves neither blanks nor line ends in a name.
+//! a client wrote stands before it. `deploy/fail2ban` holds the filter, and no user name can be written that makes it match
+//! another address, because [`Clean`] leaves neither blanks nor line ends in a name.
 
 use std::{fmt, net::IpAddr};
 
@@ -102,15 +102,6 @@ impl Running {
 fn parse(log: &Log) -> Result<EnvFilter, LogError> {
     log.filter().map_err(|source| LogError::Level { level: log.level.clone(), source })
 }
-
-/// What fail2ban looks for, behind the time that its date detection takes away.
-///
-/// ```ini
-/// # /etc/fail2ban/filter.d/lemonade-proxy.conf
-/// [Definition]
-/// failregex = ^\s*WARN login failed address=<ADDR> user=
-/// ```
-pub const FAILREGEX: &str = r"^\s*WARN login failed address=<ADDR> user=";
 
 /// Says that a login failed: the line for fail2ban, once per refused login and never for a backend that is down.
 ///
@@ -226,6 +217,16 @@ mod tests {
         assert_eq!(said.lines().count(), 1);
         assert!(said.trim_start().starts_with("WARN login failed address=192.0.2.7 user=joe"), "{said}");
         assert!(!said[10..].contains("failed address=198"), "{said}");
+    }
+
+    #[test]
+    fn the_filter_of_fail2ban_looks_for_the_line_that_is_written() {
+        let filter = include_str!("../../deploy/fail2ban/lemonade-proxy.conf");
+        let said = lines(|| login_failed("192.0.2.7".parse().unwrap(), "joe", Mechanism::Plain, "p0c4wj8s6yzb1f"));
+        let sought = said.trim().split_once("192.0.2.7").map(|(before, _)| format!("{before}<ADDR> user=")).unwrap();
+        let failregex = filter.lines().find(|line| line.starts_with("failregex = ^")).unwrap();
+        assert!(failregex.ends_with(&format!("\\s*{sought}")), "{sought}");
+        assert!(filter.contains(said.trim()), "the filter's example is another line than {said}");
     }
 
     #[test]
