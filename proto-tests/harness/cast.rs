@@ -1,0 +1,315 @@
+//! Who stands where: a client's octets go through somebody to a model backend, and the answers come back.
+//!
+//!     client  <-- to_client --  Between  <-- answers --  model backend
+//!             --- octets -->             -- to_backend ->
+//!
+//! [`Between`] is the proxy, or nobody at all ([`Direct`]): the same scene then shows that the model does what the
+//! transcript says, before the proxy is asked to do the same.
+
+use std::time::Duration;
+
+use lemonade_proxy::session::effect::Side;
+
+use crate::{
+    model::{Backend, Connection, Settings},
+    random::Random,
+};
+
+/// Whoever carries octets between the two sides.
+pub trait Between {
+    /// This side sent these octets.
+    fn hear(&mut self, from: Side, octets: &[u8]);
+    /// This side closed its connection.
+    fn gone(&mut self, side: Side);
+    /// So much time goes by.
+    fn pass_time(&mut self, time: Duration);
+    /// The operator wants an end.
+    fn drain(&mut self);
+    /// What is to be sent to this side.
+    fn take_sent(&mut self, to: Side) -> Vec<u8>;
+    /// Whether it waits for a connection to the backend.
+    fn wants_backend(&self) -> bool;
+    /// The connection it waits for is there.
+    fn connected(&mut self);
+    /// How it ended the connection to this side, if it did.
+    fn end(&self, side: Side) -> Option<End>;
+    /// How often this side went over to TLS: what was sent in clear behind that is lost.
+    fn upgrades(&self, side: Side) -> usize;
+}
+
+/// How a connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At a response boundary.
+    Clean,
+    /// Inside a response: on TLS there is no close_notify.
+    Cut,
+}
+
+/// How the octets of one side are cut into pieces.
+#[derive(Clone, Debug)]
+pub enum Cut {
+    /// Not at all.
+    Whole,
+    /// Behind every octet.
+    Octets,
+    /// Anywhere.
+    Random(Random),
+}
+
+/// Nobody in between: the client speaks to the backend.
+#[derive(Debug, Default)]
+pub struct Direct {
+    to: [Vec<u8>; 2],
+    ends: [Option<End>; 2],
+    connected: bool,
+}
+
+/// A client, somebody in between, a model backend.
+pub struct Scene {
+    /// The store behind it all.
+    pub backend: Backend,
+    /// Everything that was said, as a transcript.
+    pub trace: Vec<String>,
+    between: Box<dyn Between>,
+    connection: Option<Connection>,
+    cut: Cut,
+    to_backend: Vec<u8>,
+    to_client: Vec<u8>,
+}
+
+impl Cut {
+    /// The pieces of these octets.
+    fn pieces<'a>(&mut self, octets: &'a [u8]) -> Vec<&'a [u8]> {
+        match self {
+            Self::Whole => vec![octets],
+            Self::Octets => octets.chunks(1).collect(),
+            Self::Random(random) => {
+                let mut rest = octets;
+                let mut pieces = Vec::new();
+                while !rest.is_empty() {
+                    let longest = if random.one_in(3) { 4 } else { 64 };
+                    let (piece, behind) = rest.split_at(random.within(1..longest).min(rest.len()));
+                    pieces.push(piece);
+                    rest = behind;
+                }
+                pieces
+            }
+        }
+    }
+
+    /// Whether the other peers get their turn between two pieces.
+    fn yields(&mut self) -> bool {
+        match self {
+            Self::Random(random) => random.one_in(4),
+            Self::Whole | Self::Octets => false,
+        }
+    }
+}
+
+impl Scene {
+    /// The curtain rises: nothing has been said.
+    pub fn new(between: Box<dyn Between>, settings: Settings, cut: Cut) -> Self {
+        Self {
+            backend: Backend::new(settings),
+            trace: Vec::new(),
+            between,
+            connection: None,
+            cut,
+            to_backend: Vec::new(),
+            to_client: Vec::new(),
+        }
+    }
+
+    /// The client sends this. With `alone` the backend is not heard before all of it is sent.
+    pub fn client_sends(&mut self, octets: &[u8], alone: bool) {
+        self.note('C', octets);
+        let upgrades = self.between.upgrades(Side::Client);
+        for piece in self.cut.pieces(octets) {
+            self.between.hear(Side::Client, piece);
+            self.collect();
+            if self.between.upgrades(Side::Client) != upgrades {
+                break;
+            }
+            if !alone && self.cut.yields() {
+                self.run_backend();
+            }
+        }
+    }
+
+    /// The backend sends this, whatever the model thinks of it.
+    pub fn backend_sends(&mut self, octets: &[u8]) {
+        self.note('<', octets);
+        for piece in self.cut.pieces(octets) {
+            self.between.hear(Side::Backend, piece);
+            self.collect();
+        }
+    }
+
+    /// The model reads what was sent to it and answers, until nobody has anything to say.
+    pub fn run_backend(&mut self) {
+        loop {
+            self.collect();
+            self.connect_if_wanted();
+            let Some(connection) = self.connection.as_mut().filter(|connection| !connection.is_closed()) else {
+                return;
+            };
+            let heard = std::mem::take(&mut self.to_backend);
+            let mut answer = connection.feed(&heard);
+            answer.extend(connection.poll());
+            let closed = connection.is_closed();
+            if !heard.is_empty() {
+                self.note('>', &heard);
+            }
+            if !answer.is_empty() {
+                self.backend_sends(&answer);
+            }
+            if closed {
+                self.backend_closes();
+            }
+            if heard.is_empty() && answer.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Whoever waits for a connection to the backend gets one.
+    fn connect_if_wanted(&mut self) {
+        while self.between.wants_backend() {
+            let mut connection = self.backend.connect();
+            let greeting = connection.greeting();
+            self.connection = Some(connection);
+            self.to_backend.clear();
+            self.between.connected();
+            self.backend_sends(&greeting);
+        }
+    }
+
+    /// Takes one line that was sent to the backend, before the model sees it.
+    pub fn take_backend_line(&mut self) -> Option<Vec<u8>> {
+        self.collect();
+        self.connect_if_wanted();
+        let line = take_line(&mut self.to_backend)?;
+        self.note('>', &line);
+        Some(line)
+    }
+
+    /// The model reads this line after all.
+    pub fn model_reads(&mut self, line: &[u8]) {
+        let Some(connection) = &mut self.connection else { return };
+        let mut answer = connection.feed(line);
+        answer.extend(connection.poll());
+        if !answer.is_empty() {
+            self.backend_sends(&answer);
+        }
+    }
+
+    /// What is on its way to the backend.
+    pub fn unread_by_backend(&mut self) -> &mut Vec<u8> {
+        self.collect();
+        &mut self.to_backend
+    }
+
+    /// What has come to the client and was not looked at yet.
+    pub fn client_inbox(&mut self) -> &mut Vec<u8> {
+        self.collect();
+        &mut self.to_client
+    }
+
+    /// The backend closes the connection.
+    pub fn backend_closes(&mut self) {
+        self.trace.push("<.".to_owned());
+        self.between.gone(Side::Backend);
+        self.connection = None;
+        self.collect();
+    }
+
+    /// The client closes the connection.
+    pub fn client_closes(&mut self) {
+        self.trace.push("C.".to_owned());
+        self.between.gone(Side::Client);
+        self.collect();
+    }
+
+    /// So much time goes by.
+    pub fn pass_time(&mut self, time: Duration) {
+        self.trace.push(format!("T: {time:?}"));
+        self.between.pass_time(time);
+        self.collect();
+    }
+
+    /// The operator wants an end.
+    pub fn drain(&mut self) {
+        self.trace.push("P: drain".to_owned());
+        self.between.drain();
+        self.collect();
+    }
+
+    /// How the connection to this side was ended.
+    pub fn end(&self, side: Side) -> Option<End> {
+        self.between.end(side)
+    }
+
+    fn collect(&mut self) {
+        let sent = self.between.take_sent(Side::Client);
+        self.note('S', &sent);
+        self.to_client.extend(sent);
+        self.to_backend.extend(self.between.take_sent(Side::Backend));
+    }
+
+    /// Writes down who said what.
+    fn note(&mut self, who: char, octets: &[u8]) {
+        for line in octets.split_inclusive(|&octet| octet == b'\n') {
+            let shown: String = line.iter().take(200).flat_map(|octet| octet.escape_ascii()).map(char::from).collect();
+            self.trace.push(format!("{who}: {}", shown.strip_suffix("\\r\\n").unwrap_or(&shown)));
+        }
+    }
+}
+
+/// Takes one line off the front, with its end.
+pub fn take_line(from: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let end = from.iter().position(|&octet| octet == b'\n')?;
+    Some(from.drain(..=end).collect())
+}
+
+impl Between for Direct {
+    fn hear(&mut self, from: Side, octets: &[u8]) {
+        self.to[index(from.other())].extend_from_slice(octets);
+    }
+
+    fn gone(&mut self, side: Side) {
+        self.ends[index(side.other())] = Some(End::Clean);
+    }
+
+    fn pass_time(&mut self, _: Duration) {}
+
+    fn drain(&mut self) {}
+
+    fn take_sent(&mut self, to: Side) -> Vec<u8> {
+        std::mem::take(&mut self.to[index(to)])
+    }
+
+    fn wants_backend(&self) -> bool {
+        !self.connected
+    }
+
+    fn connected(&mut self) {
+        self.connected = true;
+    }
+
+    fn end(&self, side: Side) -> Option<End> {
+        self.ends[index(side)]
+    }
+
+    fn upgrades(&self, _: Side) -> usize {
+        0
+    }
+}
+
+/// Where this side stands in a pair.
+pub(crate) const fn index(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Backend => 1,
+    }
+}

@@ -1,0 +1,525 @@
+//! A real [`Session`] with a shell of paper around it: what `lemonade_proxy::io` does with sockets, done with lists.
+//!
+//!     client octets -> Input::Octets -> Session -> Effect::Pass, Put, Connect, ... -> octets for either side
+//!
+//! It keeps what the session has not taken, carries literals without asking, holds reading back while the other side does
+//! not read, answers dials and upgrades, and wakes the session in time, on a clock that only moves when it is told to.
+//! Promises of the interface are checked on the way: spans lie inside the input, nothing is sent behind the end.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lemonade_proxy::{
+    ext,
+    imap::sasl::Mechanism,
+    session::{
+        Session,
+        effect::{DialError, Dialled, Effect, Effects, End as Why, Input, Origin, Side},
+        front::Front,
+        plan::{NonSync, Offer, Plans},
+        settings::{Limits, Timeouts},
+    },
+    units::{Size, Span},
+};
+
+use crate::{
+    cast::{Between, End, index},
+    model::Settings,
+};
+
+/// What a scene may say about its proxy.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// STARTTLS is offered.
+    pub starttls: bool,
+    /// A password may be said in clear.
+    pub plaintext: bool,
+    /// TLS runs from the start.
+    pub tls: bool,
+    /// LITERAL+ or LITERAL-.
+    pub literals: NonSync,
+    /// What comes of a dial.
+    pub dial: Result<(), DialError>,
+    /// The backend wants STARTTLS.
+    pub backend_starttls: bool,
+    /// The backend is told where the client comes from.
+    pub trusted: bool,
+    /// The profile the operator set.
+    pub profile: Option<Arc<str>>,
+    /// The mechanisms that the backend has.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+/// The proxy of a scene.
+#[derive(Debug)]
+pub struct Proxy {
+    session: Session,
+    setup: Setup,
+    now: Instant,
+    peers: [Peer; 2],
+    out: Effects,
+    /// Who waits for a connection to the backend.
+    dialling: Option<Arc<str>>,
+    ended: Option<Why>,
+    /// Whether the backend accepted a login.
+    pub authenticated: bool,
+    /// Logins that the backend refused.
+    pub refused: usize,
+}
+
+/// What the shell keeps for one side.
+#[derive(Debug, Default)]
+struct Peer {
+    /// What it sent and nobody has taken.
+    arrived: Vec<u8>,
+    /// The session has seen all of `arrived` and wants more before it looks again.
+    seen: usize,
+    /// A literal of this side that is carried, and whether it is only dropped.
+    carrying: Option<(u64, bool)>,
+    /// What is on its way to it.
+    unsent: Vec<u8>,
+    /// It does not read.
+    stalled: bool,
+    gone: bool,
+    end: Option<End>,
+    upgrades: usize,
+}
+
+/// Octets of one read: what a shell offers at a time, beside what was left over.
+const READ: usize = 64 << 10;
+
+impl Setup {
+    /// Everything by default, before a backend of these settings.
+    pub fn before(settings: &Settings) -> Self {
+        let has = |(name, mechanism): &(&str, Mechanism)| settings.has(&format!("AUTH={name}")).then_some(*mechanism);
+        let mut mechanisms: Vec<Mechanism> = Mechanism::ALL.iter().filter_map(has).collect();
+        // PLAIN and LOGIN are read by us: a backend that only knows the command LOGIN will do.
+        for read in [Mechanism::Login, Mechanism::Plain] {
+            if !mechanisms.contains(&read) {
+                mechanisms.insert(0, read);
+            }
+        }
+        Self {
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            starttls: true,
+            plaintext: true,
+            tls: false,
+            literals: NonSync::Plus,
+            dial: Ok(()),
+            backend_starttls: false,
+            trusted: false,
+            profile: None,
+            mechanisms,
+        }
+    }
+
+    /// Takes a line of a transcript's header: `listener: minus`, `limits: line=1 KiB`.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "listener" => value.split_whitespace().try_for_each(|word| self.listen(word)),
+            "dial" => self.dial(value),
+            "limits" => value.split(',').try_for_each(|one| self.limit(one.trim())),
+            "timeouts" => value.split(',').try_for_each(|one| self.timeout(one.trim())),
+            "profile" => {
+                self.profile = Some(value.into());
+                Ok(())
+            }
+            "trusted" => {
+                self.trusted = value == "yes";
+                Ok(())
+            }
+            _ => Err(format!("a setting of the proxy, not {name}")),
+        }
+    }
+
+    fn listen(&mut self, word: &str) -> Result<(), String> {
+        match word {
+            "starttls" => self.plaintext = false,
+            "plaintext" => self.starttls = false,
+            "tls" => self.tls = true,
+            "minus" => self.literals = NonSync::Minus,
+            _ => return Err(format!("starttls, plaintext, tls or minus, not {word}")),
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, value: &str) -> Result<(), String> {
+        self.dial = Err(match value {
+            "starttls" => {
+                self.backend_starttls = true;
+                return Ok(());
+            }
+            "down" => DialError::Down,
+            "unknown" => DialError::Unknown,
+            "busy" => DialError::Busy,
+            "too-many-failures" => DialError::TooManyFailures,
+            "too-many-sessions" => DialError::TooManySessions,
+            _ => return Err("down, unknown, busy, too-many-failures, too-many-sessions or starttls".to_owned()),
+        });
+        Ok(())
+    }
+
+    fn limit(&mut self, one: &str) -> Result<(), String> {
+        let (name, value) = one.split_once('=').ok_or("`limits: name=value`")?;
+        let limits = &mut self.limits;
+        if name == "pipelined" {
+            limits.pipelined = value.parse().map_err(|_| "a number")?;
+            return Ok(());
+        }
+        let size: Size = value.parse().map_err(|error| format!("{error}"))?;
+        *match name {
+            "line_before_login" => &mut limits.line_before_login,
+            "sasl_line" => &mut limits.sasl_line,
+            "literals_before_login" => &mut limits.literals_before_login,
+            "line" => &mut limits.line,
+            "small_literal" => &mut limits.small_literal,
+            "append" => &mut limits.append,
+            "unsent" => &mut limits.unsent,
+            _ => return Err(format!("a limit, not {name}")),
+        } = size;
+        Ok(())
+    }
+
+    fn timeout(&mut self, one: &str) -> Result<(), String> {
+        let (name, value) = one.split_once('=').ok_or("`timeouts: name=value`")?;
+        let span: Span = value.parse().map_err(|error| format!("{error}"))?;
+        let timeouts = &mut self.timeouts;
+        *match name {
+            "login" => &mut timeouts.login,
+            "idle_before_login" => &mut timeouts.idle_before_login,
+            "idle" => &mut timeouts.idle,
+            "backend" => &mut timeouts.backend,
+            "idle_renewal" => &mut timeouts.idle_renewal,
+            "still_here" => {
+                timeouts.still_here = Some(span);
+                return Ok(());
+            }
+            _ => return Err(format!("a timeout, not {name}")),
+        } = span;
+        Ok(())
+    }
+
+    /// What a listener like this tells its sessions.
+    pub fn front(&self) -> Front {
+        Front {
+            limits: self.limits.clone(),
+            timeouts: self.timeouts.clone(),
+            offer: Offer { modes: Default::default(), literals: self.literals, append: self.limits.append },
+            starttls: self.starttls,
+            plaintext_login: self.plaintext,
+            mechanisms: self.mechanisms.clone(),
+            extensions: &ext::ALL,
+            plans: Plans::default(),
+        }
+    }
+}
+
+impl Proxy {
+    /// A client has just connected.
+    pub fn new(setup: Setup, seed: u64) -> Self {
+        let now = Instant::now();
+        let mut proxy = Self {
+            session: Session::new(Arc::new(setup.front()), setup.tls, seed, now),
+            setup,
+            now,
+            peers: [Peer::default(), Peer::default()],
+            out: Effects::default(),
+            dialling: None,
+            ended: None,
+            authenticated: false,
+            refused: 0,
+        };
+        proxy.tell(Input::Opened);
+        proxy.pump();
+        proxy
+    }
+
+    /// This side stops reading, or goes on.
+    pub fn stall(&mut self, side: Side, stalled: bool) {
+        self.peers[index(side)].stalled = stalled;
+        self.pump();
+    }
+
+    /// Octets that the shell holds for a side which does not read.
+    pub fn unsent(&self, side: Side) -> usize {
+        self.peers[index(side)].unsent.len()
+    }
+
+    /// Octets that the session has seen and not taken.
+    pub fn untaken(&self, side: Side) -> usize {
+        self.peers[index(side)].seen
+    }
+
+    /// Why the session ended, if it did.
+    pub fn ended(&self) -> Option<Why> {
+        self.ended
+    }
+
+    /// Whether the client is in IDLE.
+    pub fn is_idle(&self) -> bool {
+        self.session.is_idle()
+    }
+
+    /// Octets of a literal that are still to be carried from this side.
+    pub fn carrying(&self, side: Side) -> u64 {
+        self.peers[index(side)].carrying.map_or(0, |(len, _)| len)
+    }
+
+    /// Carries so many octets of a literal without there being any: a message of a gibibyte as a counter.
+    pub fn carry_unseen(&mut self, side: Side, len: u64) {
+        let carrying = &mut self.peers[index(side)].carrying;
+        if let Some((left, _)) = carrying {
+            *left = left.saturating_sub(len);
+        }
+        self.finish_carrying(side);
+        self.pump();
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        let now = self.now;
+        self.session.handle(input, now, &mut self.out);
+        self.apply(None, &[]);
+    }
+
+    /// Offers octets and carries literals until nobody can go on.
+    fn pump(&mut self) {
+        loop {
+            if let (Err(why), true) = (self.setup.dial, self.dialling.is_some()) {
+                self.dialling = None;
+                self.tell(Input::Dialled(Err(why)));
+            }
+            if self.ended.is_some() {
+                return;
+            }
+            // Octets that were refused once are given again whatever the appetite: it speaks of new ones.
+            let again = self.session.resume() && self.peers[index(Side::Client)].seen > 0;
+            if again {
+                let seen = self.peers[index(Side::Client)].seen;
+                self.give(Side::Client, seen);
+            } else if !self.offer(Side::Backend) && !self.offer(Side::Client) {
+                return;
+            }
+        }
+    }
+
+    /// Whether something moved.
+    fn offer(&mut self, side: Side) -> bool {
+        let at = index(side);
+        let unsent = self.setup.limits.unsent.0 as usize;
+        if self.peers[at].arrived.is_empty() || self.peers[at ^ 1].unsent.len() >= unsent {
+            return false;
+        }
+        if self.peers[at].carrying.is_some() {
+            return self.carry(side);
+        }
+        let appetite = self.session.appetite();
+        let wanted = if side == Side::Client { appetite.client } else { appetite.backend };
+        if !wanted || self.peers[at].seen >= self.peers[at].arrived.len() {
+            return false;
+        }
+        let offered = self.peers[at].arrived.len().min(self.peers[at].seen + READ);
+        self.give(side, offered);
+        true
+    }
+
+    /// Gives the session the first octets of what this side has sent.
+    fn give(&mut self, side: Side, offered: usize) {
+        let at = index(side);
+        let octets = std::mem::take(&mut self.peers[at].arrived);
+        let now = self.now;
+        let took = self.session.handle(Input::Octets(side, &octets[..offered]), now, &mut self.out);
+        assert!(took <= offered, "{side:?}: took {took} of {offered} octets");
+        // What came behind an upgrade or on a connection that was given up is nobody's.
+        if self.apply(Some(side), &octets[..offered]) {
+            return;
+        }
+        let mut left = octets[took..].to_vec();
+        left.append(&mut self.peers[at].arrived);
+        self.peers[at].arrived = left;
+        self.peers[at].seen = if self.peers[at].carrying.is_some() { 0 } else { offered - took };
+    }
+
+    fn carry(&mut self, side: Side) -> bool {
+        let at = index(side);
+        let Some((left, dropped)) = &mut self.peers[at].carrying else { return false };
+        let dropped = *dropped;
+        let len = usize::try_from(*left).unwrap_or(usize::MAX).min(self.peers[at].arrived.len()).min(READ);
+        *left -= len as u64;
+        let octets: Vec<u8> = self.peers[at].arrived.drain(..len).collect();
+        self.peers[at].seen = 0;
+        if !dropped {
+            self.send(side.other(), &octets);
+        }
+        let now = self.now;
+        self.session.heard(side, now);
+        self.finish_carrying(side);
+        true
+    }
+
+    fn finish_carrying(&mut self, side: Side) {
+        let peer = &mut self.peers[index(side)];
+        if peer.carrying.is_some_and(|(left, _)| left == 0) {
+            peer.carrying = None;
+            self.tell(Input::Carried(side));
+        }
+    }
+
+    fn send(&mut self, to: Side, octets: &[u8]) {
+        let peer = &mut self.peers[index(to)];
+        assert!(peer.end.is_none(), "sent behind the end to {to:?}: {}", octets.escape_ascii());
+        if !peer.gone {
+            peer.unsent.extend_from_slice(octets);
+        }
+    }
+
+    /// Carries the effects out, in order. `from` and `input` are what was just given; whether it is void now.
+    fn apply(&mut self, from: Option<Side>, input: &[u8]) -> bool {
+        let mut void = false;
+        let mut effects = std::mem::take(&mut self.out);
+        let text = std::mem::take(&mut effects.text);
+        for effect in effects.list.drain(..) {
+            match effect {
+                Effect::Pass { from: side, start, len } => {
+                    assert_eq!(from, Some(side), "a span of what was not given");
+                    self.send(side.other(), &input[start..start + len]);
+                }
+                Effect::Put(side, range) => self.send(side, &text[range]),
+                Effect::Connect { from, len } => self.begin_to_carry(from, len, false),
+                Effect::Discard { from, len } => self.begin_to_carry(from, len, true),
+                Effect::Dial(dial) => self.dialling = Some(dial.user.unwrap_or_default()),
+                Effect::Upgrade(side) => {
+                    self.peers[index(side)].upgrades += 1;
+                    self.forget(side);
+                    void |= from == Some(side);
+                    let now = self.now;
+                    self.session.handle(Input::Upgraded(side), now, &mut self.out);
+                }
+                Effect::Authenticated { .. } => self.authenticated = true,
+                Effect::Refused { .. } => self.refused += 1,
+                Effect::HangUp => {
+                    void |= from == Some(Side::Backend);
+                    self.peers[index(Side::Backend)] = Peer::default();
+                }
+                Effect::End { why, clean } => {
+                    self.ended = Some(why);
+                    let end = if clean { End::Clean } else { End::Cut };
+                    self.peers[index(Side::Client)].end = Some(end);
+                    self.peers[index(Side::Backend)].end = Some(End::Clean);
+                }
+            }
+        }
+        if !self.out.list.is_empty() {
+            self.apply(None, &[]);
+        }
+        void
+    }
+
+    fn begin_to_carry(&mut self, side: Side, len: u64, dropped: bool) {
+        let peer = &mut self.peers[index(side)];
+        assert!(peer.carrying.is_none(), "{side:?}: a literal inside a literal");
+        peer.carrying = Some((len, dropped));
+        peer.seen = 0;
+        if len == 0 {
+            self.finish_carrying(side);
+        }
+    }
+
+    /// What came in clear and was not taken.
+    fn forget(&mut self, side: Side) {
+        let peer = &mut self.peers[index(side)];
+        peer.arrived.clear();
+        peer.seen = 0;
+    }
+}
+
+impl Between for Proxy {
+    fn hear(&mut self, from: Side, octets: &[u8]) {
+        if self.ended.is_some() || self.peers[index(from)].gone {
+            return;
+        }
+        self.peers[index(from)].arrived.extend_from_slice(octets);
+        self.pump();
+    }
+
+    fn gone(&mut self, side: Side) {
+        if self.ended.is_some() || self.peers[index(side)].gone {
+            return;
+        }
+        self.peers[index(side)].gone = true;
+        self.tell(Input::Gone(side));
+        self.pump();
+    }
+
+    fn pass_time(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.session.deadline().filter(|due| *due <= end && self.ended.is_none()) {
+            let stuck = due <= self.now;
+            self.now = due.max(self.now);
+            self.tell(Input::Wake);
+            self.pump();
+            if stuck && self.session.deadline().is_some_and(|next| next <= self.now) {
+                // A deadline that does not move is a loop that burns the CPU; one repetition is a coincidence.
+                assert!(self.ended.is_some(), "a deadline in the past, again");
+            }
+        }
+        self.now = end;
+    }
+
+    fn drain(&mut self) {
+        if self.ended.is_none() {
+            self.tell(Input::Drain);
+            self.pump();
+        }
+    }
+
+    fn take_sent(&mut self, to: Side) -> Vec<u8> {
+        let peer = &mut self.peers[index(to)];
+        if peer.stalled {
+            return Vec::new();
+        }
+        let sent = std::mem::take(&mut peer.unsent);
+        if !sent.is_empty() {
+            self.pump();
+        }
+        sent
+    }
+
+    fn wants_backend(&self) -> bool {
+        self.dialling.is_some() && self.setup.dial.is_ok()
+    }
+
+    fn connected(&mut self) {
+        let user = self.dialling.take().unwrap_or_default();
+        self.peers[index(Side::Backend)] = Peer::default();
+        let origin = self.setup.trusted.then(|| Origin {
+            ip: "192.0.2.7".into(),
+            port: 50_000,
+            connected_ip: "198.51.100.1".into(),
+            session_id: "7f3a".into(),
+        });
+        let dialled = Dialled {
+            backend: "main".into(),
+            user,
+            starttls: self.setup.backend_starttls,
+            origin,
+            profile: self.setup.profile.clone(),
+        };
+        self.tell(Input::Dialled(Ok(Box::new(dialled))));
+        self.pump();
+    }
+
+    fn end(&self, side: Side) -> Option<End> {
+        self.peers[index(side)].end
+    }
+
+    fn upgrades(&self, side: Side) -> usize {
+        self.peers[index(side)].upgrades
+    }
+}

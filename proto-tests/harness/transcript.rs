@@ -1,0 +1,212 @@
+//! A protocol test that reads as a session: the files of `proto-tests/transcripts`.
+//!
+//! ```text
+//! # noop/news.imap                            RFC 3501 6.1.2: NOOP tells what happened
+//! backend: IMAP4rev1 IDLE                     ; what the model backend has
+//! mailbox: INBOX 11s 12 13s                   ; messages by UID; s = \Seen a = \Answered f = \Flagged d = \Deleted r = \Recent
+//!
+//! C: a SELECT INBOX
+//! S: * 3 EXISTS
+//! S: ...
+//! S: a OK ...
+//! O: expunge INBOX 12
+//! C: b NOOP
+//! S: * 2 EXPUNGE
+//! S: b OK ...
+//! ```
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `C:` | the client sends this line; lines behind one another go out in one segment |
+//! | `C\|` | the same, taken as it stands: no comment, no variable |
+//! | `C\` | the client sends these octets: `\r \n \0 \\ \xHH`, and `\{N*TEXT}` for TEXT N times; no line end is added |
+//! | `S:` | the client gets this line: `...` is anything, `$name` what it was before, or anything without blanks |
+//! | `S: ...` | any lines, up to the one expected next |
+//! | `S\|`, `S\` | the same for literal text and for octets |
+//! | `S.` | its connection is closed by now; `S. clean` at a response boundary, `S. cut` inside a response |
+//! | `>` | the backend gets this line, `>\|` as it stands. With `<` behind it, the model does not see it |
+//! | `<` | the backend sends this line, `<\|` and `<\` as above; `< (nothing)`: it keeps silent |
+//! | `C>` | the client sends this and the backend gets the same |
+//! | `S<` | the backend sends this and the client gets the same |
+//! | `>.` | the connection to the backend is closed by now |
+//! | `C.`, `<.` | the client, or the backend, closes its connection |
+//! | `!S`, `!>` | no such line comes to the client, no such command was executed by the backend, in the whole session |
+//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX` |
+//! | `T:` | time passes: `T: 29m` |
+//! | `P: drain` | the operator ends the proxy |
+//!
+//! A comment begins with `;`, behind two blanks or at the start of a line. A tag `p1` in `>` and `<` lines is a variable:
+//! the prefix of the proxy's own tags is random.
+//!
+//! The header ends with an empty line. Besides `backend` and `mailbox` it knows: `message: BOX 12s` with the message in
+//! `|` lines; `state: greeting | connected | authenticated | selected BOX` (what has happened before the first line, by
+//! default a login); `user: NAME PASSWORD`; `greeting:`, `namespace:`, `id:`, `separator:`, `subscribed: NAMES`;
+//! `announces: yes` (the backend sends CAPABILITY codes); `mischief: NAMES`; `order: any` (untagged lines expected behind
+//! one another come in any order); `proxy: only` (what is shown is the proxy's doing, the model alone cannot);
+//! `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
+//!
+//! Every transcript runs whole, octet by octet and cut at random.
+
+mod pattern;
+mod read;
+mod run;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use self::pattern::Pattern;
+pub use self::run::Run;
+use crate::model::{Backend, Message, Settings};
+
+/// One transcript, read.
+#[derive(Clone, Debug)]
+pub struct Transcript {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What it needs.
+    pub header: Header,
+    steps: Vec<Step>,
+}
+
+/// What a transcript needs.
+#[derive(Clone, Debug, Default)]
+pub struct Header {
+    /// The backend.
+    pub settings: Settings,
+    /// Its mailboxes: name, UID, flags, content.
+    pub messages: Vec<Stored>,
+    /// Mailboxes that exist, with or without messages.
+    pub mailboxes: Vec<String>,
+    /// What is subscribed to.
+    pub subscribed: Vec<String>,
+    /// What has happened before the first line.
+    pub state: Before,
+    /// Untagged lines come in any order.
+    pub any_order: bool,
+    /// Shows what only the proxy does.
+    pub proxy_only: bool,
+    /// Settings of the proxy, by name.
+    pub proxy: Vec<(String, String)>,
+}
+
+/// A message of the header.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where it lies.
+    pub mailbox: String,
+    /// Its UID.
+    pub uid: u32,
+    /// Its flags as letters.
+    pub flags: String,
+    /// Header and body, if the transcript cares.
+    pub octets: Option<Vec<u8>>,
+}
+
+/// What has happened before the first line of a transcript.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: the greeting is expected.
+    Greeting,
+    /// The greeting came.
+    Connected,
+    /// The first user logged in.
+    #[default]
+    Authenticated,
+    /// And selected this mailbox.
+    Selected(String),
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    line: usize,
+    action: Action,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// The client sends; variables are filled in.
+    Client(Vec<u8>),
+    ClientLine(String),
+    ClientCloses,
+    /// The client gets a line.
+    Expect(Pattern),
+    /// The client gets these octets.
+    ExpectOctets(Vec<u8>),
+    /// The client gets any lines, up to the next that is expected.
+    ExpectAnything,
+    /// The connection of the client is closed.
+    ExpectEnd(Option<crate::cast::End>),
+    /// The backend gets a line; `scripted` when the transcript answers it.
+    Backend {
+        pattern: Pattern,
+        scripted: bool,
+    },
+    /// The connection to the backend is closed.
+    BackendEnd,
+    BackendSends(Vec<u8>),
+    BackendLine(String),
+    BackendCloses,
+    /// No line for the client is like this.
+    NeverClient(Pattern),
+    /// No command is like this.
+    NeverBackend(Pattern),
+    Other(String),
+    Time(Duration),
+    Drain,
+}
+
+/// Why a transcript is not what happened.
+#[derive(Debug)]
+pub struct Failure {
+    /// File and line.
+    pub place: String,
+    /// Which run.
+    pub run: String,
+    /// What was expected.
+    pub expected: String,
+    /// What came instead.
+    pub got: String,
+    /// The end of the session.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ({})", self.place, self.run)?;
+        writeln!(f, "  expected: {}", self.expected)?;
+        writeln!(f, "  got:      {}", self.got)?;
+        for line in &self.trace {
+            writeln!(f, "    {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Header {
+    /// Fills a store with what the header describes.
+    fn fill(&self, backend: &Backend) {
+        let mut store = backend.store();
+        for name in &self.mailboxes {
+            store.mailbox_or_new(name);
+        }
+        store.subscriptions.extend(self.subscribed.iter().cloned());
+        for stored in &self.messages {
+            let octets = stored.octets.clone().unwrap_or_else(|| Message::plain(stored.uid));
+            let flags = flags_of(&stored.flags);
+            let message = store.mailbox_or_new(&stored.mailbox).append(Some(stored.uid), flags, octets);
+            message.recent = stored.flags.contains('r');
+        }
+    }
+}
+
+/// The flags that these letters mean.
+fn flags_of(letters: &str) -> Vec<String> {
+    let flag = |letter| match letter {
+        's' => Some("\\Seen"),
+        'a' => Some("\\Answered"),
+        'f' => Some("\\Flagged"),
+        'd' => Some("\\Deleted"),
+        't' => Some("\\Draft"),
+        _ => None,
+    };
+    letters.chars().filter_map(flag).map(str::to_owned).collect()
+}

@@ -1,0 +1,71 @@
+//! Runs every transcript as one test of its name: whole, octet by octet and cut at random.
+//!
+//!     cargo test -p proto-tests --test transcripts -- idle/
+//!
+//! `SEED=17` runs one choice of cuts again. A transcript runs against the model alone first, unless it says
+//! `proxy: only`: what the model does not do, nobody need ask of the proxy.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use proto_tests::{
+    cast::{Between, Cut, Direct},
+    proxy::{Proxy, Setup},
+    random::Random,
+    transcript::{Run, Transcript},
+};
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    let seed = Random::seed();
+    let trials = files(&root).into_iter().map(|path| {
+        let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+        Trial::test(name, move || play(&path, seed))
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// Every transcript below this directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "imap"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn play(path: &Path, seed: u64) -> Result<(), Failed> {
+    let transcript = Transcript::read(path).map_err(|failure| failure.to_string())?;
+    let mut setup = Setup::before(&transcript.header.settings);
+    for (name, value) in &transcript.header.proxy {
+        setup
+            .set(name, value)
+            .map_err(|expected| format!("{}: {name}: {value}: expected {expected}", path.display()))?;
+    }
+    let direct = || Box::new(Direct::default()) as Box<dyn Between>;
+    let proxied = || Box::new(Proxy::new(setup.clone(), seed)) as Box<dyn Between>;
+    for (cut, name) in cuts(seed) {
+        if !transcript.header.proxy_only {
+            let run = Run { between: direct(), cut: cut.clone(), name: format!("direct, {name}") };
+            transcript.run(run).map_err(|failure| failure.to_string())?;
+        }
+        let run = Run { between: proxied(), cut, name: format!("through the proxy, {name}") };
+        transcript.run(run).map_err(|failure| failure.to_string())?;
+    }
+    Ok(())
+}
+
+/// The three ways in which every transcript runs.
+fn cuts(seed: u64) -> [(Cut, String); 3] {
+    [
+        (Cut::Whole, "whole".to_owned()),
+        (Cut::Octets, "octet by octet".to_owned()),
+        (Cut::Random(Random::new(seed)), format!("cut at random, SEED={seed}")),
+    ]
+}
