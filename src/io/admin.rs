@@ -222,7 +222,7 @@ impl Doors {
         self.port.as_ref().and_then(|port| port.local_addr().ok())
     }
 
-    /// Answers, and looks after the histograms, until it is dropped.
+    /// Answers until it is dropped.
     pub async fn serve(self, state: Arc<AdminState>) {
         let Self { port, socket } = self;
         let network = routes::router(Door::Network, state.clone());
@@ -232,9 +232,9 @@ impl Doors {
                 attend(move |context| port.poll_accept(context).map(|it| it.and_then(undelayed)), network).await;
             }
         };
-        let local = routes::router(Door::Socket, state.clone());
+        let local = routes::router(Door::Socket, state);
         let local = attend(move |context| socket.poll_accept(context).map_ok(|(stream, _)| stream), local);
-        tokio::join!(network, local, state.meters.clone().upkeep());
+        tokio::join!(network, local);
     }
 }
 

@@ -520,7 +520,7 @@ impl Meters {
         text
     }
 
-    /// Keeps the samples of histograms from gathering where nobody asks for the metrics; runs for ever.
+    /// Keeps the samples of histograms from gathering where nobody asks for the metrics; runs for ever, in a task of its own.
     pub async fn upkeep(self: Arc<Self>) {
         let handle = self.recorder.handle();
         loop {

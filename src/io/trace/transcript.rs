@@ -567,6 +567,11 @@ mod tests {
             "S: * 1 FETCH (BODY[] {3}\nS| {5}\nS: * 2 EXISTS\n",
         ),
         (
+            "words behind a literal announce, even if they look like a status",
+            &[(ClientHears, b"* 1 FETCH (X {1}\r\nx OK {4}\r\n a\r\n)\r\n* 2 EXISTS\r\n")],
+            "S: * 1 FETCH (X {1}\nS| x OK {4}\nS|  a\nS| )\nS: * 2 EXISTS\n",
+        ),
+        (
             "an empty literal",
             &[(ClientHears, b"* 1 FETCH (BODY[] {0}\r\n)\r\n* 2 EXISTS\r\n")],
             "S: * 1 FETCH (BODY[] {0}\nS| )\nS: * 2 EXISTS\n",
@@ -644,5 +649,89 @@ mod tests {
         }
         assert!(out.is_empty());
         assert!(transcript.client.commands.text.len() <= LINE + TAIL);
+    }
+
+    /// A generator whose seed is printed when an assertion fails.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % sides
+        }
+
+        fn pick<'a>(&mut self, of: &[Talk<'a>]) -> Talk<'a> {
+            of[self.roll(of.len() as u64) as usize]
+        }
+    }
+
+    /// What may happen on the way to a login, in any order; `t` stands for a tag, and the secret is `hunter2`.
+    const EXCHANGES: &[Talk<'static>] = &[
+        &[(BackendHears, b"t NOOP\r\n"), (BackendSays, b"t OK done\r\n")],
+        &[(BackendHears, b"t ID {4}\r\n"), (BackendSays, b"t BAD what\r\n")],
+        &[(BackendHears, b"t ID {1000}\r\n"), (BackendSays, b"t BAD what\r\n")],
+        &[(BackendHears, b"t ID {4+}\r\n"), (BackendSays, b"t NO what\r\n"), (BackendHears, b"{9}\r\n\r\n")],
+        &[(BackendHears, b"t LOGIN joe hunter2\r\n"), (BackendSays, b"t NO see {5}\r\n")],
+        &[(BackendHears, b"t LOGIN joe {7+}\r\nhunter2\r\n"), (BackendSays, b"t NO no\r\n")],
+        &[(BackendHears, b"t LOGIN {3}\r\n"), (BackendSays, b"t NO no\r\n"), (BackendHears, b"t X hunter2\r\n")],
+        &[
+            (BackendHears, b"t LOGIN {3}\r\n"),
+            (BackendSays, b"+ \r\n"),
+            (BackendHears, b"joe {7}\r\n"),
+            (BackendSays, b"+ \r\n"),
+            (BackendHears, b"hunter2\r\n"),
+            (BackendSays, b"t NO no\r\n"),
+        ],
+        &[
+            (BackendHears, b"t AUTHENTICATE LOGIN\r\n"),
+            (BackendSays, b"+ hunter2\r\n"),
+            (BackendHears, b"hunter2\r\n"),
+            (BackendSays, b"* BYE {7}\r\nt NO no\r\n"),
+            (BackendHears, b"hunter2\r\n"),
+        ],
+        &[(BackendHears, b"t AUTHENTICATE PLAIN hunter2\r\nt LOGIN joe hunter2\r\n"), (BackendSays, b"t NO no\r\n")],
+    ];
+
+    #[test]
+    fn no_order_of_exchanges_and_no_cut_shows_a_secret() {
+        for seed in 1u64..300 {
+            let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut transcript = Transcript::new(false);
+            let mut out = String::new();
+            for _ in 0..30 {
+                for (way, octets) in dice.pick(EXCHANGES) {
+                    let mut rest = *octets;
+                    while !rest.is_empty() {
+                        let (piece, after) = rest.split_at(1 + dice.roll(rest.len() as u64) as usize);
+                        transcript.feed(*way, piece, &mut out);
+                        rest = after;
+                    }
+                }
+            }
+            assert!(!out.contains("hunter"), "seed {seed}:\n{out}");
+        }
+    }
+
+    #[test]
+    fn any_octets_are_taken_within_bounds() {
+        const ALPHABET: &[u8] = b"a1 +*{}~\"\\\r\n\0\xff(LOGIN)OK";
+        for seed in 1u64..100 {
+            let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut transcript = Transcript::new(seed % 2 == 0);
+            for _ in 0..300 {
+                let octets: Vec<_> =
+                    (0..dice.roll(64)).map(|_| ALPHABET[dice.roll(ALPHABET.len() as u64) as usize]).collect();
+                let way = [ClientSays, ClientHears, BackendHears, BackendSays][dice.roll(4) as usize];
+                let mut out = String::new();
+                transcript.feed(way, &octets, &mut out);
+                assert!(out.len() < 8 * LINE && out.lines().all(|line| line.is_ascii()), "seed {seed}: {out}");
+            }
+            for leg in [&transcript.client, &transcript.backend] {
+                assert!(leg.commands.text.len().max(leg.responses.text.len()) <= LINE + TAIL);
+                assert!(leg.tag.len() <= LINE + TAIL);
+            }
+        }
     }
 }
