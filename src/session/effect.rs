@@ -9,6 +9,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use super::profile::Profile;
 use crate::imap::{id::Fields, sasl::Mechanism};
 
 /// One of the two peers of a session.
@@ -185,7 +186,7 @@ pub struct Dialled {
     /// Where the client comes from, if the operator trusts this backend with it.
     pub origin: Option<Origin>,
     /// The profile set by the operator, if any; otherwise the greeting tells.
-    pub profile: Option<Arc<str>>,
+    pub profile: Option<&'static Profile>,
 }
 
 /// What a trusted backend is told about the client, as fields of the ID command (RFC 2971).

@@ -13,6 +13,7 @@ use super::{
     effect::{Dialled, Effect, Effects, Origin, Side},
     gate::Tag,
     login::Attempt,
+    profile::{self, Profile},
 };
 use crate::imap::{
     Secret,
@@ -59,6 +60,8 @@ pub(super) struct Join {
     asked: bool,
     /// Since when we speak with the backend.
     pub(super) since: Instant,
+    /// What the backend is like.
+    profile: &'static Profile,
     /// The text of the tagged OK, kept until the capabilities are there.
     text: Vec<u8>,
 }
@@ -84,7 +87,6 @@ impl Join {
     pub(super) fn new(attempt: Attempt, dialled: Dialled, id: Fields, prefix: &Tag, since: Instant) -> Self {
         Self {
             attempt,
-            dialled,
             id,
             prefix: prefix.clone(),
             tags: 0,
@@ -93,7 +95,9 @@ impl Join {
             pieces: Vec::new(),
             asked: false,
             since,
+            profile: dialled.profile.unwrap_or(&profile::UNKNOWN),
             text: Vec::new(),
+            dialled,
         }
     }
 
@@ -163,7 +167,10 @@ impl Join {
         }
         if self.state == State::AwaitGreeting {
             match kind {
-                Kind::Ok => self.greeted(out),
+                Kind::Ok => {
+                    self.profile = self.dialled.profile.unwrap_or_else(|| profile::recognise(line));
+                    self.greeted(out);
+                }
                 _ => return Some(Outcome::Useless),
             }
         }
@@ -216,7 +223,8 @@ impl Join {
         self.state = State::AwaitTagged;
         self.say_secretly(&first, out);
         self.pieces = pieces;
-        if self.capabilities.is_empty() && self.pieces.is_empty() && self.is_read() {
+        let quiet = self.capabilities.is_empty() && self.profile.reads_behind_login;
+        if quiet && self.pieces.is_empty() && self.is_read() {
             self.asked = true;
             let tags = self.tags;
             self.say("CAPABILITY", out);

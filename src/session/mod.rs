@@ -9,6 +9,7 @@
 //! | `open` | what do the two sides of a session share? |
 //! | `client_edge`, `backend_edge` | how do octets become commands and responses, and back? |
 //! | [`gate`] | which commands may run side by side? |
+//! | [`profile`] | what is this server like? |
 //! | [`numbering`] | what does this client believe? |
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 
@@ -23,6 +24,7 @@ mod login;
 pub mod numbering;
 mod open;
 pub mod plan;
+pub mod profile;
 #[expect(clippy::module_inception, reason = "the session is what this directory is about")]
 pub mod session;
 pub mod settings;

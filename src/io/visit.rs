@@ -1,0 +1,228 @@
+//! What a session's task knows of its client's visit: who, from where, at which backend; and what is counted and logged of it.
+//!
+//! The task moves octets; the visit is asked when the session wants something of the world, and told what happened.
+
+use std::{
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use super::{
+    admission::UserSession,
+    listener::{Client, Listening},
+    log,
+    login::{Connected, Login},
+    metrics::{self, Outcome, Peer, State, Stream, Way, Whose},
+    registry::Notice,
+    shell::Shell,
+    trace::Trace,
+    transport::Transport,
+};
+use crate::session::{
+    Session,
+    effect::{Dial, DialError, End, Fault, Input, Side},
+    front::Front,
+};
+
+/// One client's visit.
+pub(super) struct Visit {
+    shell: Arc<Shell>,
+    listening: Arc<Listening>,
+    client: Client,
+    front: Arc<Front>,
+    /// A login that is under way.
+    attempt: Option<Box<Attempt>>,
+    /// The user's place among his sessions.
+    user: Option<UserSession>,
+    trace: Option<Box<Trace>>,
+}
+
+/// A login that is under way.
+struct Attempt {
+    user: Option<Arc<str>>,
+    mechanism: metrics::Mechanism,
+    since: Instant,
+    login: Option<Login>,
+}
+
+impl Visit {
+    pub(super) fn new(shell: Arc<Shell>, listening: Arc<Listening>, client: Client) -> Self {
+        let front = listening.front.load_full();
+        Self { shell, listening, client, front, attempt: None, user: None, trace: None }
+    }
+
+    pub(super) fn front(&self) -> Arc<Front> {
+        Arc::clone(&self.front)
+    }
+
+    /// Makes the tags of our own commands unguessable: the session's name is random.
+    pub(super) fn seed(&self) -> u64 {
+        let id = self.client.seat.id();
+        id.as_str().bytes().take(12).fold(0, |seed, octet| seed << 5 ^ u64::from(octet))
+    }
+
+    /// Octets that may wait for one side before the other is not read any more.
+    pub(super) fn most_unsent(&self) -> usize {
+        self.front.limits.unsent.0 as usize
+    }
+
+    /// The session wants a backend.
+    pub(super) fn dial(&mut self, dial: Dial) -> impl Future<Output = Result<Connected, DialError>> + Send + use<> {
+        let Dial { user, mechanism } = dial;
+        let mechanism = metrics::Mechanism::of(mechanism);
+        self.client.seat.named(user.clone(), None);
+        self.attempt = Some(Box::new(Attempt { user: user.clone(), mechanism, since: Instant::now(), login: None }));
+        let (shell, listening) = (Arc::clone(&self.shell), Arc::clone(&self.listening));
+        shell.dial(listening, self.client.ends.clone(), self.client.seat.id().as_str().into(), user)
+    }
+
+    pub(super) fn dialled(&mut self, login: Login) {
+        if let Some(attempt) = &mut self.attempt {
+            self.client.seat.named(attempt.user.clone(), Some(login.backend()));
+            attempt.login = Some(login);
+        }
+        self.trace = self.shell.traces.begin_if_wanted(self.client.seat.entry());
+    }
+
+    pub(super) fn not_dialled(&mut self, error: DialError) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let outcome = match error {
+            DialError::Down | DialError::Busy => metrics::Login::Unavailable,
+            DialError::TooManyFailures | DialError::TooManySessions => metrics::Login::Limited,
+            DialError::Unknown => metrics::Login::Refused,
+        };
+        self.shell.meters.logins[(attempt.mechanism, outcome)].increment(1);
+        if outcome == metrics::Login::Refused {
+            self.fail(attempt.user.as_deref(), attempt.mechanism);
+        }
+        self.client.seat.entry().span().in_scope(|| tracing::info!(error = %error, "login not possible"));
+    }
+
+    /// The backend accepted the login.
+    pub(super) fn authenticated(&mut self, user: Option<Arc<str>>, session: &Session) {
+        let Some(attempt) = self.attempt.take() else { return };
+        self.shell.meters.logins[(attempt.mechanism, metrics::Login::Ok)].increment(1);
+        self.shell.meters.login_duration.record(attempt.since.elapsed());
+        if let Some(login) = attempt.login {
+            self.client.seat.named(user, Some(login.backend()));
+            self.user = login.authenticated(session.plan());
+        }
+        self.client.seat.becomes(State::Authenticated);
+        self.client.seat.entry().span().in_scope(|| tracing::info!("authenticated"));
+    }
+
+    /// The backend refused the login.
+    pub(super) fn refused(&mut self, user: Option<Arc<str>>) {
+        let Some(attempt) = self.attempt.take() else { return };
+        self.shell.meters.logins[(attempt.mechanism, metrics::Login::Refused)].increment(1);
+        self.fail(user.as_deref(), attempt.mechanism);
+        if let Some(login) = attempt.login {
+            login.refused(user.as_deref());
+        }
+    }
+
+    fn fail(&self, user: Option<&str>, mechanism: metrics::Mechanism) {
+        let entry = self.client.seat.entry();
+        log::login_failed(entry.client.ip(), user.unwrap_or_default(), mechanism, self.client.seat.id().as_str());
+    }
+
+    /// TLS begins on this side.
+    pub(super) fn upgrade(
+        &self,
+        side: Side,
+        transport: Transport,
+    ) -> std::pin::Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>> {
+        let login = self.attempt.as_ref().and_then(|attempt| attempt.login.as_ref());
+        match (side, login, self.shell.setup.load().tls.clone()) {
+            (Side::Client, _, Some(config)) => {
+                let deadline = tokio::time::Instant::now() + self.front.timeouts.handshake.0;
+                Box::pin(transport.accept_tls(config, deadline))
+            }
+            (Side::Backend, Some(login), _) => Box::pin(login.upgrade(transport)),
+            _ => Box::pin(async { Err(io::Error::other("no TLS here")) }),
+        }
+    }
+
+    /// TLS has begun, or failed.
+    pub(super) fn upgraded(&self, side: Side, error: Option<&io::Error>) {
+        let peer = if side == Side::Client { Peer::Client } else { Peer::Backend };
+        let outcome = if error.is_none() { Outcome::Ok } else { Outcome::Failed };
+        self.shell.meters.handshakes[(peer, outcome)].increment(1);
+        if let Some(error) = error {
+            self.client.seat.entry().span().in_scope(|| tracing::warn!(peer = peer.name(), error = %error, "TLS failed"));
+        }
+    }
+
+    /// This side has said so much, and these octets of it are new.
+    pub(super) fn read(&mut self, from: Side, octets: &[u8]) {
+        self.moved(if from == Side::Client { Way::ClientSays } else { Way::BackendSays }, octets);
+    }
+
+    /// This side is told this.
+    pub(super) fn wrote(&mut self, to: Side, octets: &[u8]) {
+        self.moved(if to == Side::Client { Way::ClientHears } else { Way::BackendHears }, octets);
+    }
+
+    fn moved(&mut self, way: Way, octets: &[u8]) {
+        self.client.seat.moved(way, octets.len() as u64);
+        if let Some(trace) = &mut self.trace {
+            trace.feed(way, octets);
+        }
+    }
+
+    /// A literal of this side is carried on.
+    pub(super) fn carries(&self, from: Side, discards: bool) {
+        if !discards {
+            let stream = if from == Side::Client { Stream::Backend } else { Stream::Client };
+            self.shell.meters.literals[stream].increment(1);
+        }
+    }
+
+    /// So many commands have begun.
+    pub(super) fn commands(&self, count: u64) {
+        if count > 0 {
+            self.shell.meters.commands.increment(count);
+        }
+    }
+
+    /// What the session does now, for those who look at it from outside.
+    pub(super) fn note(&mut self, session: &Session) {
+        if session.plan().is_some() {
+            self.client.seat.becomes(if session.is_idle() { State::Idle } else { State::Authenticated });
+        }
+    }
+
+    /// What somebody outside has to say to the session.
+    pub(super) fn poll_notice(&mut self, cx: &mut Context<'_>) -> Option<Input<'static>> {
+        loop {
+            let Poll::Ready(notice) = self.client.seat.inbox().poll_take(cx) else { return None };
+            match notice {
+                Notice::Drain => return Some(Input::Drain),
+                Notice::Kick => return Some(Input::Gone(Side::Client)),
+                Notice::Trace(false) => self.trace = None,
+                Notice::Trace(true) => {
+                    let begin = || self.shell.traces.begin(self.client.seat.entry(), true);
+                    self.trace = self.trace.take().or_else(begin);
+                }
+            }
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn ended(&self, why: End) {
+        let whose = match why {
+            End::Fault(Fault::Client(_)) => Some(Whose::Client),
+            End::Fault(Fault::Backend(_)) | End::BackendGone => Some(Whose::Backend),
+            End::Fault(Fault::Ours(_)) => Some(Whose::Ours),
+            End::Logout | End::ClientGone | End::Idle | End::NoLogin | End::Drained => None,
+        };
+        let span = self.client.seat.entry().span();
+        if let Some(whose) = whose {
+            self.shell.meters.faults[whose].increment(1);
+            return span.in_scope(|| tracing::warn!(why = %why, "session failed"));
+        }
+        span.in_scope(|| tracing::info!(why = %why, "session ended"));
+    }
+}

@@ -1,0 +1,104 @@
+//! THE TABLE of what known servers do that the RFCs do not say: how each is recognised, and what follows for us.
+//!
+//!     S: * OK [CAPABILITY IMAP4rev1 UIDPLUS ...] Courier-IMAP ready. Copyright ...
+//!
+//! An operator may name a profile; otherwise the greeting tells. A server that is in no row is held to the RFCs.
+
+/// What a server is like.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// Words of its greeting, any of which tells it.
+    greetings: &'static [&'static str],
+    /// It reads on behind LOGIN in the same buffer, so that a command may be sent together with it. A server whose login
+    /// is a program of its own may lose what that program has read.
+    pub reads_behind_login: bool,
+    /// What else one has to know of it; for the operator.
+    pub peculiarities: &'static str,
+}
+
+/// A server that is in no row.
+pub static UNKNOWN: Profile = Profile {
+    name: "unknown",
+    greetings: &[],
+    reads_behind_login: true,
+    peculiarities: "nothing known: held to the RFCs",
+};
+
+/// The rows.
+static TABLE: [Profile; 6] = [
+    Profile {
+        name: "courier",
+        greetings: &["Courier-IMAP"],
+        reads_behind_login: false,
+        peculiarities: "NO to unknown commands; prefix INBOX.; runs the content of {n+} as commands; IDLE looks once a minute",
+    },
+    Profile {
+        name: "cyrus",
+        greetings: &["Cyrus IMAP"],
+        reads_behind_login: true,
+        peculiarities: "announces nearly all it can before login",
+    },
+    Profile {
+        name: "dovecot",
+        greetings: &["Dovecot"],
+        reads_behind_login: true,
+        peculiarities: "imap_capability hides words and switches nothing off; runs the content of {n+} behind unknown commands",
+    },
+    Profile {
+        name: "exchange",
+        greetings: &["Microsoft Exchange"],
+        reads_behind_login: true,
+        peculiarities: "sizes are estimates",
+    },
+    Profile {
+        name: "groupwise",
+        greetings: &["GroupWise"],
+        reads_behind_login: true,
+        peculiarities: "IMAP4rev1 and STARTTLS, and nothing unasked",
+    },
+    Profile {
+        name: "mailutils",
+        greetings: &["IMAP4rev1 Debian", "GNU mailutils", "IMAP4D"],
+        reads_behind_login: true,
+        peculiarities: "IDLE that never reports, NOOP that does not tell of new mail, EXPUNGE without EXPUNGE responses",
+    },
+];
+
+/// The profile of this name.
+pub fn find(name: &str) -> Option<&'static Profile> {
+    TABLE.iter().find(|profile| profile.name.eq_ignore_ascii_case(name))
+}
+
+/// The names there are.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|profile| profile.name)
+}
+
+/// The profile that this greeting tells.
+pub fn recognise(greeting: &[u8]) -> &'static Profile {
+    let tells = |word: &&str| memchr::memmem::find(greeting, word.as_bytes()).is_some();
+    TABLE.iter().find(|profile| profile.greetings.iter().any(tells)).unwrap_or(&UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greeting_tells_the_server() {
+        let table = [
+            ("* OK [CAPABILITY IMAP4rev1 UIDPLUS] Courier-IMAP ready. Copyright 1998-2022", "courier"),
+            ("* OK [CAPABILITY IMAP4rev1 LITERAL+] Dovecot (Debian) ready.", "dovecot"),
+            ("* OK [CAPABILITY IMAP4rev1] localhost Cyrus IMAP 3.6.1-Debian server ready", "cyrus"),
+            ("* OK The Microsoft Exchange IMAP4 service is ready.", "exchange"),
+            ("* OK ready", "unknown"),
+        ];
+        for (greeting, name) in table {
+            assert_eq!(recognise(greeting.as_bytes()).name, name);
+        }
+        assert_eq!(find("Courier"), Some(&TABLE[0]));
+        assert_eq!(names().count(), TABLE.len());
+    }
+}
