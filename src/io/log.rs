@@ -114,10 +114,7 @@ pub fn login_failed(client: IpAddr, user: &str, mechanism: Mechanism, session: &
 
 /// The span in which lines about one session are written; made for the line, not held.
 ///
-/// ```
-/// # use lemonade_proxy::io::log;
-/// log::session("k3v9x2m7qd4hnt", Some("joe"), Some("main")).in_scope(|| tracing::info!("authenticated"));
-/// ```
+///     log::session(id, Some(user), Some(backend)).in_scope(|| info!("authenticated"));
 pub fn session(session: &str, user: Option<&str>, backend: Option<&str>) -> tracing::Span {
     let user = user.map(|user| tracing::field::display(Clean(user)));
     let backend = backend.map(tracing::field::display);
