@@ -118,7 +118,8 @@ pub fn login_failed(client: IpAddr, user: &str, mechanism: Mechanism, session: &
 pub fn session(session: &str, user: Option<&str>, backend: Option<&str>) -> tracing::Span {
     let user = user.map(|user| tracing::field::display(Clean(user)));
     let backend = backend.map(tracing::field::display);
-    tracing::info_span!("session", session = %session, user, backend)
+    // At the highest level, so that it is there whatever the level of the log is.
+    tracing::error_span!("session", session = %session, user, backend)
 }
 
 /// Text from a peer, made fit for a line: no blank, no line end, nothing invisible, bounded length.
