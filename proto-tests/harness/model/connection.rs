@@ -335,12 +335,12 @@ impl Connection {
 
     /// Runs one complete command, or one line of an exchange.
     fn run(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        self.backend.store().executed.push(line.to_vec());
         match std::mem::replace(&mut self.state, State::NotAuthenticated) {
             State::Authenticating { tag, login } => return self.go_on_with_login(tag, login, line, out),
             State::Idle { tag, selected } => return self.end_idle(tag, selected, line, out),
             other => self.state = other,
         }
+        self.backend.store().executed.push(line.to_vec());
         let mut cursor = Cursor(line);
         let Some((tag, verb)) = tag_and_verb(&mut cursor) else {
             out.extend_from_slice(b"* BAD Command without tag or verb\r\n");

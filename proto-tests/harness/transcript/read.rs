@@ -224,7 +224,7 @@ fn octets(text: &str) -> Result<Vec<u8>, String> {
                 let (repeated, _) = repeated.split_once('}').ok_or_else(wrong)?;
                 skip += times.len() + 1 + repeated.len() + 1;
                 let times: usize = times.parse().map_err(|_| wrong())?;
-                octets.extend(repeated.as_bytes().repeat(times));
+                octets.extend(self::octets(repeated)?.repeat(times));
             }
             _ => return Err(wrong()),
         }

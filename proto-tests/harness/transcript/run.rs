@@ -30,6 +30,8 @@ struct Play<'a> {
     /// Where we are.
     line: usize,
     run: String,
+    /// Commands that the backend executed before the first line.
+    executed: usize,
 }
 
 /// Lines of the session that a failure shows.
@@ -43,8 +45,15 @@ impl Transcript {
     pub fn run(&self, run: Run) -> Result<(), Failure> {
         let scene = Scene::new(run.between, self.header.settings.clone(), run.cut);
         self.header.fill(&scene.backend);
-        let mut play =
-            Play { transcript: self, scene, variables: Variables::new(), heard: Vec::new(), line: 0, run: run.name };
+        let mut play = Play {
+            transcript: self,
+            scene,
+            variables: Variables::new(),
+            heard: Vec::new(),
+            line: 0,
+            run: run.name,
+            executed: 0,
+        };
         play.prologue().and_then(|()| play.steps()).map_err(|(expected, got)| play.failure(expected, got))
     }
 }
@@ -81,6 +90,8 @@ impl Play<'_> {
             self.scene.client_sends(format!("{command}\r\n").as_bytes(), false);
             self.expect_end_of(&format!("{} OK ...", &command[..2]))?;
         }
+        self.heard.clear();
+        self.executed = self.scene.backend.executed().len();
         Ok(())
     }
 
@@ -322,7 +333,7 @@ impl Play<'_> {
     /// `!S` and `!>` speak of the whole session.
     fn check_what_never_comes(&mut self) -> Result<(), Wrong> {
         while self.next_line().is_some() {}
-        let executed = self.scene.backend.executed();
+        let executed = self.scene.backend.executed().split_off(self.executed);
         for step in &self.transcript.steps {
             let (pattern, lines) = match &step.action {
                 Action::NeverClient(pattern) => (pattern, &self.heard),
