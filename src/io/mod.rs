@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod admission;
 pub mod backends;
+pub mod certificate;
 pub mod drain;
 pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod network;
+pub mod proxy_header;
 pub mod registry;
 pub mod routing;
 pub mod tls;

@@ -1,11 +1,47 @@
-//! One octet stream to a peer: TCP, or TLS over it.
+//! One octet stream to a peer: TCP, or TLS over it. It can be upgraded in mid-stream (STARTTLS).
+//!
+//! It holds no buffer of its own; what TLS must hold, rustls holds. The caller polls, so a read or a write never blocks
+//! anything else (architecture 4.12), and what it reads into may be shared by all sessions of a thread (13.2).
+//!
+//! The ends of a stream are told apart: [`Transport::poll_shutdown`] says `close_notify`, dropping a transport does not, so
+//! that over TLS half a response never passes for a whole one (architecture 4.10).
 
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::units::Span;
 
+/// A connection to a peer.
+#[derive(Debug)]
+pub enum Transport {
+    /// In clear.
+    Tcp(TcpStream),
+    /// TLS, and we are the server.
+    Server(Box<server::TlsStream<TcpStream>>),
+    /// TLS, and we are the client.
+    Client(Box<client::TlsStream<TcpStream>>),
+}
+
 /// `[tcp]`: how soon the kernel finds out that a peer is gone.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tcp {
     /// Silence after which the kernel asks whether the peer is still there. Nine minutes come before the ten after which
@@ -18,5 +54,132 @@ pub struct Tcp {
 impl Default for Tcp {
     fn default() -> Self {
         Self { keepalive: Span::minutes(9), user_timeout: Span::minutes(2) }
+    }
+}
+
+impl Tcp {
+    /// Sets the options of a socket. Linux hands those of a listening socket down to what it accepts.
+    ///
+    /// Small writes go out at once, because a command that waits for the acknowledgement of the one before waits 40 ms.
+    pub fn apply<'a>(&self, socket: impl Into<SockRef<'a>>) -> io::Result<()> {
+        let socket = socket.into();
+        // With a user timeout the kernel gives up at the second question, so the second one comes that much later.
+        let keepalive = TcpKeepalive::new().with_time(self.keepalive.0).with_interval(self.user_timeout.0);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.set_tcp_user_timeout(Some(self.user_timeout.0))
+    }
+}
+
+/// The same call on whichever stream it is.
+macro_rules! each {
+    ($transport:expr, $stream:ident => $call:expr) => {
+        match $transport {
+            Transport::Tcp($stream) => $call,
+            Transport::Server($stream) => $call,
+            Transport::Client($stream) => $call,
+        }
+    };
+}
+
+impl Transport {
+    /// Reads what is there, at most as much as fits; 0 is the end of the stream.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut into = ReadBuf::new(into);
+        ready!(each!(self, stream => Pin::new(stream).poll_read(cx, &mut into)))?;
+        Poll::Ready(Ok(into.filled().len()))
+    }
+
+    /// Writes what the peer's window takes. Over TLS some of it may wait in rustls until [`Self::poll_flush`].
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write(cx, octets))
+    }
+
+    /// The same from several places in one system call.
+    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, octets: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write_vectored(cx, octets))
+    }
+
+    /// Sends what rustls still holds; nothing to do in clear.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    /// Ends our direction at a response boundary: over TLS with `close_notify`.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+
+    /// Closes in good order: what is unsent goes out, then `close_notify`, then we wait for the peer to close too.
+    ///
+    /// Closing a socket with unread octets in it makes the kernel reset the connection, and the peer may never read our
+    /// last words; so what still comes is read and dropped, for as long as `patience` lasts.
+    pub async fn close(mut self, patience: Duration) {
+        let end = async {
+            poll_fn(|cx| self.poll_shutdown(cx)).await?;
+            let mut dropped = [0; 1024];
+            while poll_fn(|cx| self.poll_read(cx, &mut dropped)).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Whatever goes wrong here ends in the same way: the socket is closed.
+        let _ = tokio::time::timeout(patience, end).await;
+    }
+
+    /// Closes at once, inside a response: over TLS without `close_notify`.
+    pub fn abort(self) {
+        drop(self);
+    }
+
+    /// Whether TLS runs.
+    pub const fn is_tls(&self) -> bool {
+        !matches!(self, Self::Tcp(_))
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Server(stream) => stream.get_ref().0,
+            Self::Client(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// The address of the other end of the socket.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().peer_addr()
+    }
+
+    /// Begins TLS with a client. The handshake is over by the deadline, or failed.
+    pub async fn accept_tls(self, config: Arc<ServerConfig>, deadline: Instant) -> io::Result<Self> {
+        let stream = TlsAcceptor::from(config).accept(self.in_clear()?);
+        Ok(Self::Server(Box::new(in_time(deadline, stream).await?)))
+    }
+
+    /// Begins TLS with a backend, which must prove that it is `name`.
+    pub async fn connect_tls(
+        self,
+        name: ServerName<'static>,
+        config: Arc<ClientConfig>,
+        deadline: Instant,
+    ) -> io::Result<Self> {
+        let stream = TlsConnector::from(config).connect(name, self.in_clear()?);
+        Ok(Self::Client(Box::new(in_time(deadline, stream).await?)))
+    }
+
+    fn in_clear(self) -> io::Result<TcpStream> {
+        match self {
+            Self::Tcp(stream) => Ok(stream),
+            _ => Err(io::Error::other("TLS runs already")),
+        }
+    }
+}
+
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
     }
 }
