@@ -135,6 +135,16 @@ impl Transport {
         !matches!(self, Self::Tcp(_))
     }
 
+    /// The version of TLS and the cipher suite, if TLS runs.
+    pub fn tls_version(&self) -> Option<String> {
+        let session: &rustls::CommonState = match self {
+            Self::Tcp(_) => return None,
+            Self::Server(stream) => stream.get_ref().1,
+            Self::Client(stream) => stream.get_ref().1,
+        };
+        Some(format!("{:?} {:?}", session.protocol_version()?, session.negotiated_cipher_suite()?.suite()))
+    }
+
     /// The socket.
     pub fn socket(&self) -> &TcpStream {
         match self {
