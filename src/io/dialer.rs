@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::{
@@ -27,7 +27,7 @@ use super::{
     tls::{self, TlsError},
     transport::{Tcp, Transport},
 };
-use crate::session::effect::DialError;
+use crate::session::{effect::DialError, plan::Plan};
 
 /// One backend, ready to be called.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Dialer {
     pub trust: Option<Arc<ClientConfig>>,
     /// What the last probe found.
     pub condition: ArcSwap<Condition>,
+    /// The plan of the last session that logged in.
+    pub plan: ArcSwapOption<Plan>,
     hosts: Vec<Arc<Host>>,
     tcp: Tcp,
     logins: Arc<Semaphore>,
@@ -115,6 +117,7 @@ impl Dialer {
             settings: settings.clone(),
             trust,
             condition: ArcSwap::default(),
+            plan: ArcSwapOption::empty(),
             hosts: settings.urls.iter().filter_map(|url| Host::new(url, settings)).map(Arc::new).collect(),
             tcp: tcp.clone(),
             logins: Arc::new(Semaphore::new(settings.logins_in_flight as usize)),
@@ -124,6 +127,11 @@ impl Dialer {
     /// Its hosts, in the order of the configuration.
     pub fn hosts(&self) -> &[Arc<Host>] {
         &self.hosts
+    }
+
+    /// Logins under way now.
+    pub fn logins_in_flight(&self) -> usize {
+        (self.settings.logins_in_flight as usize).saturating_sub(self.logins.available_permits())
     }
 
     /// A place among the logins under way; it is free again when the permit is dropped.
@@ -213,7 +221,8 @@ impl Host {
         Some(Self { url: url.clone(), name, failed: Mutex::new(None) })
     }
 
-    fn rests(&self, now: Instant) -> bool {
+    /// Whether it failed lately.
+    pub fn rests(&self, now: Instant) -> bool {
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|failed| now.saturating_duration_since(failed) < Dialer::REST)
     }

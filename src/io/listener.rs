@@ -1,10 +1,44 @@
-//! Listeners: where clients come in.
+//! Listeners: where clients come in, and what happens to them before a session begins.
+//!
+//!     accept -> PROXY header (from configured networks) -> admission -> TLS (on an implicit listener) -> session
+//!
+//! Nothing here can stop the listener: without file descriptors it pauses, and a client that is slow or wrong has a task of
+//! its own and a deadline.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
 
-use super::network::Network;
+use super::{
+    admission::{Admitted, Refusal},
+    dialer::Dialer,
+    metrics::{Outcome, Peer, Refused},
+    network::Network,
+    proxy_header::{self, Ends},
+    registry::Seat,
+    session_task,
+    shell::Shell,
+    transport::Transport,
+};
+use crate::{
+    config::Config,
+    ext,
+    imap::sasl::Mechanism,
+    session::{
+        front::Front,
+        plan::{NonSync, Offer, Plans},
+    },
+};
 
 /// One of `[[listeners]]`: an address where clients come in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +56,7 @@ pub struct Listener {
     /// The backends that users of this listener may be routed to. Default: all.
     pub backends: Vec<String>,
     /// Which of the two literal extensions is offered (RFC 7888: never both).
-    pub literal: Literal,
+    pub literal: NonSync,
 }
 
 /// When TLS begins on a listener.
@@ -37,16 +71,6 @@ pub enum Security {
     None,
 }
 
-/// Which literals a client may send without waiting (RFC 7888).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Literal {
-    /// All of them: LITERAL+.
-    Plus,
-    /// Those of at most 4096 octets: LITERAL-.
-    Minus,
-}
-
 impl Listener {
     /// A listener on this address, all else being default.
     pub fn at(address: SocketAddr, tls: Security) -> Self {
@@ -56,7 +80,7 @@ impl Listener {
             plaintext_login: None,
             proxy_protocol_from: Vec::new(),
             backends: Vec::new(),
-            literal: Literal::Plus,
+            literal: NonSync::Plus,
         }
     }
 
@@ -69,5 +93,340 @@ impl Listener {
 impl Default for Listener {
     fn default() -> Self {
         Self::at(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1143), Security::Starttls)
+    }
+}
+
+/// A listener at work. A reload puts another one in its place; sessions keep the one they began with.
+#[derive(Debug)]
+pub struct Listening {
+    /// Its address, as it stands in lists.
+    pub name: Arc<str>,
+    /// What the operator says of it.
+    pub settings: Listener,
+    /// The backends that its users may be routed to.
+    pub dialers: Vec<Arc<Dialer>>,
+    /// What its sessions know beforehand; another one when a backend says something else than before.
+    pub front: ArcSwap<Front>,
+}
+
+/// A client that was let in. Dropping it makes room for another one.
+pub struct Client {
+    /// Where it comes from, and where it came to: its own word for it, if it came through a load balancer of ours.
+    pub ends: Ends,
+    /// Its place in the registry.
+    pub seat: Seat,
+    _admitted: Admitted,
+}
+
+impl Listening {
+    /// A listener with those of the backends that are its own.
+    pub fn new<'a>(settings: &Listener, dialers: impl Iterator<Item = &'a Arc<Dialer>>, config: &Config) -> Self {
+        let ours = |name: &str| settings.backends.is_empty() || settings.backends.iter().any(|ours| ours == name);
+        let dialers: Vec<_> = dialers.filter(|dialer| ours(&dialer.name)).cloned().collect();
+        let front = ArcSwap::from_pointee(front(settings, mechanisms(&dialers), config));
+        Self { name: settings.address.to_string().into(), settings: settings.clone(), dialers, front }
+    }
+
+    /// Looks again at what the backends say.
+    pub fn refresh(&self, config: &Config) {
+        let mechanisms = mechanisms(&self.dialers);
+        if self.front.load().mechanisms != mechanisms {
+            self.front.store(Arc::new(front(&self.settings, mechanisms, config)));
+        }
+    }
+}
+
+fn front(settings: &Listener, mechanisms: Vec<Mechanism>, config: &Config) -> Front {
+    Front {
+        limits: config.limits.clone(),
+        timeouts: config.timeouts.clone(),
+        offer: Offer { modes: config.extensions.clone(), literals: settings.literal, append: config.limits.append },
+        starttls: settings.tls == Security::Starttls,
+        plaintext_login: settings.allows_plaintext_login(),
+        mechanisms,
+        extensions: &ext::ALL,
+        plans: Plans::default(),
+    }
+}
+
+/// The mechanisms that all of them share.
+///
+/// In CRAM-MD5 the backend speaks first, before we know the user: it must be the only one.
+fn mechanisms(dialers: &[Arc<Dialer>]) -> Vec<Mechanism> {
+    let shared = |mechanism: &Mechanism| dialers.iter().all(|dialer| offers(dialer, *mechanism));
+    let possible = |mechanism: &Mechanism| *mechanism != Mechanism::CramMd5 || dialers.len() == 1;
+    Mechanism::ALL.into_iter().map(|(_, mechanism)| mechanism).filter(possible).filter(shared).collect()
+}
+
+/// A backend that nobody has asked yet is taken to know what nearly all know.
+fn offers(dialer: &Dialer, mechanism: Mechanism) -> bool {
+    match &dialer.condition.load().probe {
+        Some(probe) => probe.capabilities.values("AUTH=").any(|name| Mechanism::find(name) == Some(mechanism)),
+        None => mechanism.is_read(),
+    }
+}
+
+/// How long to wait for a file descriptor.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections for as long as it is let.
+pub async fn accept(shell: Arc<Shell>, listening: Arc<ArcSwap<Listening>>, listener: Arc<TcpListener>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::spawn(serve(shell.clone(), listening.load_full(), stream, peer, Instant::now()));
+            }
+            Err(error) if is_exhaustion(&error) => {
+                tracing::error!(error = %error, "no connection can be accepted for now");
+                tokio::time::sleep(PAUSE).await;
+            }
+            // The client has gone away between its SYN and now.
+            Err(error) => tracing::debug!(error = %error, "accept failed"),
+        }
+    }
+}
+
+/// Whether the process or the system has run out of something (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+fn is_exhaustion(error: &io::Error) -> bool {
+    const EXHAUSTED: [i32; 4] = [24, 23, 105, 12];
+    error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code))
+}
+
+async fn serve(shell: Arc<Shell>, listening: Arc<Listening>, stream: TcpStream, peer: SocketAddr, accepted: Instant) {
+    // Boxed, because a handshake needs much room, and a session at rest shall not keep it.
+    let received = Box::pin(receive(&shell, &listening, stream, peer, accepted)).await;
+    match received {
+        Ok((client, transport)) => session_task::run(shell, listening, client, transport).await,
+        Err((reason, error)) => {
+            shell.meters.refused[reason].increment(1);
+            tracing::debug!(peer = %peer, error = %error, "connection refused");
+        }
+    }
+}
+
+/// All that comes before a session. The deadline counts from accept.
+async fn receive(
+    shell: &Shell,
+    listening: &Listening,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    accepted: Instant,
+) -> Result<(Client, Transport), (Refused, Box<dyn std::error::Error + Send + Sync>)> {
+    let deadline = accepted + listening.front.load().timeouts.handshake.0;
+    let ends = ends(listening, &mut stream, peer, deadline).await.map_err(|error| (Refused::ProxyHeader, error))?;
+    let admitted = match shell.door.admit(ends.client.ip()) {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            say_goodbye(listening, &stream);
+            return Err((reason(refusal), refusal.into()));
+        }
+    };
+    let seat = shell.registry.enter(ends.client, listening.name.clone());
+    let mut transport = Transport::from(stream);
+    if listening.settings.tls == Security::Implicit {
+        let begun = shell.begin_tls(transport, deadline).await;
+        transport = begun.map_err(|error| (Refused::Handshake, error.into()))?;
+    }
+    shell.meters.connections.increment(1);
+    Ok((Client { ends, seat, _admitted: admitted }, transport))
+}
+
+/// Where the client comes from: what the socket says, or the load balancer.
+async fn ends(
+    listening: &Listening,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    deadline: Instant,
+) -> Result<Ends, Box<dyn std::error::Error + Send + Sync>> {
+    let ends = Ends { client: peer, connected: stream.local_addr()? };
+    if !listening.settings.proxy_protocol_from.iter().any(|network| network.contains(peer.ip())) {
+        return Ok(ends);
+    }
+    let said = tokio::time::timeout_at(deadline, proxy_header::read(stream)).await??;
+    Ok(said.unwrap_or(ends))
+}
+
+/// A mail program shows this to its user; over TLS it would cost the handshake that we do not want to give.
+fn say_goodbye(listening: &Listening, stream: &TcpStream) {
+    if listening.settings.tls != Security::Implicit {
+        let _ = stream.try_write(b"* BYE [UNAVAILABLE] Too many connections\r\n");
+    }
+}
+
+fn reason(refusal: Refusal) -> Refused {
+    match refusal {
+        Refusal::Total => Refused::Total,
+        Refusal::Address => Refused::Address,
+        Refusal::Network => Refused::Network,
+    }
+}
+
+impl Shell {
+    /// Begins TLS with a client, on an implicit listener or after STARTTLS. Only so many at a time: each costs a signature.
+    pub async fn begin_tls(&self, transport: Transport, deadline: Instant) -> io::Result<Transport> {
+        let config = self.setup.load().tls.clone().ok_or_else(|| io::Error::other("no certificate is loaded"))?;
+        let turn = tokio::time::timeout_at(deadline, self.handshakes.acquire());
+        let _turn = turn.await.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?;
+        let result = transport.accept_tls(config, deadline).await;
+        self.meters.handshakes[(Peer::Client, Outcome::of(&result))].increment(1);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConfig, RootCertStore};
+    use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::{
+        imap::capability::Capabilities,
+        io::{
+            probe::{Condition, Probe},
+            shell::tests::shell,
+            tls::Certificate,
+        },
+        units::Span,
+    };
+
+    /// A client and our end of its connection.
+    async fn connection() -> (TcpStream, TcpStream, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, peer) = listener.accept().await.unwrap();
+        (client, ours, peer)
+    }
+
+    /// What becomes of a client that says this first.
+    async fn receive_one(shell: &Shell, says: &[u8]) -> (TcpStream, Result<(Client, Transport), Refused>) {
+        let (mut client, ours, peer) = connection().await;
+        client.write_all(says).await.unwrap();
+        let listening = shell.setup.load().listenings[0].clone();
+        let received = receive(shell, &listening, ours, peer, Instant::now()).await;
+        (client, received.map_err(|(reason, _)| reason))
+    }
+
+    #[tokio::test]
+    async fn a_header_is_believed_from_configured_networks() {
+        let (_state, shell) = shell(|config| {
+            config.listeners[0].proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+        });
+        let (_client, received) = receive_one(&shell, b"PROXY TCP4 192.0.2.7 203.0.113.1 40123 993\r\n").await;
+        let (client, _) = received.unwrap();
+        assert_eq!(client.ends.client, "192.0.2.7:40123".parse().unwrap());
+        assert_eq!(client.ends.connected, "203.0.113.1:993".parse().unwrap());
+        let (_client, received) = receive_one(&shell, b"a CAPABILITY\r\na NOOP\r\n").await;
+        assert_eq!(received.err(), Some(Refused::ProxyHeader));
+    }
+
+    #[tokio::test]
+    async fn a_header_from_elsewhere_is_what_the_client_says() {
+        let (_state, shell) = shell(|_| ());
+        let header = b"PROXY TCP4 192.0.2.7 203.0.113.1 40123 993\r\n";
+        let (said, received) = receive_one(&shell, header).await;
+        let (client, transport) = received.unwrap();
+        assert_eq!(client.ends.client, said.local_addr().unwrap());
+        let Transport::Tcp(mut stream) = transport else { panic!("no TLS was asked for") };
+        let mut heard = vec![0; header.len()];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, header);
+    }
+
+    #[tokio::test]
+    async fn a_balancer_that_says_nothing_is_not_waited_for() {
+        let (_state, shell) = shell(|config| {
+            config.listeners[0].proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+            config.timeouts.handshake = Span(Duration::ZERO);
+        });
+        assert_eq!(receive_one(&shell, b"PROXY").await.1.err(), Some(Refused::ProxyHeader));
+    }
+
+    #[tokio::test]
+    async fn one_too_many_hears_why_and_is_let_in_when_there_is_room() {
+        let (_state, shell) = shell(|config| config.admission.connections_per_address = 1);
+        let (_client, first) = receive_one(&shell, b"").await;
+        let first = first.unwrap();
+        let (mut client, second) = receive_one(&shell, b"").await;
+        assert_eq!(second.err(), Some(Refused::Address));
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "* BYE [UNAVAILABLE] Too many connections\r\n");
+        drop(first);
+        assert!(receive_one(&shell, b"").await.1.is_ok());
+        assert_eq!(shell.registry.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_handshake_is_refused_and_leaves_nothing_behind() {
+        let (_state, shell) = shell(|config| config.listeners[0].tls = Security::Implicit);
+        let (_client, received) = receive_one(&shell, b"a LOGIN joe secret\r\n").await;
+        assert_eq!(received.err(), Some(Refused::Handshake));
+        assert_eq!(shell.registry.len(), 0);
+    }
+
+    /// A certificate for this name, and its files.
+    fn certificate(directory: &std::path::Path, name: &str) -> (Certificate, CertificateDer<'static>) {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        let file = |end| directory.join(format!("{name}.{end}"));
+        let pair = Certificate { chain: file("pem"), key: file("key") };
+        std::fs::write(&pair.chain, made.cert.pem()).unwrap();
+        std::fs::write(&pair.key, made.signing_key.serialize_pem()).unwrap();
+        (pair.clone(), CertificateDer::from_pem_file(&pair.chain).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_sees_the_certificate_of_the_name_it_asks_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, a) = certificate(directory.path(), "a.example");
+        let (second, b) = certificate(directory.path(), "b.example");
+        let (_state, shell) = shell(|config| {
+            config.listeners[0].tls = Security::Implicit;
+            config.tls.certificates = vec![first, second];
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates([a.clone(), b.clone()]);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let believer = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let believer = Arc::new(believer);
+        for (name, expected) in [("a.example", &a), ("b.example", &b)] {
+            let (client, ours, peer) = connection().await;
+            let listening = shell.setup.load().listenings[0].clone();
+            let name = ServerName::try_from(name).unwrap();
+            let connector = tokio_rustls::TlsConnector::from(believer.clone());
+            let received = receive(&shell, &listening, ours, peer, Instant::now());
+            let (client, received) = tokio::join!(connector.connect(name, client), received);
+            assert_eq!(client.unwrap().get_ref().1.peer_certificates().unwrap()[0], *expected);
+            assert!(received.unwrap().1.is_tls());
+        }
+    }
+
+    #[test]
+    fn the_mechanisms_are_those_that_all_backends_share() {
+        let (_state, shell) = shell(|config| {
+            config.backends = ["a", "b"].map(|name| (name.to_owned(), Default::default())).into();
+            config.listeners[1].backends = vec!["a".to_owned()];
+        });
+        let setup = shell.setup.load();
+        let names = |index: usize| {
+            setup.listenings.iter().for_each(|listening| listening.refresh(&setup.config));
+            let front = setup.listenings[index].front.load();
+            front.mechanisms.iter().map(|mechanism| mechanism.name()).collect::<Vec<_>>().join(" ")
+        };
+        let says = |name: &str, words: &[u8]| {
+            let capabilities = Capabilities::parse(words);
+            let probe = Probe { url: String::new(), greeting: String::new(), capabilities, tls: None };
+            let condition = Condition::default().after(Ok(probe), std::time::SystemTime::now());
+            setup.dialers[name].condition.store(Arc::new(condition));
+        };
+        assert_eq!((names(0), names(1)), ("PLAIN LOGIN".to_owned(), "PLAIN LOGIN".to_owned()));
+        says("a", b"IMAP4rev1 AUTH=PLAIN AUTH=CRAM-MD5 AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-256-PLUS AUTH=GSSAPI");
+        assert_eq!((names(0), names(1)), ("PLAIN".to_owned(), "PLAIN CRAM-MD5 SCRAM-SHA-256".to_owned()));
+        says("b", b"IMAP4rev1 auth=scram-sha-256 AUTH=CRAM-MD5");
+        assert_eq!((names(0), names(1)), ("SCRAM-SHA-256".to_owned(), "PLAIN CRAM-MD5 SCRAM-SHA-256".to_owned()));
     }
 }

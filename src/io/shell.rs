@@ -1,0 +1,215 @@
+//! What all sessions share, and the part of it that a reload replaces.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::sync::Semaphore;
+
+use super::{
+    admission::Door,
+    dialer::Dialer,
+    listener::{Listening, Security},
+    metrics::Meters,
+    probe::{self, Condition},
+    registry::Registry,
+    routing::{Router, RoutingError},
+    tls::TlsError,
+    trace::Traces,
+};
+use crate::config::Config;
+
+/// What all sessions share.
+pub struct Shell {
+    /// What is made of the configuration; a reload puts another one here.
+    pub setup: ArcSwap<Setup>,
+    /// Who may come in.
+    pub door: Arc<Door>,
+    /// Who is here.
+    pub registry: Arc<Registry>,
+    /// Who is traced.
+    pub traces: Arc<Traces>,
+    /// Turns for TLS handshakes with clients. Their number is that of the start.
+    pub handshakes: Semaphore,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+}
+
+/// A configuration, ready for use.
+#[derive(Debug)]
+pub struct Setup {
+    /// The configuration itself.
+    pub config: Config,
+    /// Counts the configurations of this process, from 1.
+    pub revision: u64,
+    /// When it came into force.
+    pub loaded: SystemTime,
+    /// What listeners show, if one of them has TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// When the certificate of each chain file ends.
+    pub expiries: Vec<(PathBuf, SystemTime)>,
+    /// The backends, by name.
+    pub dialers: BTreeMap<Arc<str>, Arc<Dialer>>,
+    /// The listeners, in the order of the configuration.
+    pub listenings: Vec<Arc<Listening>>,
+    /// Which backend is responsible for a user.
+    pub router: Router,
+}
+
+/// Why a configuration that reads well cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The roots of a backend.
+    #[error("backends.{name}: {source}")]
+    Backend {
+        /// The backend.
+        name: String,
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// The routes.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+}
+
+impl Setup {
+    /// Reads every file that the configuration names. What is known of the backends is taken over from `before`.
+    pub fn new(config: Config, before: Option<&Self>) -> Result<Self, SetupError> {
+        let has_tls = config.listeners.iter().any(|listener| listener.tls != Security::None);
+        let shown = has_tls.then(|| config.tls.load(&config.state)).transpose()?;
+        let mut dialers = BTreeMap::new();
+        let mut roots = None;
+        for (name, backend) in &config.backends {
+            let wrong = |source| SetupError::Backend { name: name.clone(), source };
+            let dialer = Dialer::new(name, backend, &config.tcp, &mut roots).map_err(wrong)?;
+            if let Some(known) = before.and_then(|before| before.dialers.get(&dialer.name)) {
+                dialer.condition.store(known.condition.load_full());
+            }
+            dialers.insert(dialer.name.clone(), Arc::new(dialer));
+        }
+        let router = Router::new(&config.routing, &dialers.keys().cloned().collect())?;
+        let listen = |settings| Arc::new(Listening::new(settings, dialers.values(), &config));
+        let listenings = config.listeners.iter().map(listen).collect();
+        let revision = before.map_or(0, |before| before.revision) + 1;
+        let (tls, expiries) = shown.map(|shown| (shown.config, shown.expiries)).unzip();
+        let expiries = expiries.unwrap_or_default();
+        Ok(Self { config, revision, loaded: SystemTime::now(), tls, expiries, dialers, listenings, router })
+    }
+
+    /// Whether each backend is up, as far as we know.
+    pub fn conditions(&self) -> impl Iterator<Item = (&Arc<str>, Arc<Condition>)> {
+        self.dialers.iter().map(|(name, dialer)| (name, dialer.condition.load_full()))
+    }
+}
+
+impl Shell {
+    /// A shell with nobody in it.
+    pub fn new(setup: Setup, meters: Arc<Meters>) -> Self {
+        let rules = setup.config.admission.clone();
+        let shell = Self {
+            handshakes: Semaphore::new(rules.handshakes as usize),
+            door: Arc::new(Door::new(rules)),
+            registry: Registry::new(meters.clone()),
+            traces: Traces::new(&setup.config.state, meters.clone()),
+            setup: ArcSwap::from_pointee(setup),
+            meters,
+        };
+        shell.count_setup();
+        shell
+    }
+
+    /// Puts another configuration into force.
+    pub fn replace(&self, setup: Setup) {
+        self.door.change(setup.config.admission.clone());
+        self.setup.store(Arc::new(setup));
+        self.count_setup();
+    }
+
+    fn count_setup(&self) {
+        let setup = self.setup.load();
+        self.meters.configured(setup.revision, setup.loaded);
+        for (file, expiry) in &setup.expiries {
+            self.meters.certificate(&file.display().to_string(), *expiry);
+        }
+    }
+
+    /// How often a backend is asked how it is.
+    const PROBE: Duration = Duration::from_secs(60);
+    /// The same while it is down.
+    const PROBE_DOWN: Duration = Duration::from_secs(5);
+
+    /// Asks a backend how it is, again and again.
+    pub async fn watch(self: Arc<Self>, dialer: Arc<Dialer>) {
+        loop {
+            let is_up = self.look_at(&dialer).await;
+            tokio::time::sleep(if is_up { Self::PROBE } else { Self::PROBE_DOWN }).await;
+        }
+    }
+
+    /// Asks a backend how it is, and tells whom it concerns. Returns whether it is up.
+    pub async fn look_at(&self, dialer: &Dialer) -> bool {
+        let result = probe::probe(dialer).await;
+        let before = dialer.condition.load_full();
+        let after = before.after(result, SystemTime::now());
+        let is_up = after.is_up();
+        self.meters.backend(&dialer.name).up.set(if is_up { 1.0 } else { 0.0 });
+        match (before.is_up() && before.probe.is_some(), &after.error) {
+            (false, None) => tracing::info!(backend = %dialer.name, "backend is up"),
+            (true, Some(error)) => tracing::warn!(backend = %dialer.name, error = %error, "backend is down"),
+            (false, Some(error)) if before.error.as_ref() != Some(error) => {
+                tracing::warn!(backend = %dialer.name, error = %error, "backend is down");
+            }
+            _ => {}
+        }
+        dialer.condition.store(Arc::new(after));
+        let setup = self.setup.load();
+        setup.listenings.iter().for_each(|listening| listening.refresh(&setup.config));
+        is_up
+    }
+}
+
+impl fmt::Debug for Shell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shell")
+            .field("setup", &self.setup)
+            .field("sessions", &self.registry.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A shell for this configuration, with its state in a directory of its own.
+    pub(in crate::io) fn shell(change: impl FnOnce(&mut Config)) -> (tempfile::TempDir, Arc<Shell>) {
+        let state = tempfile::tempdir().unwrap();
+        let mut config = Config { state: state.path().to_owned(), ..Config::default() };
+        change(&mut config);
+        let setup = Setup::new(config, None).unwrap();
+        (state, Arc::new(Shell::new(setup, Arc::new(Meters::new()))))
+    }
+
+    #[test]
+    fn an_error_in_a_backend_names_it() {
+        let mut config = Config::default();
+        let backend = crate::io::backends::Backend {
+            urls: vec!["imaps://localhost".parse().unwrap()],
+            ca: Some("/nowhere".into()),
+            ..Default::default()
+        };
+        config.listeners.clear();
+        config.backends.insert("main".to_owned(), backend);
+        let error = Setup::new(config, None).unwrap_err().to_string();
+        assert!(error.starts_with("backends.main: /nowhere: "), "{error}");
+    }
+}
