@@ -1,0 +1,95 @@
+"""What every client script needs: the account it was given, messages to send, and ways to say ok, failed or skipped.
+
+A client script is called NAME HOST PORT TLSPORT USER and exits 0 (all worked), 77 (the client is not installed) or anything else.
+What it checks is what that client can see; the octets it compares it made itself. Requirement: issue 2, live.
+"""
+import imaplib
+import os
+import pathlib
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+
+SKIPPED = 77
+imaplib._MAXLINE = 10_000_000
+
+
+class Account:
+    """The mailbox of one user behind one address, as the command line named it."""
+
+    def __init__(self):
+        self.host, self.port, self.tls_port, self.user = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+        self.password = os.environ.get("LIVE_PASSWORD", "pw")
+
+    def connect(self, security="none"):
+        """A logged-in imaplib session: none, starttls or tls. The certificate is self-signed and not verified."""
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        if security == "tls":
+            session = imaplib.IMAP4_SSL(self.host, self.tls_port, ssl_context=trusting, timeout=60)
+        else:
+            session = imaplib.IMAP4(self.host, self.port, timeout=60)
+            if security == "starttls":
+                session.starttls(trusting)
+        session.login(self.user, self.password)
+        return session
+
+    def prefix(self):
+        """What the personal namespace begins with (RFC 2342): Courier keeps all mailboxes below INBOX."""
+        with self.connect() as session:
+            answer = session.namespace()[1][0] if "NAMESPACE" in session.capabilities else None
+        return "INBOX." if answer and b'"INBOX."' in answer else ""
+
+    def messages(self, mailbox="INBOX"):
+        """Every message of a mailbox, octet for octet."""
+        with self.connect() as session:
+            check(session.select(f'"{mailbox}"', readonly=True)[0] == "OK", f"cannot open {mailbox}")
+            found = session.search(None, "ALL")[1][0].split()
+            return [session.fetch(number, "(BODY.PEEK[])")[1][0][1] for number in found]
+
+
+def message(subject, size=300):
+    """A message of about this many octets, with CRLF, a folded header and 8-bit text."""
+    head = (
+        f"From: Joe <joe@example.org>\r\nTo: Mary <mary@example.org>\r\nSubject: {subject}\r\n"
+        f"Message-ID: <{subject}@example.org>\r\nDate: Tue, 03 Nov 2026 10:00:00 +0000\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: text/plain;\r\n charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    )
+    line = "Zur Probe, {5} * 3 EXPUNGE: äöü\r\n"
+    return (head + line * max(1, (size - len(head)) // len(line.encode()))).encode()
+
+
+def check(fact, otherwise):
+    """Ends the script with a sentence unless the fact holds."""
+    if not fact:
+        sys.exit(f"failed: {otherwise}")
+
+
+def need(program):
+    """Skips, aloud, if the client is not installed."""
+    if not shutil.which(program):
+        print(f"skipped: {program} is not installed")
+        sys.exit(SKIPPED)
+
+
+def run(*command, stdin=None, timeout=120):
+    """Runs the client; its output is shown only if it fails."""
+    done = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
+    if done.returncode:
+        sys.stdout.write(done.stdout.decode(errors="replace"))
+        sys.exit(f"failed: {command[0]} ended with {done.returncode}")
+    return done.stdout
+
+
+def scratch():
+    """An empty directory that goes away with the script."""
+    folder = tempfile.TemporaryDirectory(prefix="live-client-")
+    scratch.kept = getattr(scratch, "kept", []) + [folder]
+    return pathlib.Path(folder.name)
+
+
+def as_unix(octets):
+    """How clients keep mail in maildirs: bare LF."""
+    return octets.replace(b"\r\n", b"\n")
