@@ -1,0 +1,63 @@
+"""What may differ between the direct and the proxied transcript, and what the generator does not say to which server.
+
+REWRITES is the whole list of declared differences: each is removed from both transcripts before they are compared, octet for octet.
+QUIRKS has a row per server. A thing is left out where even two direct sessions differ, where the proxy has something that the server has
+not (then the two must differ), or where the server does not survive it. Measured with `differential.py --against direct`.
+"""
+import dataclasses
+import re
+import time
+
+REWRITES = [
+    # name, pattern, what takes its place, why
+    ("capability", rb"(?m)^\* CAPABILITY [^\r]*", b"* CAPABILITY", "capability rewriting is what the proxy is for"),
+    ("capability code", rb"\[CAPABILITY [^\]]*\]", b"[CAPABILITY]", "the same"),
+    ("id", rb"(?m)^\* ID [^\r]*", b"* ID", "the proxy answers ID itself"),
+    ("continuation", rb"(?m)^\+[^\r]*\r\n", b"", "who takes a small literal, and with which words, is the proxy's choice (RFC 3501 7.5)"),
+    ("duration", rb"\d+\.\d+(?: \+ \d+\.\d+)* secs?", b"t secs", "Dovecot and Cyrus say how long a command took"),
+    ("validity", rb"(UIDVALIDITY|APPENDUID|COPYUID) \d+", rb"\1", "each server makes it from the time"),
+    ("mailbox id", rb"MAILBOXID \([^)]*\)", b"MAILBOXID", "the server makes it from the time and chance (RFC 8474)"),
+    ("now", rb'INTERNALDATE "[^"]*-%d [^"]*"' % time.gmtime().tm_year, b'INTERNALDATE "now"', "when an APPEND without a date came"),
+    ("user", rb"\bu\d\d?\b", b"user", "the two ways use two accounts"),
+]
+REWRITES = [(re.compile(pattern), words) for _, pattern, words, _ in REWRITES]
+
+
+@dataclasses.dataclass
+class Quirks:
+    """How to speak to one server."""
+
+    names: list  # of mailboxes to make
+    prefix: str = ""  # what the names begin with
+    connections: int = 1  # sessions on the same account at the same time
+    pipeline: int = 12  # how many commands go out together at most
+    floating: bool = False  # the tagged lines of a pipelined group move about, depending on where the segments end
+    malformed: float = 0.1  # the share of malformed and unknown commands
+    beyond: bool = True  # numbers past the end
+    odd_sets: bool = True  # sets with several parts, reversed, or with `*`
+    inward: bool = True  # APPEND and COPY to the mailbox that is open
+    items: dict = dataclasses.field(default_factory=dict)  # FETCH items by the capability that brings them
+    left_out: list = dataclasses.field(default_factory=list)  # patterns of items, keys, flags and malformed commands
+    without: list = dataclasses.field(default_factory=list)  # commands by the name of their function in generate.py
+    unsteady: bytes = b""  # responses that come now or later in two direct sessions too
+
+    def rewritten(self, response):
+        """A response without its declared differences."""
+        if self.unsteady and re.fullmatch(self.unsteady, response):
+            return b""
+        for pattern, words in REWRITES:
+            response = pattern.sub(words, response)
+        return response
+
+
+NAMES = ["Work", "Work/2025", "Work/2026", "Sent", "Entw&APw-rfe", "with space", "a-b", "Play", "Play/chess", "x"]
+
+NEWS = rb"\* \d+ (EXISTS|RECENT|FETCH FLAGS \([^)]*\))\r\n"  # mailutils looks at the clock before it looks for news
+
+QUIRKS = {
+    "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
+    "dovecot-legacy": Quirks(NAMES, connections=2, floating=True),
+    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", connections=2, without=["thread"]),
+    "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
+    "mailutils": Quirks(NAMES[4:6], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS),
+}
