@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# run.sh [--no-live] [--long] : installs from the distribution what the tests need and runs all of them.
+#
+#   --no-live   leaves out what needs real servers and clients, and with it every package but the build's
+#   --long      ten times the differential's commands, LEMONADE_LONG=1 for walks and fuzzers, and the benchmark
+#
+# Every step is run, also when one before it failed. The last line adds up the closing lines of all. Requirement: issue 2, two commands.
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit 2
+
+live=yes long=""
+for option in "$@"; do
+  case $option in
+    --no-live) live="" ;;
+    --long) long=yes; export LEMONADE_LONG=1 ;;
+    *) sed -n '2,5p' "$0" >&2; exit 2 ;;
+  esac
+done
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+passed=0 failed=0 skipped=0 broken=""
+export CARGO_TERM_COLOR=never
+unset RUSTC_WRAPPER
+target=${CARGO_TARGET_DIR:-target}
+
+# step NAME COMMAND...: runs it, shows what it says, counts what it counted (itself, if it counted nothing).
+step() {
+  local name=$1 began=$SECONDS code
+  shift
+  printf '== %s\n' "$name"
+  "$@" 2>&1 | tee "$scratch/said"
+  code=$?
+  count "$code"
+  [ "$code" = 0 ] || broken="$broken $name"
+  printf '== %s: %s after %s s\n' "$name" "$([ "$code" = 0 ] && echo ok || echo FAILED)" "$((SECONDS - began))"
+}
+
+# count CODE: the closing lines of cargo test and of our own runners, `12 passed, 0 failed, 1 skipped`.
+count() {
+  local counts p f s
+  counts=$(sed -nE 's/^(test result: .*\. )?([0-9]+) passed[;,] ([0-9]+) failed([;,] ([0-9]+) (ignored|skipped))?.*/\2 \3 \5/p' "$scratch/said" |
+    awk '{ p += $1; f += $2; s += $3 } END { if (NR) print p, f, s + 0 }')
+  read -r p f s <<< "${counts:-$(($1 == 0)) $(($1 != 0)) 0}"
+  [ "$1" = 0 ] || [ "$f" != 0 ] || f=1
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+skip() {
+  printf '== %s: skipped, %s\n' "$1" "$2"
+  skipped=$((skipped + 1))
+}
+
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps --document-private-items --quiet; }
+
+step format cargo fmt --all --check
+step build cargo build --locked --release --workspace
+step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
+step tests cargo test --locked --release --workspace --no-fail-fast --quiet
+step documentation documentation
+
+if [ -z "$live" ]; then
+  skip live "--no-live"
+elif [ "$(id -u)" != 0 ]; then
+  skip live "the private servers need root"
+else
+  step packages proto-tests/live/servers/install.sh
+  step deploy env LEMONADE_PROXY="$target/release/lemonade-proxy" ./deploy/check.sh
+  step matrix proto-tests/live/run.py --proxy "$target/release/lemonade-proxy"
+  step differential proto-tests/live/differential.py --proxy "$target/release/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"
+  [ -z "$long" ] || step benchmark proto-tests/bench/run.py
+fi
+
+[ -z "$broken" ] || printf 'failed:%s\n' "$broken"
+printf '%s s in all\n%s passed, %s failed, %s skipped\n' "$SECONDS" "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
