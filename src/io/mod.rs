@@ -24,31 +24,17 @@ pub mod login;
 pub mod metrics;
 pub mod network;
 pub mod operated;
+mod peer;
 pub mod probe;
 pub mod proxy_header;
 pub mod registry;
 pub mod routing;
 pub mod serve;
 
-/// Drives a session.
-pub mod session_task {
-    use std::sync::Arc;
-
-    use super::{
-        listener::{Client, Listening},
-        shell::Shell,
-        transport::Transport,
-    };
-
-    /// Serves a client until it is gone.
-    pub async fn run(_shell: Arc<Shell>, _listening: Arc<Listening>, client: Client, transport: Transport) {
-        transport.abort();
-        drop(client);
-    }
-}
-
+pub mod session_task;
 pub mod shell;
 pub mod sockets;
 pub mod tls;
 pub mod trace;
 pub mod transport;
+mod visit;

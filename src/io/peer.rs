@@ -63,8 +63,8 @@ impl Peer {
         most: usize,
         take: impl FnOnce(&mut Self, &mut Context<'_>, &[u8], usize) -> usize,
     ) -> Read {
-        let Some(transport) = &mut self.transport else { return Read::Nothing };
         BUFFER.with_borrow_mut(|buffer| {
+            let Some(transport) = &mut self.transport else { return Read::Nothing };
             let window = most.saturating_sub(self.tail.len()).clamp(1, READ);
             let start = LEFT_OVER.saturating_sub(self.tail.len());
             let read = match transport.poll_read(cx, &mut buffer[LEFT_OVER..LEFT_OVER + window]) {
@@ -110,12 +110,13 @@ impl Peer {
     /// Says this to the peer: now as far as its window takes it, the rest later. `more`: something follows at once.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, octets: &[u8], more: bool) -> io::Result<()> {
         let mut rest = octets;
-        if !more && self.unsent.is_empty() {
-            if let Some(transport) = &mut self.transport {
-                self.dirty = transport.is_tls();
-                if let Poll::Ready(written) = transport.poll_write(cx, rest) {
-                    rest = &rest[written?..];
-                }
+        if !more
+            && self.unsent.is_empty()
+            && let Some(transport) = &mut self.transport
+        {
+            self.dirty = transport.is_tls();
+            if let Poll::Ready(written) = transport.poll_write(cx, rest) {
+                rest = &rest[written?..];
             }
         }
         self.unsent.extend_from_slice(rest);

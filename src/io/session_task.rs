@@ -218,7 +218,8 @@ impl Task {
     fn give(&mut self, input: Input<'_>, cx: &mut Context<'_>) {
         let mut wishes = Vec::new();
         let Self { session, client, backend, visit, .. } = self;
-        let mut turn = Turn { session, other: backend, visit, side: Side::Client, now: Instant::now(), wishes: &mut wishes };
+        let mut turn =
+            Turn { session, other: backend, visit, side: Side::Client, now: Instant::now(), wishes: &mut wishes };
         turn.handle(client, cx, input, &[]);
         self.grant(wishes, cx);
     }

@@ -75,7 +75,7 @@ impl Visit {
         self.client.seat.named(user.clone(), None);
         self.attempt = Some(Box::new(Attempt { user: user.clone(), mechanism, since: Instant::now(), login: None }));
         let (shell, listening) = (Arc::clone(&self.shell), Arc::clone(&self.listening));
-        shell.dial(listening, self.client.ends.clone(), self.client.seat.id().as_str().into(), user)
+        shell.dial(listening, self.client.ends, self.client.seat.id().as_str().into(), user)
     }
 
     pub(super) fn dialled(&mut self, login: Login) {
@@ -83,7 +83,9 @@ impl Visit {
             self.client.seat.named(attempt.user.clone(), Some(login.backend()));
             attempt.login = Some(login);
         }
-        self.trace = self.shell.traces.begin_if_wanted(self.client.seat.entry());
+        let entry = self.client.seat.entry();
+        let wanted = entry.user().is_some_and(|user| self.shell.traces.wants(&user));
+        self.trace = wanted.then(|| self.shell.traces.begin(entry, false)).flatten();
     }
 
     pub(super) fn not_dialled(&mut self, error: DialError) {
@@ -151,7 +153,11 @@ impl Visit {
         let outcome = if error.is_none() { Outcome::Ok } else { Outcome::Failed };
         self.shell.meters.handshakes[(peer, outcome)].increment(1);
         if let Some(error) = error {
-            self.client.seat.entry().span().in_scope(|| tracing::warn!(peer = peer.name(), error = %error, "TLS failed"));
+            self.client
+                .seat
+                .entry()
+                .span()
+                .in_scope(|| tracing::warn!(peer = peer.name(), error = %error, "TLS failed"));
         }
     }
 
