@@ -13,7 +13,9 @@ pub mod origin;
 pub mod state_dir;
 
 mod document;
+mod files;
 mod nearest;
+mod online;
 mod rules;
 mod show;
 
@@ -131,6 +133,11 @@ impl Source {
         } else {
             Err(ConfigError(findings))
         }
+    }
+
+    /// The state directory, even of a configuration that cannot run: one that was good when the proxy began may not be now.
+    pub fn state(&self) -> PathBuf {
+        self.draft(|name| env::var_os(name)).config.state
     }
 
     /// Reads as much of the configuration as can be read. Only this looks at the environment, through `variable`.

@@ -1,15 +1,26 @@
 //! The program: read the configuration, open the listeners, wait for signals.
 //!
 //!     lemonade-proxy serve --backend imap://HOST
-//!     lemonade-proxy check --config proxy.toml
+//!     lemonade-proxy check --config proxy.toml --online
+//!     lemonade-proxy trace joe on                        speaks to the running one, over STATE/admin.sock
 
 use std::{
     io::{Write as _, stderr, stdout},
+    path::PathBuf,
     process::ExitCode,
+    time::SystemTime,
 };
 
-use clap::{Parser, Subcommand};
-use lemonade_proxy::config::{Source, check::Report};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lemonade_proxy::{
+    config::{Source, check::Report, flags::Flags, state_dir},
+    io::{
+        admin::client::{self, segment},
+        serve,
+    },
+};
+use rustls::crypto::aws_lc_rs;
+use tokio::runtime;
 
 /// An IMAP proxy that turns any old IMAP server into a modern mobile mail service
 #[derive(Debug, Parser)]
@@ -21,11 +32,51 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the proxy; SIGHUP reloads, SIGTERM drains
+    Serve(Source),
     /// Say what is wrong with a configuration; exit code 0: nothing, 1: warnings, 2: errors
-    Check(Source),
+    Check {
+        /// What to look at.
+        #[command(flatten)]
+        source: Source,
+        /// Also ask every backend: TLS, greeting, capabilities, and what the proxy would add
+        #[arg(long)]
+        online: bool,
+    },
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say how the running proxy is: sessions by state, backends, listeners
+    Status(Running),
+    /// List the sessions of the running proxy, as JSON
+    Sessions {
+        /// Of this user only
+        user: Option<String>,
+        /// Which proxy.
+        #[command(flatten)]
+        running: Running,
+    },
+    /// End a session of the running proxy
+    Kick {
+        /// The session, as logs and `sessions` name it
+        session: String,
+        /// Which proxy.
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Write down what is said in the sessions of one user, secrets struck out; without a user, list whose are
+    Trace {
+        /// The user
+        user: Option<String>,
+        /// Begin or end it
+        #[arg(default_value = "on")]
+        switch: Switch,
+        /// Which proxy.
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Make the running proxy read its configuration, certificates and tables again
+    Reload(Running),
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,11 +85,90 @@ enum ConfigCommand {
     Show(Source),
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// The proxy that runs with this state directory.
+#[derive(Args, Debug)]
+struct Running {
+    /// Its configuration file (TOML), if that names the state directory
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Its state directory
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Check(source) => told(&source.check()),
+    let command = Cli::parse().command;
+    // Fails only if there is one already, and then that one serves.
+    let _ = aws_lc_rs::default_provider().install_default();
+    match command {
+        Command::Serve(source) => run(&source),
+        Command::Check { source, online: false } => told(&source.check(SystemTime::now())),
+        Command::Check { source, online: true } => check_online(&source),
         Command::Config(ConfigCommand::Show(source)) => told(&source.show()),
+        Command::Status(running) => running.ask("GET", "/statusz"),
+        Command::Sessions { user: None, running } => running.ask("GET", "/sessions"),
+        Command::Sessions { user: Some(user), running } => {
+            running.ask("GET", &format!("/sessions?user={}", segment(&user)))
+        }
+        Command::Kick { session, running } => running.ask("POST", &format!("/sessions/{}/kick", segment(&session))),
+        Command::Trace { user: None, running, .. } => running.ask("GET", "/trace"),
+        Command::Trace { user: Some(user), switch, running } => {
+            running.ask(switch.method(), &format!("/trace/{}", segment(&user)))
+        }
+        Command::Reload(running) => running.ask("POST", "/reload"),
     }
+}
+
+fn run(source: &Source) -> ExitCode {
+    let loaded = match source.load() {
+        Ok(loaded) => loaded,
+        Err(error) => return told(&error.into()),
+    };
+    let state = &loaded.config.state;
+    if let Err(error) = state_dir::create(state) {
+        return failed(&format!("{}: {error}", state.display()));
+    }
+    match serve::run(loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn check_online(source: &Source) -> ExitCode {
+    match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => told(&runtime.block_on(source.check_online(SystemTime::now()))),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+impl Switch {
+    const fn method(self) -> &'static str {
+        match self {
+            Self::On => "PUT",
+            Self::Off => "DELETE",
+        }
+    }
+}
+
+impl Running {
+    fn ask(self, method: &str, path: &str) -> ExitCode {
+        let source = Source { file: self.config, flags: Flags { state: self.state, ..Flags::default() } };
+        match client::request(&source.state(), method, path) {
+            Ok(text) => told(&Report { code: 0, out: text, err: String::new() }),
+            Err(error) => failed(&error.to_string()),
+        }
+    }
+}
+
+/// Says why there is nothing else to say.
+fn failed(reason: &str) -> ExitCode {
+    told(&Report { code: 2, out: String::new(), err: format!("error: {reason}\n") })
 }
 
 /// Says what there is to say. Whoever stopped listening does not want to hear the rest.
@@ -60,16 +190,32 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_read() {
+    fn commands_and_flags_are_read() {
         let read = |line: &str| Cli::try_parse_from(line.split(' '));
         for line in [
-            "p check --config f",
-            "p config show --listen 127.0.0.1:1 --listen [::1]:2 --listen-tls 0.0.0.0:993 --state s",
+            "p serve --config f",
+            "p check --config f --online",
+            "p config show --listen 127.0.0.1:1 --listen [::1]:2 --listen-tls 0.0.0.0:993 --admin off --state s",
             "p check --backend imap://h --backend imap+starttls://h:1 --backend-ca ca.pem",
+            "p status --state s",
+            "p sessions joe",
+            "p trace",
+            "p trace joe",
+            "p trace joe off --config f",
+            "p reload",
         ] {
-            assert!(read(line).is_ok(), "{line}");
+            assert!(read(line).is_ok(), "{line}: {:?}", read(line));
         }
-        for line in ["p", "p chek", "p check --backend http://h", "p check --backend-ca f", "p check --listen 143"] {
+        for line in [
+            "p",
+            "p chek",
+            "p check --backend http://h",
+            "p check --backend-ca f",
+            "p check --listen 143",
+            "p serve --online",
+            "p trace joe maybe",
+            "p kick",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
     }

@@ -6,11 +6,12 @@
 //!
 //! Both say all there is to say, as far as the file can be read.
 
-use std::{env, ffi::OsString};
+use std::{env, ffi::OsString, time::SystemTime};
 
 use super::{
-    Draft, Source,
+    ConfigError, Draft, Source, files,
     finding::{self, Finding, Severity},
+    online,
     show::show,
 };
 
@@ -26,14 +27,27 @@ pub struct Report {
 }
 
 impl Source {
-    /// `check`: every finding, one a line.
-    pub fn check(&self) -> Report {
-        self.check_with(|name| env::var_os(name))
+    /// `check`: every finding, one a line; certificates are judged by this moment.
+    pub fn check(&self, now: SystemTime) -> Report {
+        self.examined(|name| env::var_os(name), now).report("")
     }
 
-    fn check_with(&self, variable: impl Fn(&str) -> Option<OsString>) -> Report {
-        let Draft { findings, .. } = self.draft(variable);
-        Report { code: code(&findings), out: lines(&findings), err: String::new() }
+    /// `check --online`: what the backends say of themselves, then every finding. Those of a configuration that cannot run
+    /// are not asked.
+    pub async fn check_online(&self, now: SystemTime) -> Report {
+        let mut draft = self.examined(|name| env::var_os(name), now);
+        if finding::worst(&draft.findings) == Some(Severity::Error) {
+            return draft.report("");
+        }
+        let answers = online::ask(&draft.config, &draft.origins).await;
+        draft.findings.extend(answers.findings);
+        draft.report(&answers.text)
+    }
+
+    fn examined(&self, variable: impl Fn(&str) -> Option<OsString>, now: SystemTime) -> Draft {
+        let mut draft = self.draft(variable);
+        draft.findings.extend(files::judge(&draft.config, &draft.origins, now));
+        draft
     }
 
     /// `config show`: every value and where it came from; on standard error, what is wrong with them.
@@ -49,6 +63,18 @@ impl Source {
             // A file name that is no text has no place in TOML.
             Err(error) => Report { code: 2, out: String::new(), err: format!("error: {error}\n") },
         }
+    }
+}
+
+impl From<ConfigError> for Report {
+    fn from(error: ConfigError) -> Self {
+        Self { code: code(&error.0), out: String::new(), err: lines(&error.0) }
+    }
+}
+
+impl Draft {
+    fn report(&self, text: &str) -> Report {
+        Report { code: code(&self.findings), out: format!("{text}{}", lines(&self.findings)), err: String::new() }
     }
 }
 
@@ -99,7 +125,7 @@ mod tests {
             ),
         ] {
             let (directory, source) = written(text);
-            let report = source.check_with(|_| Some("/s".into()));
+            let report = source.examined(|_| Some("/s".into()), SystemTime::UNIX_EPOCH).report("");
             assert_eq!((report.code, plain(&report.out, directory.path()).as_str()), (code, out), "{text}");
         }
     }

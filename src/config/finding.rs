@@ -79,6 +79,11 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}{}", self.severity, self.place, self.text)
+        write!(f, "{}: {}{}", self.severity, self.place, on_one_line(&self.text))
     }
+}
+
+/// The text as a terminal may see it: what a peer or a file says moves no cursor and begins no line.
+pub(super) fn on_one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
