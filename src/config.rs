@@ -112,7 +112,7 @@ pub struct Loaded {
     pub source: Source,
 }
 
-/// Why a configuration cannot run: one line for each reason.
+/// Why a configuration cannot run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(pub Vec<Finding>);
 
@@ -159,7 +159,7 @@ impl Source {
             origin.into_iter().for_each(|origin| origins.note("state", origin));
         }
         if is_read {
-            findings.extend(rules::judge(&config, &origins));
+            findings.extend(rules::judge(&config, &origins, !findings.is_empty()));
         }
         Draft { config, origins, findings }
     }
@@ -220,10 +220,11 @@ impl Default for Config {
 }
 
 impl fmt::Display for ConfigError {
+    /// On one line, for a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().enumerate().try_for_each(|(index, finding)| {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{finding}")
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}{}", finding.place, finding::on_one_line(&finding.text))
         })
     }
 }
@@ -249,6 +250,7 @@ mod tests {
         let backend = "backends.main.urls = [\"imap://127.0.0.1\"]\n";
         for (text, expected) in [
             ("", "error: f: backends: there is none: give --backend URL, or `[backends.NAME]` with `urls`"),
+            ("[backends.main]\nulrs = []", "error: f:2: unknown key `ulrs`, did you mean `urls`?"),
             ("[backends.main]", "error: f:1: backends.main.urls: there is none"),
             ("state = \"var\"", "error: f:2: state: \"var\" is not absolute"),
             ("routing.default = \"mian\"", "error: f:2: routing.default: no backend `mian`, did you mean `main`?"),
@@ -291,7 +293,7 @@ mod tests {
                 "warning: f:4: listeners[0].plaintext_login: passwords may be sent in clear to 10.0.0.1:143",
             ),
         ] {
-            let is_whole = text.is_empty() || text == "[backends.main]";
+            let is_whole = text.is_empty() || text.starts_with("[backends.main]");
             let text = if is_whole { text.to_owned() } else { format!("{backend}{text}\n") };
             assert_eq!(complaints(&text, Flags::default()), [expected], "{text}");
         }
@@ -340,7 +342,7 @@ mod tests {
     fn a_file_that_cannot_be_read_is_the_only_complaint() {
         let source = Source { file: Some("/nowhere/f".into()), flags: Flags::default() };
         let error = source.load().unwrap_err().to_string();
-        assert_eq!(error, "error: /nowhere/f: cannot be read: No such file or directory (os error 2)");
+        assert_eq!(error, "/nowhere/f: cannot be read: No such file or directory (os error 2)");
     }
 
     #[test]

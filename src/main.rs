@@ -160,7 +160,8 @@ impl Running {
     fn ask(self, method: &str, path: &str) -> ExitCode {
         let source = Source { file: self.config, flags: Flags { state: self.state, ..Flags::default() } };
         match client::request(&source.state(), method, path) {
-            Ok(text) => told(&Report { code: 0, out: text, err: String::new() }),
+            // A body of JSON ends without a line end, which a terminal wants.
+            Ok(text) => told(&Report { code: 0, out: format!("{}\n", text.trim_end()), err: String::new() }),
             Err(error) => failed(&error.to_string()),
         }
     }

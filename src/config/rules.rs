@@ -32,9 +32,9 @@ const SHORTEST_IDLE: Span = Span::minutes(30);
 /// RFC 2177: IDLE is renewed at least this often.
 const LONGEST_RENEWAL: Span = Span::minutes(29);
 
-/// All that breaks a rule.
-pub(super) fn judge(config: &Config, origins: &Origins) -> Vec<Finding> {
-    let mut judge = Judge { config, origins, findings: Vec::new() };
+/// All that breaks a rule. Where a value could not be read (`is_torn`), what is missing may be just that, and is not spoken of.
+pub(super) fn judge(config: &Config, origins: &Origins, is_torn: bool) -> Vec<Finding> {
+    let mut judge = Judge { config, origins, is_torn, findings: Vec::new() };
     judge.state();
     judge.listeners();
     judge.backends();
@@ -49,12 +49,15 @@ pub(super) fn judge(config: &Config, origins: &Origins) -> Vec<Finding> {
 struct Judge<'a> {
     config: &'a Config,
     origins: &'a Origins,
+    is_torn: bool,
     findings: Vec<Finding>,
 }
 
 impl Judge<'_> {
     fn error(&mut self, path: &str, text: impl AsRef<str>) {
-        self.findings.push(Finding::error(self.origins.place(path), said(path, text.as_ref())));
+        if !self.is_torn || self.origins.of(path).is_some() {
+            self.findings.push(Finding::error(self.origins.place(path), said(path, text.as_ref())));
+        }
     }
 
     fn warning(&mut self, path: &str, text: impl AsRef<str>) {
