@@ -23,7 +23,10 @@ use crate::{
         dialer::Dialer,
         probe::{self, Probe},
     },
-    session::plan::{NonSync, Offer, Plan},
+    session::{
+        plan::{NonSync, Offer, Plan},
+        profile,
+    },
 };
 
 /// What was found out.
@@ -67,10 +70,13 @@ impl Answers {
 
 fn described(backend: &str, probe: &Probe, config: &Config) -> String {
     let tls = probe.tls.as_ref().map_or("none".to_owned(), |tls| format!("{tls}, certificate verified"));
+    let named = config.backends.get(backend).and_then(|backend| profile::find(backend.profile.as_deref()?));
+    let profile = named.unwrap_or_else(|| profile::recognise(probe.greeting.as_bytes()));
     let mut lines = vec![
         format!("backend {backend}: {}", probe.url),
         format!("  TLS: {tls}"),
         format!("  greeting: {}", probe.greeting),
+        format!("  profile: {}: {}", profile.name, profile.peculiarities),
         format!("  capabilities before login: {}", probe.capabilities.text()),
         format!("  mechanisms: {}", mechanisms(&probe.capabilities)),
     ];
@@ -115,6 +121,7 @@ mod tests {
             "backend main: imap://h\n",
             "  TLS: none\n",
             "  greeting: * OK \u{fffd}[2J ready\n",
+            "  profile: unknown: nothing known: held to the RFCs\n",
             "  capabilities before login: IMAP4rev1 NAMESPACE AUTH=PLAIN AUTH=SCRAM-SHA-1-PLUS LOGINDISABLED\n",
             "  mechanisms: PLAIN\n",
         );

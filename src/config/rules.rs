@@ -22,6 +22,7 @@ use crate::{
         backends::{Backend, Scheme, Url},
         listener::{Listener, Security},
     },
+    session::profile,
     units::{Size, Span},
 };
 
@@ -145,6 +146,10 @@ impl Judge<'_> {
     }
 
     fn backend(&mut self, path: &str, backend: &Backend) {
+        if let Some(name) = backend.profile.as_deref().filter(|name| profile::find(name).is_none()) {
+            let names: Vec<_> = profile::names().collect();
+            self.error(&origin::key(path, "profile"), format!("no profile `{name}`{}", hint(name, &names)));
+        }
         if backend.logins_in_flight == 0 {
             self.error(&origin::key(path, "logins_in_flight"), "nobody could log in");
         }
