@@ -145,13 +145,16 @@ impl Task {
 
     /// One write of what is left, one read of what is new.
     fn poll_side(&mut self, side: Side, cx: &mut Context<'_>) -> bool {
+        let before = self.peer(side).unsent();
         match self.peer(side).flush(cx) {
             Ok(true) if self.upgrade == Some(side) => self.begin_tls(side),
             Ok(_) => {}
             Err(_) => return self.lose(side, cx),
         }
+        // What has gone out makes room: the other side, looked at before, may have been left unread because of it.
+        let drained = self.peer(side).unsent() < before;
         if !self.wants(side) {
-            return false;
+            return drained;
         }
         let now = Instant::now();
         let mut wishes = Vec::new();
@@ -167,7 +170,7 @@ impl Task {
             turn.feed(me, cx, octets)
         });
         match read {
-            Read::Nothing => false,
+            Read::Nothing => drained,
             Read::End => self.lose(side, cx),
             Read::Octets => {
                 self.grant(wishes, cx);
