@@ -292,10 +292,10 @@ message() {
 }
 
 start_proxy() {
-    local address log=/dev/stderr
-    [ -z "$trial" ] || log=$scratch/proxy.log
+    local address log=$scratch/proxy.log out
+    if [ -n "$trial" ]; then exec {out}>"$log"; else exec {out}>&2; fi
     say "starting: lemonade-proxy serve --backend $backend ${flags[*]}"
-    setpriv --pdeathsig TERM "$binary" serve --backend "$backend" --state "$scratch/proxy" "${flags[@]}" 2>>"$log" &
+    setpriv --pdeathsig TERM "$binary" serve --backend "$backend" --state "$scratch/proxy" "${flags[@]}" 2>&"$out" &
     proxy_pid=$!
     for address in "$listen" "$listen_tls" "$admin"; do
         await "$proxy_pid" "$address" || die "the proxy did not open $address$([ -z "$trial" ] || echo ": $(tail -n 3 "$log")")"
