@@ -66,6 +66,21 @@ impl Mechanism {
     }
 }
 
+/// The client's first message with the name that the backend knows the user by, where the mechanism lets us change it:
+/// OAuth messages are plain lists, but SCRAM and CRAM-MD5 sign the name.
+pub fn renamed(mechanism: Mechanism, message: &Secret, user: &str) -> Secret {
+    let octets = message.expose();
+    let (start, name) = match mechanism {
+        Mechanism::Xoauth2 => (b"user=".as_slice(), user.to_owned()),
+        Mechanism::OauthBearer => (b"a=".as_slice(), user.replace('=', "=3D").replace(',', "=2C")),
+        _ => return message.clone(),
+    };
+    let ends = |octet: &u8| *octet == if mechanism == Mechanism::Xoauth2 { 1 } else { b',' };
+    let Some(from) = memchr::memmem::find(octets, start).map(|at| at + start.len()) else { return message.clone() };
+    let to = octets[from..].iter().position(ends).map_or(octets.len(), |len| from + len);
+    Secret::new([&octets[..from], name.as_bytes(), &octets[to..]].concat())
+}
+
 /// The message of PLAIN: authorisation identity, user, password, NUL between them.
 #[derive(Debug)]
 pub struct Plain {
@@ -155,6 +170,18 @@ mod tests {
         ];
         for (mechanism, message, expected) in table {
             assert_eq!(mechanism.user(message).as_deref(), *expected, "{}", message.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_name_is_changed_where_it_is_not_signed() {
+        let table: &[(Mechanism, &[u8], &[u8])] = &[
+            (Mechanism::Xoauth2, b"user=a@b\x01auth=Bearer x\x01\x01", b"user=joe,x\x01auth=Bearer x\x01\x01"),
+            (Mechanism::OauthBearer, b"n,a=a@b,\x01auth=Bearer x\x01\x01", b"n,a=joe=2Cx,\x01auth=Bearer x\x01\x01"),
+            (Mechanism::ScramSha256, b"n,,n=a,r=x", b"n,,n=a,r=x"),
+        ];
+        for (mechanism, message, expected) in table {
+            assert_eq!(renamed(*mechanism, &Secret::new(message.to_vec()), "joe,x").expose(), *expected);
         }
     }
 

@@ -257,7 +257,10 @@ impl Join {
                     false => login_pieces(&plain, self.capabilities.has("LITERAL+")),
                 }
             }
-            Credentials::Relayed { mechanism, first } => sasl_pieces(*mechanism, first.take(), initial),
+            Credentials::Relayed { mechanism, first } => {
+                let first = first.take().map(|first| sasl::renamed(*mechanism, &first, &self.dialled.user));
+                sasl_pieces(*mechanism, first, initial)
+            }
         }
     }
 
