@@ -33,6 +33,10 @@ pub trait Between {
     fn connected(&mut self);
     /// How it ended the connection to this side, if it did.
     fn end(&self, side: Side) -> Option<End>;
+    /// Octets that it keeps: what it has not taken, and what a peer has not read.
+    fn held(&self) -> usize {
+        0
+    }
     /// How often this side went over to TLS: what was sent in clear behind that is lost.
     fn upgrades(&self, side: Side) -> usize;
 }

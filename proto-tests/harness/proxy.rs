@@ -19,6 +19,7 @@ use lemonade_proxy::{
         effect::{DialError, Dialled, Effect, Effects, End as Why, Input, Origin, Side},
         front::Front,
         plan::{NonSync, Offer, Plans},
+        profile::{self, Profile},
         settings::{Limits, Timeouts},
     },
     units::{Size, Span},
@@ -51,7 +52,7 @@ pub struct Setup {
     /// The backend is told where the client comes from.
     pub trusted: bool,
     /// The profile the operator set.
-    pub profile: Option<Arc<str>>,
+    pub profile: Option<&'static Profile>,
     /// The mechanisms that the backend has.
     pub mechanisms: Vec<Mechanism>,
 }
@@ -128,7 +129,7 @@ impl Setup {
             "limits" => value.split(',').try_for_each(|one| self.limit(one.trim())),
             "timeouts" => value.split(',').try_for_each(|one| self.timeout(one.trim())),
             "profile" => {
-                self.profile = Some(value.into());
+                self.profile = Some(profile::find(value).ok_or("the name of a profile")?);
                 Ok(())
             }
             "trusted" => {
@@ -509,7 +510,7 @@ impl Between for Proxy {
             user,
             starttls: self.setup.backend_starttls,
             origin,
-            profile: self.setup.profile.clone(),
+            profile: self.setup.profile,
         };
         self.tell(Input::Dialled(Ok(Box::new(dialled))));
         self.pump();
@@ -517,6 +518,11 @@ impl Between for Proxy {
 
     fn end(&self, side: Side) -> Option<End> {
         self.peers[index(side)].end
+    }
+
+    fn held(&self) -> usize {
+        // What arrived and was not offered yet is in the kernel's hands, where a real shell reads it from.
+        self.peers.iter().map(|peer| peer.seen + peer.unsent.len()).sum()
     }
 
     fn upgrades(&self, side: Side) -> usize {
