@@ -11,3 +11,57 @@ use crate::session::layer::Extension;
 
 /// The list, top to bottom.
 pub static ALL: [&Extension; 4] = [&id::ID, &enable::ENABLE, &namespace::NAMESPACE, &unselect::UNSELECT];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        imap::{capability::Capabilities, verb},
+        session::plan::{Mode, NonSync, Offer, Plan},
+        units::Size,
+    };
+
+    fn plan(backend: &str, modes: &[(&str, Mode)]) -> Plan {
+        let modes = modes.iter().map(|(name, mode)| ((*name).to_owned(), *mode)).collect();
+        let offer = Offer { modes, literals: NonSync::Plus, append: Size::mib(1) };
+        Plan::new(&ALL, Capabilities::parse(backend.as_bytes()), &offer)
+    }
+
+    fn layers(plan: &Plan) -> Vec<&str> {
+        plan.layers.iter().map(|layer| layer.name).collect()
+    }
+
+    #[test]
+    fn what_the_backend_lacks_is_ours_and_what_it_has_is_its_own() {
+        assert_eq!(layers(&plan("IMAP4rev1", &[])), ["ID", "ENABLE", "NAMESPACE", "UNSELECT"]);
+        assert_eq!(layers(&plan("IMAP4rev1 NAMESPACE UNSELECT ID ENABLE", &[])), ["ID", "ENABLE"]);
+    }
+
+    #[test]
+    fn the_operator_has_the_last_word() {
+        let plan = plan("IMAP4rev1 NAMESPACE UNSELECT", &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)]);
+        assert_eq!(layers(&plan), ["ID", "ENABLE", "NAMESPACE"]);
+        assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
+        assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
+    }
+
+    #[test]
+    fn of_a_backend_the_client_is_told_what_is_true_of_the_mail() {
+        let plan = plan("IMAP4rev1 LITERAL- AUTH=PLAIN STARTTLS X-ODD UTF8=ACCEPT QUOTA IDLE APPENDLIMIT=1000", &[]);
+        assert_eq!(&*plan.text, "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000");
+    }
+
+    #[test]
+    fn a_literal_is_pushed_only_where_it_is_read() {
+        let verb = |name: &str| verb::find(name.as_bytes()).unwrap();
+        let plus = plan("IMAP4rev1 LITERAL+", &[]);
+        assert!(plus.may_push(verb("APPEND"), 1 << 20, false));
+        for (verb, why) in [(verb("NOOP"), "no strings"), (&verb::UNKNOWN, "unknown"), (verb("SETACL"), "not said")] {
+            assert!(!plus.may_push(verb, 1, false), "{why}");
+        }
+        assert!(!plus.may_push(verb("APPEND"), 1, true), "literal8 without BINARY");
+        assert!(!plan("IMAP4rev1", &[]).may_push(verb("APPEND"), 1, false));
+        let minus = plan("IMAP4rev1 LITERAL-", &[]);
+        assert!(minus.may_push(verb("APPEND"), 4096, false) && !minus.may_push(verb("APPEND"), 4097, false));
+    }
+}
