@@ -192,11 +192,10 @@ fn is_exhaustion(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code))
 }
 
+/// The session has a task of its own: a handshake needs much room, and a session at rest shall not keep it.
 async fn serve(shell: Arc<Shell>, listening: Arc<Listening>, stream: TcpStream, peer: SocketAddr, accepted: Instant) {
-    // Boxed, because a handshake needs much room, and a session at rest shall not keep it.
-    let received = Box::pin(receive(&shell, &listening, stream, peer, accepted)).await;
-    match received {
-        Ok((client, transport)) => session_task::run(shell, listening, client, transport).await,
+    match receive(&shell, &listening, stream, peer, accepted).await {
+        Ok((client, transport)) => _ = tokio::spawn(session_task::run(shell, listening, client, transport)),
         Err((reason, error)) => {
             shell.meters.refused[reason].increment(1);
             tracing::debug!(peer = %peer, error = %error, "connection refused");
@@ -403,6 +402,17 @@ mod tests {
             assert_eq!(client.unwrap().get_ref().1.peer_certificates().unwrap()[0], *expected);
             assert!(received.unwrap().1.is_tls());
         }
+    }
+
+    #[tokio::test]
+    async fn a_session_at_rest_is_small() {
+        let (_state, shell) = shell(|_| ());
+        let listening = shell.setup.load().listenings[0].clone();
+        let (_client, received) = receive_one(&shell, b"").await;
+        let (client, transport) = received.unwrap();
+        let size = size_of_val(&session_task::run(shell, listening, client, transport));
+        // Architecture 13.6.
+        assert!(size <= 2048, "{size}");
     }
 
     #[test]
