@@ -192,11 +192,10 @@ fn is_exhaustion(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code))
 }
 
+/// The session has a task of its own: a handshake needs much room, and a session at rest shall not keep it.
 async fn serve(shell: Arc<Shell>, listening: Arc<Listening>, stream: TcpStream, peer: SocketAddr, accepted: Instant) {
-    // Boxed, because a handshake needs much room, and a session at rest shall not keep it.
-    let received = Box::pin(receive(&shell, &listening, stream, peer, accepted)).await;
-    match received {
-        Ok((client, transport)) => session_task::run(shell, listening, client, transport).await,
+    match receive(&shell, &listening, stream, peer, accepted).await {
+        Ok((client, transport)) => _ = tokio::spawn(session_task::run(shell, listening, client, transport)),
         Err((reason, error)) => {
             shell.meters.refused[reason].increment(1);
             tracing::debug!(peer = %peer, error = %error, "connection refused");
@@ -206,7 +205,7 @@ async fn serve(shell: Arc<Shell>, listening: Arc<Listening>, stream: TcpStream, 
 
 /// All that comes before a session. The deadline counts from accept.
 async fn receive(
-    shell: &Shell,
+    shell: &Arc<Shell>,
     listening: &Listening,
     mut stream: TcpStream,
     peer: SocketAddr,
@@ -263,13 +262,20 @@ fn reason(refusal: Refusal) -> Refused {
 
 impl Shell {
     /// Begins TLS with a client, on an implicit listener or after STARTTLS. Only so many at a time: each costs a signature.
-    pub async fn begin_tls(&self, transport: Transport, deadline: Instant) -> io::Result<Transport> {
-        let config = self.setup.load().tls.clone().ok_or_else(|| io::Error::other("no certificate is loaded"))?;
-        let turn = tokio::time::timeout_at(deadline, self.handshakes.acquire());
-        let _turn = turn.await.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?;
-        let result = transport.accept_tls(config, deadline).await;
-        self.meters.handshakes[(Peer::Client, Outcome::of(&result))].increment(1);
-        result
+    pub fn begin_tls(
+        self: &Arc<Self>,
+        transport: Transport,
+        deadline: Instant,
+    ) -> impl Future<Output = io::Result<Transport>> + Send + use<> {
+        let shell = self.clone();
+        async move {
+            let config = shell.setup.load().tls.clone().ok_or_else(|| io::Error::other("no certificate is loaded"))?;
+            let turn = tokio::time::timeout_at(deadline, shell.handshakes.acquire());
+            let _turn = turn.await.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?;
+            let result = transport.accept_tls(config, deadline).await;
+            shell.meters.handshakes[(Peer::Client, Outcome::of(&result))].increment(1);
+            result
+        }
     }
 }
 
@@ -299,7 +305,7 @@ mod tests {
     }
 
     /// What becomes of a client that says this first.
-    async fn receive_one(shell: &Shell, says: &[u8]) -> (TcpStream, Result<(Client, Transport), Refused>) {
+    async fn receive_one(shell: &Arc<Shell>, says: &[u8]) -> (TcpStream, Result<(Client, Transport), Refused>) {
         let (mut client, ours, peer) = connection().await;
         client.write_all(says).await.unwrap();
         let listening = shell.setup.load().listenings[0].clone();
@@ -403,6 +409,17 @@ mod tests {
             assert_eq!(client.unwrap().get_ref().1.peer_certificates().unwrap()[0], *expected);
             assert!(received.unwrap().1.is_tls());
         }
+    }
+
+    #[tokio::test]
+    async fn a_session_at_rest_is_small() {
+        let (_state, shell) = shell(|_| ());
+        let listening = shell.setup.load().listenings[0].clone();
+        let (_client, received) = receive_one(&shell, b"").await;
+        let (client, transport) = received.unwrap();
+        let size = size_of_val(&session_task::run(shell, listening, client, transport));
+        // Architecture 13.6.
+        assert!(size <= 2048, "{size}");
     }
 
     #[test]

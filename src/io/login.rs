@@ -108,6 +108,8 @@ impl Shell {
         }
         let held = account.as_ref().map(|account| self.door.admit_user(account)).transpose()?;
         let turn = dialer.begin_login().await?;
+        // Others may have failed meanwhile: a thousand guesses that came at once shall not all be made.
+        self.door.delay(account.as_deref(), address, Instant::now())?;
         let Connection { transport, host } = self.connect(&dialer, &ends).await?;
         let dialled = Dialled {
             backend: dialer.name.clone(),

@@ -9,11 +9,8 @@
 
 use std::{
     collections::HashMap,
-    fs::DirBuilder,
     io,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,14 +55,6 @@ pub enum ServeError {
     /// The admin interface.
     #[error(transparent)]
     Admin(#[from] AdminError),
-    /// The state directory.
-    #[error("state directory {}: {source}", path.display())]
-    State {
-        /// Which one.
-        path: PathBuf,
-        /// Why it cannot be used.
-        source: io::Error,
-    },
     /// The operating system.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -186,13 +175,11 @@ impl Drop for Door {
 impl House {
     /// Reads what the configuration names, opens the ports and begins to ask the backends how they are.
     pub async fn open(config: Config, passed: Passed) -> Result<Self, ServeError> {
-        let create = DirBuilder::new().recursive(true).mode(0o700).create(&config.state);
-        create.map_err(|source| ServeError::State { path: config.state.clone(), source })?;
         let setup = prepare(config, None).await?;
         let shell = Arc::new(Shell::new(setup, Arc::new(Meters::new())));
         let mut house = Self { shell, doors: HashMap::new(), tasks: Vec::new(), passed };
         let setup = house.shell.setup.load_full();
-        let sockets = house.sockets(&setup).await?;
+        let sockets = house.sockets(&setup)?;
         house.enter(&setup, sockets);
         for address in house.passed.left_over() {
             tracing::warn!(address = %address, "a socket was passed to us that no listener asks for");
@@ -212,7 +199,7 @@ impl House {
             ("admission.handshakes", config.admission.handshakes != before.config.admission.handshakes),
         ];
         let setup = prepare(config, Some(before)).await?;
-        let sockets = self.sockets(&setup).await?;
+        let sockets = self.sockets(&setup)?;
         for (key, _) in needs_restart.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(key, "this change needs a restart");
         }
@@ -223,11 +210,11 @@ impl House {
     }
 
     /// Opens the ports that are not open yet.
-    async fn sockets(&mut self, setup: &Setup) -> Result<Vec<(SocketAddr, TcpListener)>, BindError> {
+    fn sockets(&mut self, setup: &Setup) -> Result<Vec<(SocketAddr, TcpListener)>, BindError> {
         let mut sockets = Vec::new();
         for address in setup.listenings.iter().map(|listening| listening.settings.address) {
             if !self.doors.contains_key(&address) {
-                sockets.push((address, self.passed.listen(address, &setup.config.tcp).await?));
+                sockets.push((address, self.passed.listen(address, &setup.config.tcp)?));
             }
         }
         Ok(sockets)

@@ -188,7 +188,13 @@ impl fmt::Debug for Shell {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
+    use crate::{imap::sasl::Mechanism, io::backends::Backend};
 
     /// A shell for this configuration, with its state in a directory of its own.
     pub(in crate::io) fn shell(change: impl FnOnce(&mut Config)) -> (tempfile::TempDir, Arc<Shell>) {
@@ -202,7 +208,7 @@ pub(super) mod tests {
     #[test]
     fn an_error_in_a_backend_names_it() {
         let mut config = Config::default();
-        let backend = crate::io::backends::Backend {
+        let backend = Backend {
             urls: vec!["imaps://localhost".parse().unwrap()],
             ca: Some("/nowhere".into()),
             ..Default::default()
@@ -211,5 +217,29 @@ pub(super) mod tests {
         config.backends.insert("main".to_owned(), backend);
         let error = Setup::new(config, None).unwrap_err().to_string();
         assert!(error.starts_with("backends.main: /nowhere: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_backend_says_reaches_the_listeners_and_stays_known_when_it_goes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("imap://{}", listener.local_addr().unwrap());
+        let (_state, shell) = shell(|config| {
+            let backend = Backend { urls: vec![url.parse().unwrap()], ..Backend::default() };
+            config.backends = [("main".to_owned(), backend)].into();
+        });
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let says = b"* OK\r\n* CAPABILITY IMAP4rev1 AUTH=SCRAM-SHA-256\r\np2 OK\r\n";
+            stream.write_all(says).await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        });
+        let setup = shell.setup.load_full();
+        let dialer = &setup.dialers["main"];
+        for (is_up, gauge) in [(true, "1"), (false, "0")] {
+            assert_eq!(shell.look_at(dialer).await, is_up);
+            assert_eq!(setup.listenings[0].front.load().mechanisms, [Mechanism::ScramSha256]);
+            let gauge = format!("lemonade_backend_up{{backend=\"main\"}} {gauge}\n");
+            assert!(shell.meters.render().contains(&gauge));
+        }
     }
 }

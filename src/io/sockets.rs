@@ -6,7 +6,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::transport::Tcp;
 
@@ -32,11 +32,11 @@ impl Passed {
         Self(sockets.filter_map(|socket| Some((socket.local_addr().ok()?, socket))).collect())
     }
 
-    /// A listening socket for this address: the one passed, or a new one.
-    pub async fn listen(&mut self, address: SocketAddr, tcp: &Tcp) -> Result<TcpListener, BindError> {
+    /// A listening socket for this address: the one passed, or a new one. Needs a runtime.
+    pub fn listen(&mut self, address: SocketAddr, tcp: &Tcp) -> Result<TcpListener, BindError> {
         let listener = match self.0.iter().position(|(passed, _)| *passed == address) {
             Some(index) => adopt(self.0.swap_remove(index).1),
-            None => TcpListener::bind(address).await,
+            None => open(address),
         };
         let set = |listener: TcpListener| tcp.apply(&listener).map(|()| listener);
         listener.and_then(set).map_err(|source| BindError { address, source })
@@ -46,6 +46,17 @@ impl Passed {
     pub fn left_over(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().map(|(address, _)| *address)
     }
+}
+
+/// Connections that the kernel completes before we accept them: after a restart all clients come back at once.
+const BACKLOG: u32 = 4096;
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of the process before us may linger on this port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn adopt(socket: Socket) -> io::Result<TcpListener> {
@@ -66,10 +77,10 @@ mod tests {
         let socket = Socket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let mut passed = Passed(vec![(address, socket)]);
-        let listener = passed.listen(address, &Tcp::default()).await.unwrap();
+        let listener = passed.listen(address, &Tcp::default()).unwrap();
         assert_eq!(passed.left_over().count(), 0);
         assert!(TcpStream::connect(address).await.is_ok());
-        let error = passed.listen(address, &Tcp::default()).await.unwrap_err().to_string();
+        let error = passed.listen(address, &Tcp::default()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
         drop(listener);
     }
@@ -77,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_accepted_has_the_options_of_the_listener() {
         let tcp = Tcp { keepalive: Span::minutes(7), user_timeout: Span::minutes(3) };
-        let listener = Passed::default().listen("127.0.0.1:0".parse().unwrap(), &tcp).await.unwrap();
+        let listener = Passed::default().listen("127.0.0.1:0".parse().unwrap(), &tcp).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let socket = SockRef::from(&accepted);

@@ -117,7 +117,8 @@ impl Transport {
     pub async fn close(mut self, patience: Duration) {
         let end = async {
             poll_fn(|cx| self.poll_shutdown(cx)).await?;
-            let mut dropped = [0; 1024];
+            // Not on the task's own stack: a session keeps room for its end from the beginning.
+            let mut dropped = vec![0; 4096];
             while poll_fn(|cx| self.poll_read(cx, &mut dropped)).await? > 0 {}
             io::Result::Ok(())
         };

@@ -137,21 +137,24 @@ impl Visit {
         transport: Transport,
     ) -> std::pin::Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>> {
         let login = self.attempt.as_ref().and_then(|attempt| attempt.login.as_ref());
-        match (side, login, self.shell.setup.load().tls.clone()) {
-            (Side::Client, _, Some(config)) => {
+        match (side, login) {
+            (Side::Client, _) => {
                 let deadline = tokio::time::Instant::now() + self.front.timeouts.handshake.0;
-                Box::pin(transport.accept_tls(config, deadline))
+                Box::pin(self.shell.begin_tls(transport, deadline))
             }
-            (Side::Backend, Some(login), _) => Box::pin(login.upgrade(transport)),
-            _ => Box::pin(async { Err(io::Error::other("no TLS here")) }),
+            (Side::Backend, Some(login)) => Box::pin(login.upgrade(transport)),
+            (Side::Backend, None) => Box::pin(async { Err(io::Error::other("no login is under way")) }),
         }
     }
 
     /// TLS has begun, or failed.
     pub(super) fn upgraded(&self, side: Side, error: Option<&io::Error>) {
         let peer = if side == Side::Client { Peer::Client } else { Peer::Backend };
-        let outcome = if error.is_none() { Outcome::Ok } else { Outcome::Failed };
-        self.shell.meters.handshakes[(peer, outcome)].increment(1);
+        // Those with clients are counted where their number is bounded.
+        if side == Side::Backend {
+            let outcome = if error.is_none() { Outcome::Ok } else { Outcome::Failed };
+            self.shell.meters.handshakes[(peer, outcome)].increment(1);
+        }
         if let Some(error) = error {
             self.client
                 .seat
