@@ -4,7 +4,7 @@
 #   --no-live   leaves out what needs real servers and clients, and with it every package but the build's
 #   --long      ten times the differential's commands, LEMONADE_LONG=1 for walks and fuzzers, and the benchmark
 #
-# Every step is run, also when one before it failed. The last line adds up the closing lines of all. Requirement: issue 2, two commands.
+# Every step is run, also when one before it failed. The last line adds up the closing lines of all.
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 2
 
