@@ -37,6 +37,10 @@ pub trait Between {
     fn held(&self) -> usize {
         0
     }
+    /// Octets of the client that it has been given and has not taken.
+    fn backlog(&self) -> usize {
+        0
+    }
     /// How often this side went over to TLS: what was sent in clear behind that is lost.
     fn upgrades(&self, side: Side) -> usize;
 }

@@ -525,6 +525,10 @@ impl Between for Proxy {
         self.peers.iter().map(|peer| peer.seen + peer.unsent.len()).sum()
     }
 
+    fn backlog(&self) -> usize {
+        self.peers[index(Side::Client)].arrived.len()
+    }
+
     fn upgrades(&self, side: Side) -> usize {
         self.peers[index(side)].upgrades
     }
