@@ -1,0 +1,260 @@
+//! A client that believes what it is told: the messages it has, their UIDs, flags and content (RFC 3501 7.3 and 7.4).
+
+use std::collections::BTreeSet;
+
+use crate::commands::{Intent, Sent};
+
+/// A message as the client knows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Believed {
+    pub(crate) uid: Option<u32>,
+    pub(crate) flags: Option<BTreeSet<String>>,
+}
+
+/// What a client knows and waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// The messages of the selected mailbox.
+    pub(crate) messages: Vec<Believed>,
+    pub(crate) selected: Option<String>,
+    /// Commands that have not ended, oldest first.
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) idling: bool,
+    /// The server waits for octets.
+    pub(crate) continued: bool,
+    pub(crate) bye: bool,
+    inbox: Vec<u8>,
+}
+
+/// One thing that a server says.
+#[derive(Debug)]
+enum Said {
+    Exists(usize),
+    Expunge(usize),
+    Fetch(usize, Items),
+    Search(Vec<u32>),
+    Tagged { tag: String, status: String },
+    Continuation,
+    Bye,
+    Other,
+}
+
+/// The items of a FETCH that we look at.
+#[derive(Debug, Default)]
+struct Items {
+    uid: Option<u32>,
+    flags: Option<BTreeSet<String>>,
+    body: Option<Vec<u8>>,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) sent: Sent,
+    pub(crate) status: String,
+}
+
+impl Client {
+    /// Reads what came; the commands that have ended by it.
+    pub(crate) fn hear(&mut self, octets: &[u8]) -> Result<Vec<Ended>, String> {
+        self.inbox.extend_from_slice(octets);
+        let mut ended = Vec::new();
+        while let Some(len) = response_len(&self.inbox) {
+            let response: Vec<u8> = self.inbox.drain(..len).collect();
+            let said = parse(&response).ok_or_else(|| format!("not a response: {}", response.escape_ascii()))?;
+            let what = self.believe(said).map_err(|why| format!("{why}: {}", response.escape_ascii()))?;
+            ended.extend(what);
+        }
+        Ok(ended)
+    }
+
+    fn believe(&mut self, said: Said) -> Result<Option<Ended>, String> {
+        match said {
+            Said::Exists(count) => self.exists(count)?,
+            Said::Expunge(number) => self.expunge(number)?,
+            Said::Fetch(number, items) => self.fetch(number, items)?,
+            Said::Search(numbers) => self.search(&numbers)?,
+            Said::Continuation => self.continued = true,
+            Said::Bye => self.bye = true,
+            Said::Tagged { tag, status } => return self.end(&tag, status).map(Some),
+            Said::Other => {}
+        }
+        Ok(None)
+    }
+
+    fn exists(&mut self, count: usize) -> Result<(), String> {
+        // RFC 3501 7.3.1 and 5.2: it never shrinks but by EXPUNGE; inside SELECT it begins.
+        if self.sent.iter().any(|sent| matches!(sent.intent, Intent::Select(_))) {
+            self.messages = vec![Believed::default(); count];
+            return Ok(());
+        }
+        if count < self.messages.len() {
+            return Err(format!("EXISTS shrinks from {}", self.messages.len()));
+        }
+        self.messages.resize(count, Believed::default());
+        Ok(())
+    }
+
+    fn expunge(&mut self, number: usize) -> Result<(), String> {
+        // RFC 3501 7.4.1: not without a command, not during FETCH, STORE and SEARCH.
+        let complete = || self.sent.iter().filter(|sent| sent.complete);
+        if complete().next().is_none() {
+            return Err("EXPUNGE while no command is in progress".to_owned());
+        }
+        if let Some(sent) = complete().find(|sent| sent.uses_numbers) {
+            return Err(format!("EXPUNGE while {} has not ended", sent.line));
+        }
+        if number == 0 || number > self.messages.len() {
+            return Err(format!("EXPUNGE of none of {} messages", self.messages.len()));
+        }
+        self.messages.remove(number - 1);
+        Ok(())
+    }
+
+    fn fetch(&mut self, number: usize, items: Items) -> Result<(), String> {
+        let count = self.messages.len();
+        let Some(message) = number.checked_sub(1).and_then(|at| self.messages.get_mut(at)) else {
+            return Err(format!("FETCH of none of {count} messages"));
+        };
+        if let Some(uid) = items.uid {
+            if message.uid.is_some_and(|known| known != uid) {
+                return Err(format!("UID {uid} is not the {:?} it was", message.uid));
+            }
+            message.uid = Some(uid);
+        }
+        if let Some(flags) = items.flags {
+            message.flags = Some(flags);
+        }
+        let uid = message.uid;
+        if let (Some(body), Some(uid)) = (&items.body, uid) {
+            let mine = String::from_utf8_lossy(body).starts_with(&format!("Subject: message {uid}\r\n"));
+            // Copies and appended messages carry another's name; the first messages of a mailbox their own.
+            if !mine && uid < crate::world::FIRST_COPY {
+                return Err(format!("the content of another message than {uid}"));
+            }
+        }
+        for sent in &mut self.sent {
+            if let (Intent::Fetch { seen, .. }, Some(uid)) = (&mut sent.intent, uid) {
+                seen.insert(uid);
+            }
+        }
+        let uids: Vec<u32> = self.messages.iter().filter_map(|message| message.uid).collect();
+        if uids.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(format!("UIDs do not ascend: {uids:?}")) }
+    }
+
+    fn search(&mut self, numbers: &[u32]) -> Result<(), String> {
+        let uid_of = |number: u32| (number as usize).checked_sub(1).and_then(|at| self.messages.get(at)?.uid);
+        let uids: Vec<Option<u32>> = numbers.iter().map(|number| uid_of(*number)).collect();
+        let searching =
+            self.sent.iter_mut().find(|sent| matches!(sent.intent, Intent::Search { .. } | Intent::SearchAny));
+        let Some(Sent { intent: Intent::Search { wanted, found, by_uid, .. }, .. }) = searching else { return Ok(()) };
+        for (number, uid) in numbers.iter().zip(uids) {
+            let uid = if *by_uid { Some(*number) } else { uid };
+            let Some(uid) = uid else { continue };
+            if !wanted.contains(&uid) {
+                return Err(format!("SEARCH found {number}, which is UID {uid}, not one of {wanted:?}"));
+            }
+            found.insert(uid);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, tag: &str, status: String) -> Result<Ended, String> {
+        let Some(at) = self.sent.iter().position(|sent| sent.tag == tag) else {
+            return Err("a tag that no command has".to_owned());
+        };
+        let sent = self.sent.remove(at);
+        match &sent.intent {
+            Intent::Select(mailbox) => self.selected = (status == "OK").then(|| mailbox.clone()),
+            Intent::Leave if status == "OK" => self.selected = None,
+            Intent::Idle => self.idling = false,
+            _ => {}
+        }
+        if self.selected.is_none() {
+            self.messages.clear();
+        }
+        Ok(Ended { sent, status })
+    }
+}
+
+/// How long the response at the front is, literals included; none if it is not whole.
+pub(crate) fn response_len(octets: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let end = at + octets[at..].iter().position(|&octet| octet == b'\n')? + 1;
+        let line = &octets[at..end];
+        // In text `{5}` opens nothing.
+        let is_text = at == 0 && !matches!(line.split(|&octet| octet == b' ').nth(2), Some(b"FETCH"));
+        let literal = line.strip_suffix(b"}\r\n").filter(|_| !is_text).and_then(|line| {
+            let open = line.iter().rposition(|&octet| octet == b'{')?;
+            std::str::from_utf8(&line[open + 1..]).ok()?.parse::<usize>().ok()
+        });
+        match literal {
+            Some(len) if octets.len() >= end + len => at = end + len,
+            Some(_) => return None,
+            None => return Some(end),
+        }
+    }
+}
+
+fn parse(response: &[u8]) -> Option<Said> {
+    let line = response.strip_suffix(b"\r\n")?;
+    if line.starts_with(b"+") {
+        return Some(Said::Continuation);
+    }
+    let text = String::from_utf8_lossy(line);
+    let mut words = text.split(' ');
+    let (tag, word) = (words.next()?, words.next()?);
+    if tag != "*" {
+        return Some(Said::Tagged { tag: tag.to_owned(), status: word.to_owned() });
+    }
+    let number: Option<usize> = word.parse().ok();
+    Some(match (number, words.next().unwrap_or(word)) {
+        (Some(number), "EXISTS") => Said::Exists(number),
+        (Some(number), "EXPUNGE") => Said::Expunge(number),
+        (Some(number), "FETCH") => {
+            let open = line.iter().position(|&octet| octet == b'(')?;
+            Said::Fetch(number, items(&line[open + 1..])?)
+        }
+        _ if word == "SEARCH" => Said::Search(text.split(' ').skip(2).map(str::parse).collect::<Result<_, _>>().ok()?),
+        _ if word == "BYE" => Said::Bye,
+        _ => Said::Other,
+    })
+}
+
+/// `UID 3 FLAGS (\Seen) BODY[] {3}...)`.
+fn items(mut rest: &[u8]) -> Option<Items> {
+    let mut items = Items::default();
+    while !rest.starts_with(b")") {
+        let len = rest.iter().position(|&octet| octet == b' ')?;
+        let name = String::from_utf8_lossy(&rest[..len]).to_uppercase();
+        rest = &rest[len + 1..];
+        let (value, behind) = value(rest)?;
+        rest = behind.strip_prefix(b" ").unwrap_or(behind);
+        match name.as_str() {
+            "UID" => items.uid = std::str::from_utf8(value).ok()?.parse().ok(),
+            "FLAGS" => {
+                let flags = String::from_utf8_lossy(value).into_owned();
+                let flags = flags.trim_matches(['(', ')']).split(' ');
+                items.flags = Some(flags.filter(|flag| !flag.is_empty()).map(str::to_lowercase).collect());
+            }
+            "BODY[]" => items.body = Some(value.to_vec()),
+            _ => {}
+        }
+    }
+    Some(items)
+}
+
+/// One value and what follows it.
+fn value(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    match rest.first()? {
+        b'(' => Some(rest.split_at(rest.iter().position(|&octet| octet == b')')? + 1)),
+        b'"' => Some(rest.split_at(rest[1..].iter().position(|&octet| octet == b'"')? + 2)),
+        b'{' => {
+            let end = rest.iter().position(|&octet| octet == b'\n')? + 1;
+            let len: usize = std::str::from_utf8(&rest[1..end - 3]).ok()?.parse().ok()?;
+            Some(rest[end..].split_at_checked(len)?)
+        }
+        _ => Some(rest.split_at(rest.iter().position(|octet| b" )".contains(octet))?)),
+    }
+}

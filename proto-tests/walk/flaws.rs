@@ -1,0 +1,205 @@
+//! Tests of the tests: a proxy with a flaw must be caught. Architecture section 10, point 9, as far as `Same` goes.
+
+use std::time::Duration;
+
+use lemonade_proxy::session::effect::Side;
+use proto_tests::{
+    cast::{Between, Direct, End},
+    model::Mischief,
+    proxy::Proxy,
+    random::Random,
+};
+
+use crate::world::{Plan, World};
+
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    /// Some EXPUNGE never reaches the client.
+    DropsExpunge,
+    /// Some change of flags is taken for an answer and swallowed.
+    SwallowsFlags,
+    /// Each tagged line is taken for the end of the oldest command.
+    FirstInFirstOut,
+    /// An EXPUNGE is told one line late, behind numbers that count without it.
+    TellsLate,
+    /// A new message is announced twice.
+    CountsTwice,
+}
+
+/// A proxy with a flaw.
+struct Flawed {
+    inner: Proxy,
+    flaw: Flaw,
+    random: Random,
+    line: Vec<u8>,
+    late: Vec<u8>,
+    tags: Vec<String>,
+}
+
+impl Flawed {
+    /// What becomes of a line for the client.
+    fn spoil(&mut self, line: Vec<u8>) -> Vec<u8> {
+        let text = String::from_utf8_lossy(&line).into_owned();
+        let is_expunge = text.ends_with(" EXPUNGE\r\n");
+        match self.flaw {
+            Flaw::DropsExpunge if is_expunge && self.random.one_in(5) => Vec::new(),
+            Flaw::SwallowsFlags
+                if text.contains(" FETCH (FLAGS (") && !text.contains("UID") && self.random.one_in(5) =>
+            {
+                Vec::new()
+            }
+            Flaw::TellsLate if is_expunge => {
+                self.late.extend(line);
+                Vec::new()
+            }
+            Flaw::TellsLate => [line, std::mem::take(&mut self.late)].concat(),
+            Flaw::CountsTwice if text.ends_with(" EXISTS\r\n") && self.random.one_in(5) => {
+                let count: usize = text.split(' ').nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
+                format!("* {} EXISTS\r\n", count + 1).into_bytes()
+            }
+            Flaw::FirstInFirstOut => match text.split_once(' ') {
+                Some((tag, rest)) if self.tags.iter().any(|known| known == tag) => {
+                    format!("{} {rest}", self.tags.remove(0)).into_bytes()
+                }
+                _ => line,
+            },
+            _ => line,
+        }
+    }
+}
+
+impl Between for Flawed {
+    fn hear(&mut self, from: Side, octets: &[u8]) {
+        if from == Side::Client && self.flaw == Flaw::FirstInFirstOut {
+            let text = String::from_utf8_lossy(octets).into_owned();
+            let tags = text.lines().filter_map(|line| line.split(' ').next()).filter(|tag| tag.starts_with('c'));
+            self.tags.extend(tags.map(str::to_owned));
+        }
+        self.inner.hear(from, octets);
+    }
+
+    fn take_sent(&mut self, to: Side) -> Vec<u8> {
+        let sent = self.inner.take_sent(to);
+        if to == Side::Backend {
+            return sent;
+        }
+        let mut spoilt = Vec::new();
+        for octet in sent {
+            self.line.push(octet);
+            if octet == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                spoilt.extend(self.spoil(line));
+            }
+        }
+        spoilt
+    }
+
+    fn gone(&mut self, side: Side) {
+        self.inner.gone(side);
+    }
+
+    fn pass_time(&mut self, time: Duration) {
+        self.inner.pass_time(time);
+    }
+
+    fn drain(&mut self) {
+        self.inner.drain();
+    }
+
+    fn wants_backend(&self) -> bool {
+        self.inner.wants_backend()
+    }
+
+    fn connected(&mut self) {
+        self.inner.connected();
+    }
+
+    fn end(&self, side: Side) -> Option<End> {
+        self.inner.end(side)
+    }
+
+    fn upgrades(&self, side: Side) -> usize {
+        self.inner.upgrades(side)
+    }
+}
+
+/// Steps within which a flaw has to be found.
+const STEPS: usize = 10_000;
+
+/// Walks until something is noticed, and says what.
+fn caught(mut session: impl FnMut(Random) -> World) -> Option<String> {
+    let mut random = Random::new(4711);
+    let mut left = STEPS;
+    while left > 0 {
+        let length = 250.min(left);
+        left -= length;
+        if let Err(noticed) = session(Random::new(random.bits())).walk(length) {
+            return Some(noticed);
+        }
+    }
+    None
+}
+
+fn is_caught(flaw: Flaw) {
+    let noticed = caught(|random| {
+        let manners = Mischief { reorders: true, ..Mischief::default() };
+        let plan = Plan::before(random, true, manners, "IMAP4rev1 IDLE LITERAL+");
+        let inner = plan.proxy();
+        let random = Random::new(17);
+        World::new(plan, Box::new(Flawed { inner, flaw, random, line: Vec::new(), late: Vec::new(), tags: Vec::new() }))
+    });
+    assert!(noticed.is_some(), "{flaw:?} was not noticed within {STEPS} steps");
+}
+
+#[test]
+fn a_dropped_expunge_is_caught() {
+    is_caught(Flaw::DropsExpunge);
+}
+
+#[test]
+fn a_swallowed_flags_fact_is_caught() {
+    is_caught(Flaw::SwallowsFlags);
+}
+
+#[test]
+fn matching_tags_first_in_first_out_is_caught() {
+    is_caught(Flaw::FirstInFirstOut);
+}
+
+#[test]
+fn an_expunge_told_late_is_caught() {
+    is_caught(Flaw::TellsLate);
+}
+
+#[test]
+fn a_wrong_count_is_caught() {
+    is_caught(Flaw::CountsTwice);
+}
+
+#[test]
+fn numbers_bound_when_they_are_executed_are_caught() {
+    // Nobody in between: the backend binds numbers when it comes to them.
+    let noticed = caught(|random| {
+        let plan =
+            Plan::before(random, false, Mischief::default(), "IMAP4rev1 IDLE LITERAL+ UNSELECT NAMESPACE ENABLE ID");
+        World::new(plan, Box::new(Direct::default()))
+    });
+    let noticed = noticed.expect("a wrong message was changed, and nobody noticed");
+    assert!(noticed.contains("EXPUNGE while") || noticed.contains("UID"), "{noticed}");
+}
+
+#[test]
+fn literals_pushed_to_a_backend_that_reads_none_are_caught() {
+    let noticed = caught(|random| {
+        let plan = Plan::before(random, true, Mischief::default(), "IMAP4rev1 UNSELECT NAMESPACE ENABLE ID");
+        World::new(plan, Box::new(Direct::default()))
+    });
+    assert!(noticed.is_some(), "content was executed, and nobody noticed");
+}
+
+#[test]
+fn a_proxy_without_a_flaw_is_not_caught() {
+    let noticed = caught(|random| World::through_the_proxy(Plan::random(random, true, Mischief::default())));
+    assert_eq!(noticed, None);
+}

@@ -1,0 +1,76 @@
+//! Random walks against models (architecture section 10): a client that keeps its own list of messages, a backend with
+//! manners, somebody else who changes the store, octets cut anywhere, readers that stall.
+//!
+//! `SEED=17` runs a walk again, `WALK_STEPS=1000000` makes it longer. A failure prints the seed and the end of the session.
+//!
+//! | file | question |
+//! |---|---|
+//! | `client` | what does a client believe, and what may it be told when? |
+//! | `commands` | what does it say, and what must come of it? |
+//! | `world` | who carries octets, and what is true at the end? |
+//! | `cuts` | what is left when a peer goes at any octet? |
+//! | `stalls` | what is held for a reader that does not read? |
+//! | `flaws` | would the walk notice? |
+
+mod client;
+mod commands;
+mod cuts;
+mod flaws;
+mod stalls;
+mod world;
+
+use proto_tests::{model::Mischief, random::Random};
+
+use self::world::{Plan, World};
+
+/// Steps of each walk, together about twenty seconds in release.
+fn steps() -> usize {
+    std::env::var("WALK_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(60_000)
+}
+
+/// Sessions of a few hundred steps each, until the steps are used up.
+fn walk(legal: bool, manners: impl Fn(&mut Random) -> Mischief) {
+    let seed = Random::seed();
+    println!("SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut left = steps();
+    while left > 0 {
+        let session = random.bits();
+        let length = random.within(50..600).min(left);
+        left -= length;
+        let plan = Plan::random(Random::new(session), legal, manners(&mut random));
+        if let Err(failure) = World::through_the_proxy(plan).walk(length) {
+            panic!("SEED={seed}, session {session}\n{failure}");
+        }
+    }
+}
+
+/// Any of the manners under which a client can know what is true.
+fn any_manners(random: &mut Random) -> Mischief {
+    let mut manners = Mischief::default();
+    for (name, switch) in manners.all() {
+        let honest = !matches!(name, "silent-expunge" | "silent-arrival" | "runs-injected" | "refuses-literals");
+        *switch = honest && random.one_in(2);
+    }
+    manners
+}
+
+#[test]
+fn a_client_that_obeys_the_rfc_believes_what_is_true() {
+    walk(true, any_manners);
+}
+
+#[test]
+fn a_client_that_pipelines_anything_changes_no_wrong_message() {
+    walk(false, any_manners);
+}
+
+#[test]
+fn a_polite_backend_is_no_harder() {
+    walk(true, |_| Mischief::default());
+}
+
+#[test]
+fn a_backend_that_refuses_literals_executes_none() {
+    walk(true, |random| Mischief { refuses_literals: true, ..any_manners(random) });
+}
