@@ -1,0 +1,249 @@
+//! Fuzz targets as plain functions: octets in, no panic, bounded memory, and what one octet at a time gives is what all at
+//! once gives.
+//!
+//! Inputs are mutated from what real peers say. `FUZZ_SECONDS=60` fuzzes longer, `SEED=17` runs the same inputs again; a
+//! failure prints the input.
+
+mod session;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::{Duration, Instant},
+};
+
+use lemonade_proxy::imap::{
+    capability::Capabilities,
+    code, command,
+    frame::{self, Bounds, CommandFramer, Cut, Skip},
+    id::Fields,
+    response::{self, Kind, Line},
+    sasl::{self, Mechanism, Plain},
+    sequence_set,
+};
+use proto_tests::random::Random;
+
+/// What clients say.
+const COMMANDS: &[&[u8]] = &[
+    b"a LOGIN joe \"se\\\"cret\"\r\n",
+    b"a LOGIN {3}\r\njoe {6+}\r\nsecret\r\n",
+    b"a AUTHENTICATE PLAIN AGpvZQBzZWNyZXQ=\r\n",
+    b"b SELECT \"Sent &AOQ-\"\r\n",
+    b"c UID FETCH 1:*,7 (FLAGS BODY.PEEK[HEADER.FIELDS (DATE FROM)]<0.2048>)\r\n",
+    b"d SEARCH CHARSET UTF-8 OR (FROM {3+}\r\njoe) NOT TEXT \"x {5}\"\r\n",
+    b"e APPEND INBOX (\\Seen $Forwarded) \"17-Jul-1996 02:44:25 -0700\" {20+}\r\nz9 CREATE smuggled\r\n\r\n",
+    b"f APPEND INBOX ~{5+}\r\na\0b\r\n\r\n",
+    b"g ID (\"name\" \"Mail\" \"version\" NIL)\r\n",
+    b"h IDLE\r\nDONE\r\n",
+    b"i STORE 2:4 +FLAGS.SILENT (\\Deleted)\r\n",
+    b"j XYZZY {18446744073709551616+}\r\n",
+    b"k ENABLE CONDSTORE\r\nl NAMESPACE\r\nm UNSELECT\r\nn LOGOUT\r\n",
+    b"o STARTTLS\r\n",
+    b"p RENAME {4097}\r\n",
+];
+
+/// What backends say.
+const RESPONSES: &[&[u8]] = &[
+    b"* OK [CAPABILITY IMAP4rev1 IDLE LITERAL+] ready {5}\r\n",
+    b"* 23 EXISTS\r\n* 5 RECENT\r\n",
+    b"* 2 FETCH (UID 7 FLAGS (\\Seen) BODY[] {10}\r\n0123456789)\r\n",
+    b"* 4294967296 EXPUNGE\r\n* 3 EXPUNGE\r\n",
+    b"* LIST (\\Noselect) \"/\" {3}\r\nfoo\r\n",
+    b"* SEARCH 2 84 882\r\n* SORT 3 1\r\n* THREAD (2)(3 6 (4 23))\r\n",
+    b"* VANISHED (EARLIER) 300:310,405\r\n* VANISHED 1:3\r\n",
+    b"+ idling\r\n+ VXNlcm5hbWU6\r\n",
+    b"a OK [APPENDUID 38505 3955] done\r\nb NO [UNAVAILABLE] no\r\nc BAD\r\n",
+    b"* BYE enough\r\n",
+    b"* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n* ID (\"name\" \"x\")\r\n",
+];
+
+/// Bounds small enough to be met.
+const BOUNDS: Bounds = Bounds { line: 200, literal: 32, literals: 64 };
+
+/// Inputs longer than this are cut: what is to be found is found in short ones.
+const LONGEST: usize = 2_000;
+
+/// Runs a target on mutated inputs until its time is over.
+fn fuzz(name: &str, corpus: &[&[u8]], mut target: impl FnMut(&[u8], &mut Random)) {
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(2);
+    let (end, seed) = (Instant::now() + Duration::from_secs(seconds), Random::seed());
+    println!("{name}: SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut runs = 0u64;
+    while Instant::now() < end {
+        let input = mutated(corpus, &mut random);
+        let mut own = Random::new(random.bits());
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(&input, &mut own))) {
+            eprintln!("{name}: SEED={seed}, input {runs}: \"{}\"", input.escape_ascii());
+            resume_unwind(panic);
+        }
+        runs += 1;
+    }
+    println!("{name}: {runs} inputs");
+}
+
+/// Some of the corpus behind one another, with octets changed, removed, repeated and inserted.
+fn mutated(corpus: &[&[u8]], random: &mut Random) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..random.within(1..5) {
+        input.extend_from_slice(corpus[random.below(corpus.len())]);
+    }
+    for _ in 0..random.below(6) {
+        let at = random.below(input.len() + 1);
+        let to = (at + random.below(8)).min(input.len());
+        match random.below(7) {
+            0 => drop(input.drain(at..to)),
+            1 if at < to => input[at] = random.bits() as u8,
+            2 => input.insert(at, *random.pick(b"\0\r\n {}()+~\"\\*%0123456789:,\xff")),
+            3 => drop(input.splice(at..at, input[at..to].to_vec().repeat(random.within(1..20)))),
+            4 => drop(input.splice(at..to, random.pick(corpus).iter().copied())),
+            5 => drop(input.splice(at..at, format!("{{{}+}}\r\n", random.bits() >> random.below(64)).into_bytes())),
+            _ => input.truncate(at.max(1)),
+        }
+    }
+    input.truncate(LONGEST);
+    input
+}
+
+/// All cuts of these octets up to the first error, given so many at a time.
+fn cuts(octets: &[u8], step: usize, bounds: &Bounds) -> Vec<(usize, String)> {
+    let mut framer = CommandFramer::default();
+    let (mut from, mut known) = (0, 0);
+    let mut found = Vec::new();
+    while known < octets.len() {
+        known = (known + step).min(octets.len());
+        loop {
+            let cut = framer.cut(&octets[from..known], bounds);
+            match cut {
+                Ok(Cut::Partial) => break,
+                // A client that does not wait for the `+` sends on.
+                Ok(Cut::Prompt) => {}
+                Ok(Cut::Whole { len } | Cut::Open { len, .. }) => {
+                    check_head(&octets[from..from + len]);
+                    found.push((from, format!("{cut:?}")));
+                    from += len;
+                }
+                Err(_) => {
+                    found.push((from, format!("{cut:?}")));
+                    return found;
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Outside literals: CRLF at the end of a line and nowhere else, and no NUL. By another hand than the framer's.
+fn check_head(head: &[u8]) {
+    let mut rest = head;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&octet| octet == b'\n').expect("a head ends with a line") + 1;
+        let text = rest[..end].strip_suffix(b"\r\n").expect("a line ends with CRLF");
+        assert!(!text.iter().any(|octet| b"\0\r\n".contains(octet)), "{}", head.escape_ascii());
+        rest = &rest[end..];
+        if rest.is_empty() {
+            return;
+        }
+        let announced = text.strip_suffix(b"}").expect("lines inside a head announce a literal");
+        let open = announced.iter().rposition(|&octet| octet == b'{').expect("a literal opens");
+        let digits = std::str::from_utf8(&announced[open + 1..]).expect("digits").trim_end_matches('+');
+        let len: usize = digits.parse().expect("a length");
+        rest = &rest[len..];
+    }
+}
+
+#[test]
+fn frame() {
+    fuzz("frame", COMMANDS, |octets, random| {
+        // Where the bound bites, a line is refused as soon as it is too long, and that depends on how it comes.
+        let wide = Bounds { line: LONGEST, ..BOUNDS };
+        let whole = cuts(octets, octets.len(), &wide);
+        assert_eq!(whole, cuts(octets, 1, &wide), "octet by octet");
+        assert_eq!(whole, cuts(octets, random.within(1..40), &wide), "in pieces");
+        cuts(octets, 1, &BOUNDS);
+        let (Skip::More(len) | Skip::End(len) | Skip::Literal(len, _)) = frame::skip(octets);
+        assert!(len <= octets.len());
+        frame::backend_literal(octets);
+    });
+}
+
+#[test]
+fn token() {
+    fuzz(
+        "token",
+        &[b"1:*,7", b"2:4,9", b"*", b"IMAP4rev1 AUTH=PLAIN APPENDLIMIT=7", b"(\"a\" {1+}\r\nb)"],
+        |octets, _| {
+            if let Some(ranges) = sequence_set::parse(octets) {
+                let numbers: Vec<(u32, u32)> = ranges.iter().map(|(a, b)| (a.resolve(9), b.resolve(9))).collect();
+                let written = sequence_set::write(&numbers);
+                assert_eq!(
+                    sequence_set::parse(written.as_bytes()).map(|again| again.len()),
+                    Some(ranges.len()),
+                    "{written}"
+                );
+            }
+            sequence_set::count(octets);
+            let words = Capabilities::parse(octets);
+            assert_eq!(Capabilities::parse(words.text().as_bytes()).text(), words.text());
+            if let Ok(fields) = Fields::parse(octets) {
+                let written = fields.write();
+                let again = Fields::parse(written.as_bytes());
+                assert_eq!(again.map(|again| again.write()).ok(), Some(written));
+            }
+            code::parse(octets);
+            for (_, mechanism) in Mechanism::ALL {
+                mechanism.user(octets);
+            }
+            if let Some(plain) = Plain::parse(octets) {
+                let again = Plain::parse(plain.message().expose()).expect("what we write, we read");
+                assert_eq!((again.user, again.authzid), (plain.user, plain.authzid));
+            }
+            if let Some(message) = sasl::decode(octets) {
+                let written = sasl::encode(&message);
+                assert_eq!(
+                    sasl::decode(written.expose()).map(|again| again.expose().to_vec()),
+                    Some(message.expose().to_vec())
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn command() {
+    fuzz("command", COMMANDS, |octets, _| {
+        let Ok(Cut::Whole { len }) = CommandFramer::default().cut(octets, &BOUNDS) else { return };
+        let whole = &octets[..len];
+        let head = command::head(whole);
+        command::depth(whole);
+        // Whatever imap-codec can read has a head for us too, unless its tag is longer than any client's.
+        let tag = whole.split(|&octet| octet == b' ').next().map_or(0, <[u8]>::len);
+        if tag <= 128 && command::depth(whole) < 50 && command::decode(whole).is_ok() {
+            let head = head.unwrap_or_else(|error| panic!("imap-codec reads it, and we do not: {error}"));
+            assert!(whole.starts_with(head.tag));
+            assert!(head.tag.len() <= len);
+        }
+        let total: u64 = frame::literals(whole).map(|(_, literal)| literal.len).sum();
+        assert!(total <= BOUNDS.literals);
+    });
+}
+
+#[test]
+fn response() {
+    fuzz("response", RESPONSES, |octets, _| {
+        for line in octets.split_inclusive(|&octet| octet == b'\n') {
+            let head = response::line(line);
+            if let Line::Untagged { kind: Kind::Exists | Kind::Expunge | Kind::Fetch, number } = head {
+                let digits: String =
+                    line[2..].iter().take_while(|octet| octet.is_ascii_digit()).map(|&o| char::from(o)).collect();
+                if let Ok(expected) = digits.parse::<u32>() {
+                    assert_eq!(number, expected);
+                }
+            }
+            for words in 0..4 {
+                assert!(response::text(line, words).len() <= line.len());
+            }
+            code::parse(response::text(line, 2));
+            frame::backend_literal(line);
+        }
+    });
+}
