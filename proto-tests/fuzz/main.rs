@@ -64,7 +64,8 @@ const LONGEST: usize = 2_000;
 
 /// Runs a target on mutated inputs until its time is over.
 fn fuzz(name: &str, corpus: &[&[u8]], mut target: impl FnMut(&[u8], &mut Random)) {
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(2);
+    let usual = if std::env::var_os("LEMONADE_LONG").is_some() { 60 } else { 2 };
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(usual);
     let (end, seed) = (Instant::now() + Duration::from_secs(seconds), Random::seed());
     println!("{name}: SEED={seed}");
     let mut random = Random::new(seed);

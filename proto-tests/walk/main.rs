@@ -23,9 +23,10 @@ use proto_tests::{model::Mischief, random::Random};
 
 use self::world::{Plan, World};
 
-/// Steps of each walk, together about twenty seconds in release.
+/// Steps of each walk: together less than twenty seconds, and ten times that in a long run (`LEMONADE_LONG`).
 fn steps() -> usize {
-    std::env::var("WALK_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(60_000)
+    let usual = if std::env::var_os("LEMONADE_LONG").is_some() { 600_000 } else { 60_000 };
+    std::env::var("WALK_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(usual)
 }
 
 /// Sessions of a few hundred steps each, until the steps are used up.
