@@ -160,11 +160,18 @@ impl Dialer {
         hosts
     }
 
-    /// Connects to this host, and remembers whether it could be reached.
+    /// Connects to this host, and remembers whether it could be reached. A host that stays away is logged now and then, not
+    /// at each login.
     pub async fn connect_to(&self, host: &Host, ends: Option<&Ends>) -> Result<Transport, ConnectError> {
-        let result = self.open(host, ends).await;
-        host.note(result.is_ok(), Instant::now());
-        result.map_err(|why| ConnectError { url: host.url.clone(), why })
+        let result = self.open(host, ends).await.map_err(|why| ConnectError { url: host.url.clone(), why });
+        let now = Instant::now();
+        if let Err(error) = &result
+            && !host.rests(now)
+        {
+            tracing::warn!(backend = %self.name, error = %error, "host cannot be reached");
+        }
+        host.note(result.is_ok(), now);
+        result
     }
 
     async fn open(&self, host: &Host, ends: Option<&Ends>) -> Result<Transport, Unreachable> {

@@ -157,12 +157,7 @@ impl Shell {
         {
             self.meters.handshakes[(Peer::Backend, Outcome::Ok)].increment(1);
         }
-        result.map_err(|errors| {
-            for error in errors {
-                tracing::warn!(backend = %dialer.name, error = %error, "backend cannot be reached");
-            }
-            DialError::Down
-        })
+        result.map_err(|_| DialError::Down)
     }
 }
 
