@@ -194,3 +194,64 @@ impl From<TcpStream> for Transport {
         Self::Tcp(stream)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::io::tls::{self, Tls};
+
+    /// A client and a server that speak TLS with each other.
+    async fn pair() -> (Transport, Transport) {
+        let state = tempfile::tempdir().unwrap();
+        let config = Tls::default().load(state.path()).unwrap().config;
+        let believer = tls::believe(Some(&state.path().join("tls/self-signed.pem"))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Transport::from(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let server = Transport::from(listener.accept().await.unwrap().0);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let name = ServerName::try_from("localhost").unwrap();
+        let (client, server) =
+            tokio::join!(client.connect_tls(name, believer, deadline), server.accept_tls(config, deadline));
+        (client.unwrap(), server.unwrap())
+    }
+
+    async fn say(transport: &mut Transport, octets: &[u8]) {
+        assert_eq!(poll_fn(|cx| transport.poll_write(cx, octets)).await.unwrap(), octets.len());
+        poll_fn(|cx| transport.poll_flush(cx)).await.unwrap();
+    }
+
+    async fn hear(transport: &mut Transport) -> io::Result<Vec<u8>> {
+        let mut octets = [0; 64];
+        let len = poll_fn(|cx| transport.poll_read(cx, &mut octets)).await?;
+        Ok(octets[..len].to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_cut_is_told_from_one_that_ends() {
+        let (mut client, mut server) = pair().await;
+        say(&mut server, b"* BYE\r\n").await;
+        let ended = tokio::spawn(server.close(Duration::from_secs(30)));
+        assert_eq!(hear(&mut client).await.unwrap(), b"* BYE\r\n");
+        assert_eq!(hear(&mut client).await.unwrap(), b"");
+        drop(client);
+        ended.await.unwrap();
+
+        let (mut client, mut server) = pair().await;
+        say(&mut server, b"* 1 FETCH (BODY[] {100}\r\nFrom:").await;
+        server.abort();
+        assert!(hear(&mut client).await.is_ok());
+        assert_eq!(hear(&mut client).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn tls_does_not_begin_twice() {
+        let (client, _server) = pair().await;
+        let name = ServerName::try_from("localhost").unwrap();
+        let state = tempfile::tempdir().unwrap();
+        Tls::default().load(state.path()).unwrap();
+        let believer = tls::believe(Some(&state.path().join("tls/self-signed.pem"))).unwrap();
+        assert!(client.connect_tls(name, believer, Instant::now()).await.is_err());
+    }
+}
