@@ -45,6 +45,9 @@ impl Layer for Unselect {
         if !command.arguments.is_empty() {
             return out.refuse(command.tag, Refusal::bad("UNSELECT takes no arguments"));
         }
+        if !out.is_selected() {
+            return out.refuse(command.tag, Refusal::bad("no mailbox is selected"));
+        }
         *self = Self { tag: command.tag.to_vec(), state: State::AwaitExamine };
         if let Some(verb) = verb::find(b"EXAMINE") {
             out.ask(verb, NOBODYS);

@@ -448,7 +448,8 @@ impl Open {
                 }
                 self.abandon(tag, out);
                 match (verb.name, status) {
-                    ("CLOSE" | "UNSELECT", Status::Ok) => self.numbering.reset(),
+                    ("SELECT" | "EXAMINE", status) => self.opened(status),
+                    ("CLOSE" | "UNSELECT", Status::Ok) => self.closed(),
                     ("LOGOUT", Status::Ok) => return Err(End::Logout),
                     _ => {}
                 }

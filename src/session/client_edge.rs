@@ -205,11 +205,14 @@ impl Open {
             () if head.tag.starts_with(&self.backend.prefix) => Some(Refusal::bad("this tag is taken")),
             () if !self.plan.offers(head.verb) => Some(Refusal::bad("command not offered")),
             () if matches!(head.verb.name, "LOGIN" | "AUTHENTICATE") => Some(Refusal::bad("already logged in")),
+            () if matches!(head.verb.name, "CAPABILITY" | "IDLE") && head.arguments != b"\r\n" => {
+                Some(Refusal::bad("this command takes no arguments"))
+            }
             () if open.is_some_and(|literal| literal.len > self.front.limits.append.0) => {
                 Some(Refusal::no("TOOBIG", "literal too large"))
             }
             () if small && pushed => Some(Refusal::bad("LITERAL-: at most 4096 octets without asking")),
-            () if open.is_some() && (self.plan.hears(head.verb, 0).is_some() || head.verb.name == "CAPABILITY") => {
+            () if open.is_some() && self.plan.hears(head.verb, 0).is_some() => {
                 Some(Refusal::bad("literal too large here"))
             }
             () if command::depth(octets) > usize::from(self.front.limits.nesting) => {
@@ -289,7 +292,7 @@ impl Open {
             Err(Shifting::Nothing) => return self.tell_done(head.tag, "nothing is left of these messages", out),
         };
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
-            self.numbering.reset();
+            self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
         }
         self.gate.start(running);
         match shifted {

@@ -130,6 +130,7 @@ pub struct Out<'a> {
     pub(super) asks: &'a mut u32,
     pub(super) below: &'a Capabilities,
     pub(super) origin: Option<&'a Origin>,
+    pub(super) selected: bool,
 }
 
 impl Out<'_> {
@@ -170,6 +171,11 @@ impl Out<'_> {
     /// What the server below can do.
     pub fn below(&self) -> &Capabilities {
         self.below
+    }
+
+    /// Whether a mailbox is selected.
+    pub fn is_selected(&self) -> bool {
+        self.selected
     }
 
     /// Where the client comes from, if the backend is trusted with it.

@@ -276,6 +276,10 @@ impl Login {
         if long && head.verb.name != "AUTHENTICATE" {
             return self.bad(head.tag, "line too long before login", out);
         }
+        let bare = matches!(head.verb.name, "CAPABILITY" | "NOOP" | "LOGOUT" | "STARTTLS");
+        if bare && head.arguments != b"\r\n" {
+            return self.bad(head.tag, "this command takes no arguments", out);
+        }
         match head.verb.name {
             "CAPABILITY" => {
                 let words = self.front.capabilities(self.secure).text();

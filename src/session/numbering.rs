@@ -34,11 +34,6 @@ impl Numbering {
     /// More than this is not kept untold: at the first chance the client hears of it, and few servers send any.
     const MOST_VANISHED: usize = 64 << 10;
 
-    /// A mailbox is being opened or closed: nothing is known, and nothing waits.
-    pub fn reset(&mut self) {
-        *self = Self::default();
-    }
-
     /// Whether numbers pass as they come.
     pub fn is_plain(&self) -> bool {
         self.untold.is_empty() && self.vanished.is_empty()

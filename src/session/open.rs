@@ -19,6 +19,7 @@ use super::{
     plan::Plan,
     stack::Stack,
 };
+use crate::imap::response::Status;
 
 /// A session after login.
 #[derive(Debug)]
@@ -27,6 +28,10 @@ pub(super) struct Open {
     pub(super) plan: Arc<Plan>,
     pub(super) gate: Gate,
     pub(super) numbering: Numbering,
+    /// While another mailbox is being opened: the numbering of this one, should the backend not even understand.
+    pub(super) before: Option<Box<Numbering>>,
+    /// A mailbox is selected.
+    pub(super) selected: bool,
     pub(super) stack: Stack,
     pub(super) client: ClientEdge,
     pub(super) backend: BackendEdge,
@@ -47,6 +52,8 @@ impl Open {
             backend: BackendEdge::new(prefix, now),
             gate: Gate::default(),
             numbering: Numbering::default(),
+            before: None,
+            selected: false,
             // The client may have said more behind its login.
             resume: true,
             draining: false,
@@ -131,6 +138,21 @@ impl Open {
             self.numbering.tell(&mut out.text);
             out.put_from(Side::Client, start);
         }
+    }
+
+    /// SELECT or EXAMINE has ended. NO leaves no mailbox selected (RFC 3501 6.3.1), BAD leaves all as it was.
+    pub(super) fn opened(&mut self, status: Status) {
+        match (status, self.before.take()) {
+            (Status::Ok, _) => self.selected = true,
+            (Status::No, _) => self.closed(),
+            (Status::Bad, before) => self.numbering = before.map(|before| *before).unwrap_or_default(),
+        }
+    }
+
+    /// No mailbox is selected any more.
+    pub(super) fn closed(&mut self) {
+        self.selected = false;
+        self.numbering = Numbering::default();
     }
 
     /// RFC 3501 7.4.1, and no command that is received and not yet written uses numbers (architecture 4.2).

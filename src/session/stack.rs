@@ -76,6 +76,7 @@ impl Open {
             asks: &mut self.stack.asks,
             below: &self.plan.backend,
             origin: self.origin.as_deref(),
+            selected: self.selected,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
@@ -106,7 +107,7 @@ impl Open {
     fn end_in_hand(&mut self, tag: &[u8]) {
         self.stack.in_hand = None;
         if self.gate.find(tag).is_some_and(|running| running.verb.name == "UNSELECT") {
-            self.numbering.reset();
+            self.closed();
         }
         self.gate.end(tag);
         self.resume = true;
