@@ -43,7 +43,7 @@ class Command:
 
     def waits(self):
         """Must the client wait for a `+` somewhere?"""
-        return any(words.endswith(b"}\r\n") and not words.endswith(b"+}\r\n") for words in self.parts[:-1:2])
+        return self.verb == "IDLE" or any(words.endswith(b"}\r\n") and not words.endswith(b"+}\r\n") for words in self.parts[:-1:2])
 
     def steps(self):
         """What to write before the first `+`, then after each."""
@@ -108,15 +108,16 @@ class Generator:
 
     def writing(self):
         """A command that is sent alone."""
-        for other in self.account.generators:
-            other.stale = other.stale or other is not self
         anywhere = [self.append, self.append, self.create, self.delete, self.rename, self.subscribe, self.select, self.select, self.others]
         anywhere = [command for command in anywhere if command.__name__ not in self.quirks.without]
         inside = [self.store, self.store, self.store, self.store, self.copy, self.copy, self.expunge, self.close, self.check]
-        inside += self.offered(MOVE=self.move)
+        inside += self.offered(MOVE=self.move, IDLE=self.idle)
         if self.selected and self.count > 40:
             inside += [self.shrink] * 10
-        return self.pick(anywhere + inside * 2 if self.selected and self.count else anywhere)()
+        command = self.pick(anywhere + inside * 2 if self.selected and self.count else anywhere)()
+        for other in self.account.generators:
+            other.stale = other.stale or other is not self
+        return command
 
     # The commands.
 
@@ -238,6 +239,14 @@ class Generator:
 
     def check(self):
         return self.plain("CHECK", "CHECK")
+
+    def idle(self):
+        """IDLE and DONE at once; news is told to the clients of the matrix, here its moment would differ."""
+        if self.stale:
+            self.stale = False
+            return self.noop()
+        tag = b"i" + self.tag()
+        return Command(tag, [tag + b" IDLE\r\n", b"", b"DONE\r\n"], "IDLE")
 
     def noop(self):
         return self.plain("NOOP", "NOOP")

@@ -14,6 +14,7 @@ REWRITES = [
     ("capability code", rb"\[CAPABILITY [^\]]*\]", b"[CAPABILITY]", "the same"),
     ("id", rb"(?m)^\* ID [^\r]*", b"* ID", "the proxy answers ID itself"),
     ("continuation", rb"(?m)^\+[^\r]*\r\n", b"", "who takes a small literal, and with which words, is the proxy's choice (RFC 3501 7.5)"),
+    ("idle", rb"(?m)^(i\S+ OK) [^\r]*", rb"\1", "the proxy owns IDLE, and ends it in its own words"),
     ("duration", rb"\d+\.\d+(?: \+ \d+\.\d+)* secs?", b"t secs", "Dovecot and Cyrus say how long a command took"),
     ("validity", rb"(UIDVALIDITY|APPENDUID|COPYUID) \d+", rb"\1", "each server makes it from the time"),
     ("mailbox id", rb"MAILBOXID \([^)]*\)", b"MAILBOXID", "the server makes it from the time and chance (RFC 8474)"),
@@ -57,7 +58,7 @@ NEWS = rb"\* \d+ (EXISTS|RECENT|FETCH FLAGS \([^)]*\))\r\n"  # mailutils looks a
 QUIRKS = {
     "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
     "dovecot-legacy": Quirks(NAMES, connections=2, floating=True),
-    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", connections=2, without=["thread"]),
+    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"]),
     "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
     "mailutils": Quirks(NAMES[4:6], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS),
 }
