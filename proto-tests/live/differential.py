@@ -20,8 +20,8 @@ import sys
 import time
 
 from generate import Account, Command, Generator
-from quirks import QUIRKS
-from stage import HERE, SERVERS, Stage, options, say
+from quirks import OURS, QUIRKS
+from stage import HERE, SERVERS, Stage, ended_early, options, say
 
 SHARES = {"dovecot": 56, "dovecot-legacy": 30, "courier": 5, "cyrus": 7, "mailutils": 2}  # of the commands, in percent: the fast bear more
 WORKERS = {"dovecot": 3, "dovecot-legacy": 2, "courier": 2, "cyrus": 2, "mailutils": 1}
@@ -45,7 +45,7 @@ def main():
     if totals["commands"] < chosen.commands and not totals["failed"]:
         say(f"only {totals['commands']} of {chosen.commands} commands were said")
         totals["failed"] += 1
-    say(f"differential: {totals['commands']} commands, seed {chosen.seed}")
+    say(f"differential: {totals['commands']} commands, seed {chosen.seed}, {totals['ended']} sessions ended by the server, alike")
     say(f"{totals['passed']} passed, {totals['failed']} failed, 0 skipped")
     sys.exit(1 if totals["failed"] or not totals["passed"] else 0)
 
@@ -139,7 +139,8 @@ class Worker:
                 talk = talk.close()
                 continue
             self.history.append((file.stem, [command]))
-            talk.exchange([command])
+            with contextlib.suppress(Ended):
+                talk.exchange([command])
             said += 1
         self.news.put(("commands", said))
 
@@ -162,6 +163,8 @@ class Worker:
                 self.news.put(("commands", len(group)))
             for talk in talks:
                 talk.exchange([Command(b"z1", [b"z1 NOOP\r\n"], "NOOP")])
+        except Ended:
+            self.news.put(("ended", 1))
         finally:
             for talk in talks:
                 talk.close()
@@ -171,6 +174,10 @@ class Worker:
         """What was said last, and how the answers differ."""
         said = [f"  {which}: {shown(command.octets())}" for which, group in self.history for command in group][-25:]
         return "\n".join([f"{self.server}, worker {self.number}: NOT ALIKE. Said last:", *said, str(fault)])
+
+
+class Ended(Exception):
+    """The server ended the session, and the proxy passed that on: alike, up to the proxy's BYE."""
 
 
 class Different(Exception):
@@ -200,8 +207,13 @@ class Talk:
         for way in self.ways:
             way.begin(group)
         answers = [way.finish(group) for way in self.ways]
+        if answers[0][-1:] == [CLOSED] or answers[1][-1:] == [CLOSED]:
+            if answers[0][-1:] == answers[1][-1:]:
+                raise Ended
+            raise Different(difference(b"".join(answers[0]), b"".join(answers[1])))
         if answers[0] != answers[1]:
-            first, second = ([self.quirks.rewritten(line) for line in lines] for lines in answers)
+            ours = {command.tag for command in group if command.verb in OURS}
+            first, second = ([self.quirks.rewritten(line, ours) for line in lines] for lines in answers)
             if self.quirks.floating and len(group) > 1:
                 first, second = settled(first), settled(second)
             if (first := b"".join(first)) != (second := b"".join(second)):
@@ -217,7 +229,7 @@ class Way:
     """A connection that reads responses whole, and answers continuations."""
 
     def __init__(self, port, user, cut):
-        self.cut, self.held = cut, b""
+        self.port, self.cut, self.held = port, cut, b""
         self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.response()
@@ -238,7 +250,7 @@ class Way:
         for part in command.steps():
             self.write(part)
             lines += self.read({command.tag}, stop=b"+")
-            if lines[-1].startswith(command.tag + b" "):
+            if lines[-1] is CLOSED or lines[-1].startswith(command.tag + b" "):
                 break
         return lines
 
@@ -257,19 +269,20 @@ class Way:
         while tags:
             line = self.response()
             lines.append(line)
-            if line[:1] == stop:
+            if line[:1] == stop or line is CLOSED:
                 break
             if line[:1] not in b"*+":
                 tags.discard(line.split(b" ", 1)[0])
         return lines
 
     def response(self):
-        """One line with the literals in it."""
+        """One line with the literals in it, or CLOSED."""
         end = 0
         while True:
             found = self.held.find(b"\r\n", end)
             if found < 0:
-                self.more()
+                if not self.more():
+                    return CLOSED
                 continue
             end = found + 2
             literal = LITERAL.search(self.held, max(0, found - 24), end) if not TEXT.match(self.held) else None
@@ -277,15 +290,21 @@ class Way:
                 break
             end += int(literal[1])
             while len(self.held) < end:
-                self.more()
+                if not self.more():
+                    return CLOSED
         line, self.held = self.held[:end], self.held[end:]
         return line
 
     def more(self):
-        octets = self.socket.recv(1 << 16)
-        if not octets:
-            raise ValueError(f"the connection was closed; held: {self.held[-200:]!r}")
+        """Octets from the server; False at the end of the connection."""
+        try:
+            octets = self.socket.recv(1 << 16)
+        except TimeoutError:
+            raise Different(f"no answer on port {self.port} within {SECONDS} s; held: {self.held[-200:]!r}") from None
+        except ConnectionError:
+            octets = b""
         self.held += octets
+        return bool(octets)
 
     def close(self):
         with contextlib.suppress(OSError):
@@ -312,6 +331,7 @@ def commands_of(octets):
 
 
 ANNOUNCED = re.compile(rb"\{(\d+)\+?\}\r\n$")
+CLOSED = b"(the connection was closed)\r\n"
 LITERAL = re.compile(rb"\{(\d+)\}\r\n$")
 TEXT = re.compile(rb"\* (OK|NO|BAD|BYE) |\+|[^*]")  # human text: braces in it announce nothing
 
@@ -336,4 +356,4 @@ def difference(direct, proxied):
 
 
 if __name__ == "__main__":
-    main()
+    ended_early(main)

@@ -71,7 +71,8 @@ class Generator:
         self.tags = 0
         self.account, self.mailboxes = account, account.mailboxes
         account.generators.append(self)
-        self.stale = False  # another session changed something that this one may be told of
+        self.stale = False  # another session said something that this one may be told of
+        self.settled = False  # a NOOP was the last we said
         self.selected, self.count, self.uid, self.writable = None, 0, 1, False
         self.streak = 0  # malformed commands in a row: servers end the session after some
 
@@ -79,14 +80,20 @@ class Generator:
 
     def group(self):
         """Commands that may go out in one write."""
+        for other in self.account.generators:
+            other.stale = other.stale or other is not self
+        group = self.next()
+        self.settled = len(group) == 1 and group[0].verb == "NOOP"
+        return group
+
+    def next(self):
         if self.selected is None and self.chance(0.6):
             return [self.select()]
         if self.selected and self.count < 3 and self.writable and self.chance(0.7):
             return [self.append(self.selected) if self.quirks.inward else self.close()]
         if self.chance(0.55) and self.quirks.pipeline > 1:
             if self.stale:  # news would come anywhere in the group
-                self.stale = False
-                return [self.noop()]
+                return [self.fresh()]
             # What takes long or says much comes last: Dovecot lets what stands behind it overtake, as it may (RFC 3501 5.5).
             return [self.reading(light=True) for _ in range(self.random.randint(1, self.quirks.pipeline - 1))] + [self.reading()]
         if self.chance(self.quirks.malformed) and self.streak < 5:
@@ -109,15 +116,12 @@ class Generator:
     def writing(self):
         """A command that is sent alone."""
         anywhere = [self.append, self.append, self.create, self.delete, self.rename, self.subscribe, self.select, self.select, self.others]
-        anywhere = [command for command in anywhere if command.__name__ not in self.quirks.without]
         inside = [self.store, self.store, self.store, self.store, self.copy, self.copy, self.expunge, self.close, self.check]
         inside += self.offered(MOVE=self.move, IDLE=self.idle)
         if self.selected and self.count > 40:
             inside += [self.shrink] * 10
-        command = self.pick(anywhere + inside * 2 if self.selected and self.count else anywhere)()
-        for other in self.account.generators:
-            other.stale = other.stale or other is not self
-        return command
+        anywhere, inside = ([command for command in some if command.__name__ not in self.quirks.without] for some in (anywhere, inside))
+        return self.pick(anywhere + inside * 2 if self.selected and self.count else anywhere)()
 
     # The commands.
 
@@ -233,20 +237,26 @@ class Generator:
         return self.plain("STATUS", f"STATUS {self.quoted(self.mailbox())} ({' '.join(self.some(self.allowed(STATUS), 5))})")
 
     def others(self):
+        if self.stale:  # what the proxy answers by itself brings no news
+            return self.fresh()
         choice = [("NAMESPACE", "NAMESPACE"), ("QUOTA", "GETQUOTAROOT INBOX"), ("ACL", "MYRIGHTS INBOX"), ("ID", "ID NIL"), ("IMAP4rev1", "CAPABILITY")]
-        name, words = self.pick([(name, words) for name, words in choice if name in self.capabilities])
-        return self.plain(name, words)
+        words = self.pick([words for name, words in choice if name in self.capabilities])
+        return self.plain(words.split()[0], words)
 
     def check(self):
         return self.plain("CHECK", "CHECK")
 
     def idle(self):
         """IDLE and DONE at once; news is told to the clients of the matrix, here its moment would differ."""
-        if self.stale:
-            self.stale = False
-            return self.noop()
-        tag = b"i" + self.tag()
+        if self.stale or not self.settled:
+            return self.fresh()
+        tag = self.tag()
         return Command(tag, [tag + b" IDLE\r\n", b"", b"DONE\r\n"], "IDLE")
+
+    def fresh(self):
+        """A NOOP that brings all news."""
+        self.stale = False
+        return self.noop()
 
     def noop(self):
         return self.plain("NOOP", "NOOP")

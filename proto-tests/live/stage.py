@@ -30,6 +30,14 @@ def options(description):
     return parser
 
 
+def ended_early(main):
+    """Runs the program; Ctrl-C is an end like any other."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("ended early")
+
+
 def say(*words):
     print(*words, flush=True)
 
@@ -43,6 +51,7 @@ class Stage:
         self.first_port = free_window(int(os.environ.get("LIVE_PORTS", 21000)))
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
         return self
 
     def __exit__(self, *_):

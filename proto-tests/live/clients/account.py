@@ -34,6 +34,8 @@ class Account:
             if security == "starttls":
                 session.starttls(trusting)
         session.login(self.user, self.password)
+        # imaplib asks only before login, where many servers, and the proxy, say less.
+        session.capabilities = tuple(session.capability()[1][-1].decode().upper().split())
         return session
 
     def prefix(self):
