@@ -327,10 +327,16 @@ impl World {
         if self.stalled {
             return Ok(());
         }
-        let said = self.between.take_sent(Side::Client);
-        self.note('S', &said);
-        for ended in self.client.hear(&said)? {
-            self.check(&ended)?;
+        // What waited for room comes as soon as there is some.
+        loop {
+            let said = self.between.take_sent(Side::Client);
+            if said.is_empty() {
+                break;
+            }
+            self.note('S', &said);
+            for ended in self.client.hear(&said)? {
+                self.check(&ended)?;
+            }
         }
         if let Some(end) = self.between.end(Side::Client) {
             return Err(format!("the session ended, {end:?}"));
