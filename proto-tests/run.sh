@@ -56,7 +56,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --work
 step format cargo fmt --all --check
 step build cargo build --locked --release --workspace
 step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
-step tests cargo test --locked --release --workspace --no-fail-fast --quiet
+step tests env FUZZ_SECONDS="${FUZZ_SECONDS:-60}" cargo test --locked --release --workspace --no-fail-fast --quiet
 step documentation documentation
 
 if [ -z "$live" ]; then

@@ -114,12 +114,10 @@ impl CommandFramer {
                 self.scanned = octets.len();
                 return Ok(Cut::Partial);
             };
-            let Some(literal) = client_line(&octets[self.line..end])? else {
-                return match end - self.literals as usize > bounds.line {
-                    true => Err(FrameError::TooLong),
-                    false => Ok(Cut::Whole { len: end }),
-                };
-            };
+            if end - self.literals as usize > bounds.line {
+                return Err(FrameError::TooLong);
+            }
+            let Some(literal) = client_line(&octets[self.line..end])? else { return Ok(Cut::Whole { len: end }) };
             if literal.len > bounds.literal || self.literals + literal.len > bounds.literals {
                 return Ok(Cut::Open { len: end, literal });
             }
@@ -189,7 +187,8 @@ pub fn literals(head: &[u8]) -> impl Iterator<Item = (usize, Literal)> {
     std::iter::from_fn(move || {
         let end = at + memchr(b'\n', head.get(at..)?)? + 1;
         let literal = client_line(&head[at..end]).ok()??;
-        at = end + usize::try_from(literal.len).ok()?;
+        // A literal that stays outside may be longer than any memory: it is the last.
+        at = usize::try_from(literal.len).map_or(usize::MAX, |len| end.saturating_add(len));
         Some((end, literal))
     })
 }
@@ -275,6 +274,7 @@ mod tests {
             (b"a X {}\r\n", Ok(Cut::Whole { len: 8 })),
             (b"a X {1-}\r\n", Ok(Cut::Whole { len: 10 })),
             (&long, Err(FrameError::TooLong)),
+            (&[&long[..96], b" {9}\r\n"].concat(), Err(FrameError::TooLong)),
         ];
         for (octets, expected) in table {
             assert_eq!(cut(octets), *expected, "{}", octets.escape_ascii());

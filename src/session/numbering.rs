@@ -127,11 +127,13 @@ impl Numbering {
     }
 }
 
-/// Whether criteria name messages by number, as far as one can tell without parsing them: a word that is a set.
+/// Whether criteria name messages by number, as far as one can tell without parsing them: a word that is a set, and does
+/// not stand behind UID.
 pub fn names_numbers(criteria: &[u8]) -> bool {
-    criteria
-        .split(|octet| matches!(octet, b' ' | b'(' | b')' | b'\r' | b'\n'))
-        .any(|word| sequence_set::parse(word).is_some_and(|ranges| !ranges.is_empty()))
+    let is_set = |word: &[u8]| sequence_set::parse(word).is_some();
+    let words = criteria.split(|octet| matches!(octet, b' ' | b'(' | b')' | b'\r' | b'\n'));
+    let before = std::iter::once(b"".as_slice()).chain(words.clone());
+    before.zip(words).any(|(before, word)| is_set(word) && !before.eq_ignore_ascii_case(b"UID"))
 }
 
 #[cfg(test)]
@@ -198,6 +200,7 @@ mod tests {
     #[test]
     fn criteria_that_name_numbers_are_found() {
         assert!(names_numbers(b"NOT (UNSEEN 1:3)\r\n"));
-        assert!(!names_numbers(b"UNSEEN FROM joe\r\n"));
+        assert!(names_numbers(b"UID 4 5\r\n"));
+        assert!(!names_numbers(b"UNSEEN FROM joe UID 1:4\r\n"));
     }
 }
