@@ -6,7 +6,7 @@
 Each of several workers owns two equal accounts on one server and says the same commands to both: directly to one, through the proxy to
 the other. Several commands go out in one write where RFC 3501 5.5 allows it. After every group the two answers are compared, but for the
 differences declared in quirks.py. `--against direct` compares the server with itself, the second way cut at random into small writes: what
-differs then is the server's own. The seed is printed; the same seed and number of commands say the same. Requirement: issue 2, differential.
+differs then is the server's own. The seed is printed; the same seed and number of commands say the same.
 """
 import collections
 import contextlib

@@ -1,7 +1,7 @@
 """Generated sessions: commands as a client might send them, well-formed and not, from a seed.
 
 The generator keeps a rough idea of the account (mailboxes, messages in the open one) from what was answered, so that most commands
-mean something. What it may say to a server is narrowed by that server's row in quirks.py. Requirement: issue 2, differential.
+mean something. What it may say to a server is narrowed by that server's row in quirks.py.
 """
 import dataclasses
 import re

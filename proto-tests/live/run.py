@@ -5,7 +5,7 @@
     courier             curl              direct ok (1.5 s)  proxied ok (1.6 s)
 
 What passes directly must pass through the proxy. What fails directly is not held against the proxy: it counts as skipped, with its reason.
-Each run of a client has an account of its own. The programs are those of servers/install.sh. Requirement: issue 2, live.
+Each run of a client has an account of its own. The programs are those of servers/install.sh.
 """
 import concurrent.futures
 import os

@@ -4,7 +4,7 @@
         server = part.server("courier")                   # started, with empty mailboxes
         proxy = part.proxy(server, "imap", program)       # lemonade-proxy serve --backend imap://localhost:...
 
-Whatever was started is ended when the block is left, in the opposite order, also on Ctrl-C and SIGTERM. Requirement: issue 2, live.
+Whatever was started is ended when the block is left, in the opposite order, also on Ctrl-C and SIGTERM.
 """
 import argparse
 import contextlib

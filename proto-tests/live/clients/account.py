@@ -1,7 +1,7 @@
 """What every client script needs: the account it was given, messages to send, and ways to say ok, failed or skipped.
 
 A client script is called NAME HOST PORT TLSPORT USER and exits 0 (all worked), 77 (the client is not installed) or anything else.
-What it checks is what that client can see; the octets it compares it made itself. Requirement: issue 2, live.
+What it checks is what that client can see; the octets it compares it made itself.
 """
 import imaplib
 import os

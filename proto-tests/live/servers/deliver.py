@@ -1,7 +1,7 @@
 """Drops mail into a store behind the proxy's back: deliver.py NAME USER FILE... (or from Python: deliver(name, user, messages)).
 
 Dovecot and Cyrus take it by LMTP, Courier finds a file in its maildir, GNU mailutils gets an APPEND. The ports and LIVE_DIR come from the
-environment, as for serve.sh. LMTP adds header lines of its own; the other two ways keep every octet. Requirement: issue 2, live.
+environment, as for serve.sh. LMTP adds header lines of its own; the other two ways keep every octet.
 """
 import imaplib
 import os

@@ -2,7 +2,7 @@
 # install.sh [servers] [clients] [tools] : what the live tests need from Debian, only what is missing. Root.
 #
 # Dovecot is installed. The other servers' packages conflict with it, so apt only says which packages each of them would bring; those are
-# downloaded to $LIVE_DIR/debs/NAME and unpacked into a private root when the server starts (lib.sh). Requirement: issue 2, live.
+# downloaded to $LIVE_DIR/debs/NAME and unpacked into a private root when the server starts (lib.sh).
 set -eu
 . "$(cd "$(dirname "$0")" && pwd)/lib.sh"
 export DEBIAN_FRONTEND=noninteractive

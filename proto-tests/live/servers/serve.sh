@@ -3,7 +3,7 @@
 #
 #     $ ./serve.sh start dovecot && curl imap://u1:pw@127.0.0.1:21000/ ; ./serve.sh stop dovecot
 #
-# Each server is a file beside this one that defines `launch`; it finds HOME_DIR, PIDFILE and the ports set. Requirement: issue 2, live.
+# Each server is a file beside this one that defines `launch`; it finds HOME_DIR, PIDFILE and the ports set.
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/lib.sh"
