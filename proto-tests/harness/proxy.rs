@@ -13,7 +13,7 @@ use std::{
 
 use lemonade_proxy::{
     ext,
-    imap::sasl::Mechanism,
+    imap::{capability::Capabilities, sasl::Mechanism},
     session::{
         Session,
         effect::{DialError, Dialled, Effect, Effects, End as Why, Input, Origin, Side},
@@ -216,6 +216,7 @@ impl Setup {
             starttls: self.starttls,
             plaintext_login: self.plaintext,
             mechanisms: self.mechanisms.clone(),
+            shared: Capabilities::default(),
             extensions: &ext::ALL,
             plans: Plans::default(),
         }

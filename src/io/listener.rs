@@ -33,10 +33,10 @@ use super::{
 use crate::{
     config::Config,
     ext,
-    imap::sasl::Mechanism,
+    imap::{capability::Capabilities, sasl::Mechanism},
     session::{
         front::Front,
-        plan::{NonSync, Offer, Plans},
+        plan::{NonSync, Offer, Plan, Plans},
     },
 };
 
@@ -123,30 +123,44 @@ impl Listening {
     pub fn new<'a>(settings: &Listener, dialers: impl Iterator<Item = &'a Arc<Dialer>>, config: &Config) -> Self {
         let ours = |name: &str| settings.backends.is_empty() || settings.backends.iter().any(|ours| ours == name);
         let dialers: Vec<_> = dialers.filter(|dialer| ours(&dialer.name)).cloned().collect();
-        let front = ArcSwap::from_pointee(front(settings, mechanisms(&dialers), config));
+        let front = ArcSwap::from_pointee(front(settings, &dialers, config));
         Self { name: settings.address.to_string().into(), settings: settings.clone(), dialers, front }
     }
 
     /// Looks again at what the backends say.
     pub fn refresh(&self, config: &Config) {
-        let mechanisms = mechanisms(&self.dialers);
-        if self.front.load().mechanisms != mechanisms {
-            self.front.store(Arc::new(front(&self.settings, mechanisms, config)));
+        let new = front(&self.settings, &self.dialers, config);
+        let old = self.front.load();
+        if (&old.mechanisms, &old.shared) != (&new.mechanisms, &new.shared) {
+            self.front.store(Arc::new(new));
         }
     }
 }
 
-fn front(settings: &Listener, mechanisms: Vec<Mechanism>, config: &Config) -> Front {
+fn front(settings: &Listener, dialers: &[Arc<Dialer>], config: &Config) -> Front {
+    let offer = Offer { modes: config.extensions.clone(), literals: settings.literal, append: config.limits.append };
     Front {
         limits: config.limits.clone(),
         timeouts: config.timeouts.clone(),
-        offer: Offer { modes: config.extensions.clone(), literals: settings.literal, append: config.limits.append },
         starttls: settings.tls == Security::Starttls,
         plaintext_login: settings.allows_plaintext_login(),
-        mechanisms,
+        mechanisms: mechanisms(dialers),
+        shared: shared(dialers, &offer),
+        offer,
         extensions: &ext::ALL,
         plans: Plans::default(),
     }
+}
+
+/// What sessions are told at all of them, as far as the backends say it before login already.
+fn shared(dialers: &[Arc<Dialer>], offer: &Offer) -> Capabilities {
+    let told = |dialer: &Arc<Dialer>| {
+        let probe = dialer.condition.load().probe.clone();
+        probe.map(|probe| Plan::new(&ext::ALL, probe.capabilities, offer).told).unwrap_or_default()
+    };
+    let told: Vec<_> = dialers.iter().map(told).collect();
+    let everywhere = |word: &&str| told.iter().all(|told| told.has(word));
+    told.first().map(|first| first.iter().filter(everywhere).collect()).unwrap_or_default()
 }
 
 /// The mechanisms that all of them share.

@@ -22,6 +22,8 @@ pub struct Front {
     pub plaintext_login: bool,
     /// The mechanisms that all backends of this listener share, and that we can handle.
     pub mechanisms: Vec<Mechanism>,
+    /// What a session at any of its backends is known to be told later. Many clients never ask again after login.
+    pub shared: Capabilities,
     /// The extensions, top to bottom.
     pub extensions: &'static [&'static Extension],
     /// Plans that exist already.
@@ -39,6 +41,7 @@ impl Front {
             true => self.mechanisms.iter().for_each(|mechanism| words.add(&format!("AUTH={}", mechanism.name()))),
             false => words.add("LOGINDISABLED"),
         }
+        self.shared.iter().for_each(|word| words.add(word));
         words
     }
 }
