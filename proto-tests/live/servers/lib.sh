@@ -18,11 +18,14 @@ choose_ports() {
   export IMAP_PORT IMAPS_PORT LMTP_PORT
 }
 
-# make_certificates: one authority, and one key and certificate for localhost signed by it.
-make_certificates() {
-  [ -s "$TLS/server.pem" ] && return
+# make_certificates: one authority, and one key and certificate for localhost signed by it. Servers start side by side, and the
+# first makes them for all.
+make_certificates() (
   mkdir -p "$TLS"
-  local ec="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+  exec 9> "$TLS/lock"
+  flock 9
+  [ -s "$TLS/server.pem" ] && return
+  ec="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
   openssl req -x509 $ec -days 3650 -subj "/CN=Live tests" -keyout "$TLS/ca.key" -out "$TLS/ca.pem" \
     -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
   openssl req $ec -subj "/CN=localhost" -keyout "$TLS/server.key" -out "$TLS/server.csr" 2>/dev/null
@@ -30,7 +33,7 @@ make_certificates() {
     -extfile <(printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n') -out "$TLS/server.crt" 2>/dev/null
   cat "$TLS/server.crt" "$TLS/server.key" > "$TLS/server.pem"
   chmod 644 "$TLS"/*          # test keys; daemons drop to other users before they read them
-}
+)
 
 is_alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 
