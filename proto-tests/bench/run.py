@@ -6,8 +6,9 @@
     proto-tests/bench/run.py --only fetch1m   one scenario
     proto-tests/bench/run.py --profile DIR    `perf record` of lemonade-proxy, one file a scenario
 
-The proxy under test has one CPU to itself, load generator and backend have another. Rounds are interleaved: in each, every
-party does a scenario before the next scenario begins. README.md says what is measured and how.
+The proxy under test has one CPU to itself, load generator and backend have another. All of it runs in a network namespace of
+its own, where that is allowed. Rounds are interleaved: in each, every party does a scenario before the next scenario begins.
+README.md says what is measured and how.
 """
 
 import argparse
@@ -71,8 +72,9 @@ KINDS = {
 }
 PACKAGES = {
     "nginx": "nginx-light", "/usr/lib/nginx/modules/ngx_mail_module.so": "libnginx-mod-mail",
-    "haproxy": "haproxy", "dovecot": "dovecot-imapd", "openssl": "openssl",
+    "haproxy": "haproxy", "dovecot": "dovecot-imapd", "openssl": "openssl", "ip": "iproute2",
 }
+CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 class Bench:
@@ -301,7 +303,8 @@ def versions(names, words):
         parts.append(next((word for word in first.replace("nginx/", "").split() if word[0].isdigit()), first))
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
     parties = ", ".join(f"{name} {part}" for name, part in zip(names, parts))
-    return f"{parties}; Linux {platform.release().split('-')[0]}, {os.cpu_count()} CPUs ({cpu}), {time.strftime('%Y-%m-%d')}."
+    machine = f"Linux {platform.release().split('-')[0]}, {os.cpu_count()} CPUs ({cpu})"
+    return f"{parties}; {machine}, {CONGESTION_CONTROL.read_text().strip()}; {time.strftime('%Y-%m-%d')}."
 
 
 def write_readme(text):
@@ -318,6 +321,20 @@ def build():
     return Path(json.loads(found.stdout)["target_directory"]) / "release"
 
 
+def isolate(options):
+    """Goes on in a network of its own: no other traffic on its loopback, and no timer for every segment.
+
+    BBR paces what it sends, and on loopback the timers of that cost more than the proxies. Reno is always allowed.
+    """
+    if not options.isolated:
+        if subprocess.run(["unshare", "--net", "true"], stderr=subprocess.DEVNULL).returncode == 0:
+            built = ["--isolated", "--programs", str(options.programs)]
+            os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv, *built])
+        return print("no network namespace may be made here: the host's loopback is used")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    CONGESTION_CONTROL.write_text("reno")
+
+
 def arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -329,6 +346,7 @@ def arguments():
     parser.add_argument("--proxy-bin", metavar="PATH", help="another lemonade-proxy than the one built here")
     parser.add_argument("--programs", metavar="DIR", help="where bench-load and bench-backend are; nothing is built then")
     parser.add_argument("--profile", metavar="DIR", help="`perf record` lemonade-proxy during each scenario")
+    parser.add_argument("--isolated", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
@@ -342,6 +360,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
     install(PACKAGES)
     options.programs = options.programs or build()
+    isolate(options)
     options.proxy_bin = Path(options.proxy_bin or Path(options.programs) / OURS).resolve()
     names = options.party or list(KINDS)
     wanted = options.only or [*SCENARIOS, "idle", "literal64m"]
