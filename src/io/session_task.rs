@@ -188,7 +188,9 @@ impl Task {
         };
         let appetite = self.session.appetite();
         let wanted = if side == Side::Client { appetite.client } else { appetite.backend };
-        (me.carry > 0 || wanted) && me.transport.is_some() && other.unsent() < self.visit.most_unsent()
+        // A literal waits for a slow reader in the kernel: here it would be copied once more.
+        let most = if me.carry > 0 { 1 } else { self.visit.most_unsent() };
+        (me.carry > 0 || wanted) && me.transport.is_some() && other.unsent() < most
     }
 
     fn poll_notices(&mut self, cx: &mut Context<'_>) -> bool {
