@@ -43,16 +43,20 @@ pub static UNKNOWN: Verb = Verb { expunge: true, ..row("", "") };
 
 /// The row of a command. `name` as the client wrote it, for UID commands the two words with one space between them.
 pub fn find(name: &[u8]) -> Option<&'static Verb> {
-    TABLE
-        .binary_search_by(|verb| verb.name.bytes().cmp(name.iter().map(u8::to_ascii_uppercase)))
-        .ok()
-        .map(|at| &TABLE[at])
+    let mut upper = [0; LONGEST];
+    let upper = upper.get_mut(..name.len())?;
+    upper.copy_from_slice(name);
+    upper.make_ascii_uppercase();
+    TABLE.binary_search_by(|verb| verb.name.as_bytes().cmp(upper)).ok().map(|at| &TABLE[at])
 }
+
+/// No name is longer.
+const LONGEST: usize = 16;
 
 impl Verb {
     /// Its place in [`TABLE`]; `None` for [`UNKNOWN`].
     pub fn index(&self) -> Option<usize> {
-        TABLE.binary_search_by(|verb| verb.name.cmp(self.name)).ok()
+        TABLE.element_offset(self)
     }
 
     const fn reads(self) -> Self {
@@ -170,6 +174,7 @@ mod tests {
     #[test]
     fn the_table_is_in_order() {
         assert!(TABLE.is_sorted_by(|a, b| a.name < b.name));
+        assert!(TABLE.iter().all(|verb| verb.name.len() <= LONGEST));
     }
 
     #[test]
