@@ -168,7 +168,7 @@ impl Join {
         if self.state == State::AwaitGreeting {
             match kind {
                 Kind::Ok => {
-                    self.profile = self.dialled.profile.unwrap_or_else(|| profile::recognise(line));
+                    self.profile = self.dialled.profile.unwrap_or_else(|| profile::recognise(text.words));
                     self.greeted(out);
                 }
                 _ => return Some(Outcome::Useless),

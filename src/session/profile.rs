@@ -4,6 +4,10 @@
 //!
 //! An operator may name a profile; otherwise the greeting tells. A server that is in no row is held to the RFCs.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// What a server is like.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -76,10 +80,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|profile| profile.name)
 }
 
-/// The profile that this greeting tells.
+/// Words of greetings, ready to be looked for: each login does it.
+static TELLING: LazyLock<Vec<(Finder<'static>, &'static Profile)>> = LazyLock::new(|| {
+    TABLE.iter().flat_map(|profile| profile.greetings.iter().map(move |word| (Finder::new(word), profile))).collect()
+});
+
+/// The profile that the text of a greeting tells.
 pub fn recognise(greeting: &[u8]) -> &'static Profile {
-    let tells = |word: &&str| memchr::memmem::find(greeting, word.as_bytes()).is_some();
-    TABLE.iter().find(|profile| profile.greetings.iter().any(tells)).unwrap_or(&UNKNOWN)
+    let telling = TELLING.iter().find(|(word, _)| word.find(greeting).is_some());
+    telling.map_or(&UNKNOWN, |(_, profile)| profile)
 }
 
 #[cfg(test)]
