@@ -219,6 +219,7 @@ impl Setup {
             shared: Capabilities::default(),
             extensions: &ext::ALL,
             plans: Plans::default(),
+            told: Default::default(),
         }
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn of_a_backend_the_client_is_told_what_is_true_of_the_mail() {
         let plan = plan("IMAP4rev1 LITERAL- AUTH=PLAIN STARTTLS X-ODD UTF8=ACCEPT QUOTA IDLE APPENDLIMIT=1000", &[]);
-        assert_eq!(&*plan.text, "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000");
+        assert_eq!(plan.told.text(), "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000");
     }
 
     #[test]

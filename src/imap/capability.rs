@@ -61,42 +61,54 @@ fn matches(name: &str, word: &str) -> bool {
     }
 }
 
-/// A set of capability words, as they were written, in the order of their first mention.
+/// Capability words, as they were written, in the order in which they were.
+///
+/// One text, with a space between two words: each login makes two or three of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Capabilities {
-    words: Vec<Box<str>>,
+    text: String,
 }
 
 impl Capabilities {
-    /// More words than any server has; the rest of a longer list is not read.
-    const MOST: usize = 256;
+    /// Octets: more than any server says; the rest of a longer list is not read.
+    const MOST: usize = 4 << 10;
 
     /// The words of a list: what follows `* CAPABILITY `, or stands in a CAPABILITY code.
     pub fn parse(list: &[u8]) -> Self {
-        let words = list.split(|octet| *octet == b' ').filter_map(|word| std::str::from_utf8(word).ok());
-        words.filter(|word| word.bytes().all(|octet| octet.is_ascii_graphic())).take(Self::MOST).collect()
+        let list = &list[..list.len().min(Self::MOST)];
+        match std::str::from_utf8(list) {
+            Ok(text) if list.iter().all(|octet| matches!(octet, b' '..=b'~')) => Self { text: text.to_owned() },
+            _ => String::from_utf8_lossy(list)
+                .split(' ')
+                .filter(|word| word.bytes().all(|octet| octet.is_ascii_graphic()))
+                .collect(),
+        }
     }
 
     /// Whether this word is in it; `THREAD=` asks for any that begins so.
     pub fn has(&self, name: &str) -> bool {
-        self.words.iter().any(|word| matches(name, word))
+        self.iter().any(|word| matches(name, word))
     }
 
-    /// Adds a word, once.
+    /// Adds a word, if it is not there yet.
     pub fn add(&mut self, word: &str) {
-        if !word.is_empty() && !self.words.iter().any(|known| known.eq_ignore_ascii_case(word)) {
-            self.words.push(word.into());
+        if word.is_empty() || self.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+            return;
         }
+        if !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        self.text.push_str(word);
     }
 
     /// Takes a word out.
     pub fn remove(&mut self, name: &str) {
-        self.words.retain(|word| !matches(name, word));
+        *self = self.iter().filter(|word| !matches(name, word)).collect();
     }
 
     /// The words.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.words.iter().map(|word| &**word)
+        self.text.split_ascii_whitespace()
     }
 
     /// The values of a word with `=`: `values("AUTH=")` are the mechanisms.
@@ -106,12 +118,12 @@ impl Capabilities {
 
     /// Whether nothing was said at all.
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.text.is_empty()
     }
 
     /// The words as they stand in a response, a space between them.
-    pub fn text(&self) -> String {
-        self.words.join(" ")
+    pub fn text(&self) -> &str {
+        &self.text
     }
 }
 
@@ -146,7 +158,8 @@ mod tests {
 
     #[test]
     fn words_are_said_once_and_as_they_were_written() {
-        let words = Capabilities::parse(b"IMAP4rev1 Idle idle  AUTH=PLAIN AUTH=XOAUTH2");
+        let heard = Capabilities::parse(b"IMAP4rev1 Idle idle  AUTH=PLAIN AUTH=XOAUTH2 \xff");
+        let words: Capabilities = heard.iter().collect();
         assert_eq!(words.text(), "IMAP4rev1 Idle AUTH=PLAIN AUTH=XOAUTH2");
         assert!(words.has("IDLE") && words.has("AUTH=") && !words.has("AUTH"));
         assert_eq!(words.values("AUTH=").collect::<Vec<_>>(), ["PLAIN", "XOAUTH2"]);

@@ -149,6 +149,7 @@ fn front(settings: &Listener, dialers: &[Arc<Dialer>], config: &Config) -> Front
         offer,
         extensions: &ext::ALL,
         plans: Plans::default(),
+        told: Default::default(),
     }
 }
 

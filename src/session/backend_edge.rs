@@ -482,14 +482,12 @@ impl Open {
 
     /// A status line whose code lists capabilities, with those that are true of us.
     fn own_capabilities(&self, line: &[u8]) -> Option<Vec<u8>> {
-        memchr(b'[', line.get(..16.min(line.len()))?)?;
+        const CODE: &[u8] = b"[CAPABILITY ";
         let text = response::text(line, 2);
-        let parsed = code::parse(text);
+        text.get(..CODE.len()).filter(|code| code.eq_ignore_ascii_case(CODE))?;
         let start = text.as_ptr() as usize - line.as_ptr() as usize;
-        parsed.is("CAPABILITY").then(|| {
-            let code = format!("[CAPABILITY {}] ", self.plan.text);
-            [&line[..start], code.as_bytes(), parsed.words, b"\r\n"].concat()
-        })
+        let told = self.plan.told.text().as_bytes();
+        Some([&line[..start], CODE, told, b"] ", code::parse(text).words, b"\r\n"].concat())
     }
 }
 

@@ -176,7 +176,7 @@ impl Open {
             return self.reject(octets, head.tag, open, why, out);
         }
         if head.verb.name == "CAPABILITY" {
-            let text = format!("* CAPABILITY {}\r\n", self.plan.text);
+            let text = format!("* CAPABILITY {}\r\n", self.plan.told.text());
             self.tell(text.as_bytes(), out);
             self.tell_done(head.tag, "CAPABILITY done", out);
             return Step::Took(octets.len());

@@ -1,5 +1,7 @@
 //! What the listener knows before its client has said a word: the same for all sessions that it begins.
 
+use std::sync::OnceLock;
+
 use super::{
     layer::Extension,
     plan::{Offer, Plans},
@@ -28,11 +30,17 @@ pub struct Front {
     pub extensions: &'static [&'static Extension],
     /// Plans that exist already.
     pub plans: Plans,
+    /// What is told before login, in clear and under TLS, once somebody has asked.
+    pub told: [OnceLock<Capabilities>; 2],
 }
 
 impl Front {
     /// What is told before login.
-    pub fn capabilities(&self, secure: bool) -> Capabilities {
+    pub fn capabilities(&self, secure: bool) -> &Capabilities {
+        self.told[usize::from(secure)].get_or_init(|| self.tell(secure))
+    }
+
+    fn tell(&self, secure: bool) -> Capabilities {
         let mut words: Capabilities = ["IMAP4rev1", self.offer.literals.word(), "ID", "SASL-IR"].into_iter().collect();
         if self.starttls && !secure {
             words.add("STARTTLS");

@@ -115,8 +115,9 @@ impl Login {
         self.resume |= !matches!(input, Input::Octets(Side::Client, _) | Input::Wake);
         let next = match input {
             Input::Opened => {
-                let words = self.front.capabilities(self.secure).text();
-                out.put(Side::Client, format!("* OK [CAPABILITY {words}] lemonade-proxy ready\r\n").as_bytes());
+                out.put(Side::Client, b"* OK [CAPABILITY ");
+                out.put(Side::Client, self.front.capabilities(self.secure).text().as_bytes());
+                out.put(Side::Client, b"] lemonade-proxy ready\r\n");
                 Next::Took(0)
             }
             Input::Octets(Side::Client, octets) => {
@@ -481,8 +482,8 @@ impl Login {
             None => {}
             Some(Outcome::Joined { backend, text }) => {
                 let plan = self.front.plans.find(self.front.extensions, backend, &self.front.offer);
-                let line = [join.tag(), b" OK [CAPABILITY ", plan.text.as_bytes(), b"] ", &text, b"\r\n"].concat();
-                out.put(Side::Client, &line);
+                let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
+                line.iter().for_each(|piece| out.put(Side::Client, piece));
                 out.push(Effect::Authenticated { user: join.user().cloned() });
                 let open = Open::new(Arc::clone(&self.front), plan, &self.prefix, join.origin(), now);
                 return Ok(Next::Open(took, Box::new(open)));

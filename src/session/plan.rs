@@ -74,8 +74,6 @@ pub struct Reason {
 pub struct Plan {
     /// What the client is told.
     pub told: Capabilities,
-    /// The same as text.
-    pub text: Box<str>,
     /// What the backend said.
     pub backend: Capabilities,
     /// The backend can IDLE.
@@ -135,7 +133,7 @@ impl Plan {
         };
         let hears = verb::TABLE.iter().map(level).collect();
         let offered = verb::TABLE.iter().map(|verb| is_offered(verb, &below)).collect();
-        Self { text: below.text().into(), told: below, backend, idle, layers, reasons, hears, offered }
+        Self { told: below, backend, idle, layers, reasons, hears, offered }
     }
 
     /// The first level, from `level` downwards, that hears this verb.
