@@ -199,9 +199,11 @@ impl Entry {
         State::NAMES[usize::from(self.state.load(Relaxed))]
     }
 
-    /// The span for a line about this session.
-    pub fn span(&self) -> tracing::Span {
-        log::session(self.id.as_str(), self.user().as_deref(), self.backend().as_deref())
+    /// Says a line of this level about this session, in its span. A span costs more than a line: it is made to be read.
+    pub fn say(&self, level: tracing::Level, line: impl FnOnce()) {
+        if level <= tracing::level_filters::LevelFilter::current() {
+            log::session(self.id.as_str(), self.user().as_deref(), self.backend().as_deref()).in_scope(line);
+        }
     }
 
     /// The session as a row of a list.

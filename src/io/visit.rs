@@ -9,6 +9,8 @@ use std::{
     time::Instant,
 };
 
+use tracing::Level;
+
 use super::{
     admission::UserSession,
     listener::{Client, Listening},
@@ -99,7 +101,7 @@ impl Visit {
         if outcome == metrics::Login::Refused {
             self.fail(attempt.user.as_deref(), attempt.mechanism);
         }
-        self.client.seat.entry().span().in_scope(|| tracing::info!(error = %error, "login not possible"));
+        self.client.seat.entry().say(Level::INFO, || tracing::info!(error = %error, "login not possible"));
     }
 
     /// The backend accepted the login.
@@ -112,7 +114,7 @@ impl Visit {
             self.user = login.authenticated(session.plan());
         }
         self.client.seat.becomes(State::Authenticated);
-        self.client.seat.entry().span().in_scope(|| tracing::info!("authenticated"));
+        self.client.seat.entry().say(Level::INFO, || tracing::info!("authenticated"));
     }
 
     /// The backend refused the login.
@@ -156,11 +158,8 @@ impl Visit {
             self.shell.meters.handshakes[(peer, outcome)].increment(1);
         }
         if let Some(error) = error {
-            self.client
-                .seat
-                .entry()
-                .span()
-                .in_scope(|| tracing::warn!(peer = peer.name(), error = %error, "TLS failed"));
+            let say = || tracing::warn!(peer = peer.name(), error = %error, "TLS failed");
+            self.client.seat.entry().say(Level::WARN, say);
         }
     }
 
@@ -227,11 +226,11 @@ impl Visit {
             End::Fault(Fault::Ours(_)) => Some(Whose::Ours),
             End::Logout | End::ClientGone | End::Idle | End::NoLogin | End::Drained => None,
         };
-        let span = self.client.seat.entry().span();
+        let entry = self.client.seat.entry();
         if let Some(whose) = whose {
             self.shell.meters.faults[whose].increment(1);
-            return span.in_scope(|| tracing::warn!(why = %why, "session failed"));
+            return entry.say(Level::WARN, || tracing::warn!(why = %why, "session failed"));
         }
-        span.in_scope(|| tracing::info!(why = %why, "session ended"));
+        entry.say(Level::INFO, || tracing::info!(why = %why, "session ended"));
     }
 }
