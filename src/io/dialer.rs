@@ -182,7 +182,8 @@ impl Dialer {
         let transport = Transport::from(stream);
         match (host.url.scheme, &self.trust) {
             (Scheme::Imaps, Some(trust)) => {
-                transport.connect_tls(host.name.clone(), trust.clone(), deadline).await.map_err(Unreachable::Tls)
+                let begun = Box::pin(transport.connect_tls(host.name.clone(), trust.clone(), deadline)).await;
+                begun.map_err(Unreachable::Tls)
             }
             _ => Ok(transport),
         }

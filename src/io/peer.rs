@@ -37,6 +37,8 @@ pub(super) struct Peer {
     pub(super) discards: bool,
     /// TLS may hold octets that are not on the wire.
     dirty: bool,
+    /// It had nothing to say when it was last asked: it wakes the task when it has.
+    pub(super) waits: bool,
 }
 
 /// What a read brought.
@@ -67,7 +69,9 @@ impl Peer {
             let Some(transport) = &mut self.transport else { return Read::Nothing };
             let window = most.saturating_sub(self.tail.len()).clamp(1, READ);
             let start = LEFT_OVER.saturating_sub(self.tail.len());
-            let read = match transport.poll_read(cx, &mut buffer[LEFT_OVER..LEFT_OVER + window]) {
+            let polled = transport.poll_read(cx, &mut buffer[LEFT_OVER..LEFT_OVER + window]);
+            self.waits = polled.is_pending();
+            let read = match polled {
                 Poll::Pending => return Read::Nothing,
                 Poll::Ready(Ok(0) | Err(_)) => return Read::End,
                 Poll::Ready(Ok(read)) => read,
@@ -100,6 +104,11 @@ impl Peer {
         if !rest.is_empty() {
             self.tail = rest.to_vec();
         }
+    }
+
+    /// Whether there is something to do on this side that nothing else will wake the task for.
+    pub(super) fn is_due(&self) -> bool {
+        !self.waits || self.unsent() > 0 || self.dirty
     }
 
     /// Whether something was left over.

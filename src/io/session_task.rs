@@ -102,15 +102,11 @@ impl Task {
             self.give(Input::Opened, cx);
         }
         loop {
-            let moved = self.poll_job(cx)
-                | self.poll_side(Side::Backend, cx)
-                | self.poll_side(Side::Client, cx)
-                | self.poll_notices(cx)
-                | self.poll_timer(cx);
+            self.poll_sides(cx);
             if let Some(end) = self.end.take() {
                 return Poll::Ready(end);
             }
-            if !moved {
+            if !(self.poll_job(cx) | self.poll_notices(cx) | self.poll_timer(cx)) {
                 return Poll::Pending;
             }
         }
@@ -143,6 +139,16 @@ impl Task {
         true
     }
 
+    /// Looks at both sides until neither has anything more. A side that waits is left alone when only the other has moved.
+    fn poll_sides(&mut self, cx: &mut Context<'_>) {
+        let (mut backend, mut client) = (true, true);
+        while self.end.is_none() && (backend || client) {
+            backend = backend && self.poll_side(Side::Backend, cx);
+            client = (client || backend && self.client.is_due()) && self.poll_side(Side::Client, cx);
+            backend |= client && self.backend.is_due();
+        }
+    }
+
     /// One write of what is left, one read of what is new.
     fn poll_side(&mut self, side: Side, cx: &mut Context<'_>) -> bool {
         let before = self.peer(side).unsent();
@@ -154,9 +160,9 @@ impl Task {
         // What has gone out makes room: the other side, looked at before, may have been left unread because of it.
         let drained = self.peer(side).unsent() < before;
         if !self.wants(side) {
+            self.peer(side).waits = false;
             return drained;
         }
-        let now = Instant::now();
         let mut wishes = Vec::new();
         let Self { session, client, backend, visit, .. } = self;
         let (me, other) = match side {
@@ -166,7 +172,7 @@ impl Task {
         let most = if session.plan().is_some() { usize::MAX } else { MOST_BEFORE_LOGIN };
         let read = me.read(cx, most, |me, cx, octets, new| {
             visit.read(side, &octets[octets.len() - new..]);
-            let mut turn = Turn { session, other, visit, side, now, wishes: &mut wishes };
+            let mut turn = Turn { session, other, visit, side, now: Instant::now(), wishes: &mut wishes };
             turn.feed(me, cx, octets)
         });
         match read {
@@ -351,6 +357,11 @@ impl Turn<'_> {
         let last = |to: Side| effects.list.iter().rposition(|effect| destination(effect) == Some(to));
         let (last_client, last_backend) = (last(Side::Client), last(Side::Backend));
         let Effects { list, text, commands } = &mut effects;
+        if let (Some(Effect::End { clean: true, .. }), Some(client)) =
+            (list.last(), &self.peer(Side::Client, me).transport)
+        {
+            client.cork();
+        }
         self.visit.commands(std::mem::take(commands));
         for (at, effect) in list.drain(..).enumerate() {
             let more = destination(&effect).is_some() && Some(at) != last_client && Some(at) != last_backend;
@@ -369,14 +380,18 @@ impl Turn<'_> {
 
     fn send(&mut self, cx: &mut Context<'_>, to: Side, me: &mut Peer, octets: &[u8], more: bool) {
         self.visit.wrote(to, octets);
-        let peer = if to == self.side { me } else { &mut *self.other };
+        let peer = self.peer(to, me);
         if peer.send(cx, octets, more).is_err() {
             self.wishes.push(Wish::Lost(to));
         }
     }
 
+    fn peer<'b>(&'b mut self, side: Side, me: &'b mut Peer) -> &'b mut Peer {
+        if side == self.side { me } else { self.other }
+    }
+
     fn carry(&mut self, me: &mut Peer, from: Side, len: u64, discards: bool) {
-        let peer = if from == self.side { me } else { &mut *self.other };
+        let peer = self.peer(from, me);
         (peer.carry, peer.discards) = (len, discards);
         self.visit.carries(from, discards);
     }

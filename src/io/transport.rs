@@ -110,6 +110,12 @@ impl Transport {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 
+    /// What is written from now on goes out together with the end of the stream, in as few segments as can be.
+    pub fn cork(&self) {
+        // Where it cannot be done, one more segment goes out.
+        let _ = SockRef::from(self.socket()).set_tcp_cork(true);
+    }
+
     /// Closes in good order: what is unsent goes out, then `close_notify`, then we wait for the peer to close too.
     ///
     /// Closing a socket with unread octets in it makes the kernel reset the connection, and the peer may never read our
@@ -117,10 +123,12 @@ impl Transport {
     pub async fn close(mut self, patience: Duration) {
         let end = async {
             poll_fn(|cx| self.poll_shutdown(cx)).await?;
-            // Not on the task's own stack: a session keeps room for its end from the beginning.
-            let mut dropped = vec![0; 4096];
-            while poll_fn(|cx| self.poll_read(cx, &mut dropped)).await? > 0 {}
-            io::Result::Ok(())
+            poll_fn(|cx| {
+                let mut dropped = [0; 1024];
+                while ready!(self.poll_read(cx, &mut dropped))? > 0 {}
+                Poll::Ready(io::Result::Ok(()))
+            })
+            .await
         };
         // Whatever goes wrong here ends in the same way: the socket is closed.
         let _ = tokio::time::timeout(patience, end).await;
