@@ -51,12 +51,12 @@ skip() {
   skipped=$((skipped + 1))
 }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps --document-private-items --quiet; }
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --profile tests --workspace --no-deps --document-private-items --quiet; }
 
 step format cargo fmt --all --check
-step build cargo build --locked --release --workspace
-step clippy cargo clippy --locked --release --workspace --all-targets -- -D warnings
-step tests env FUZZ_SECONDS="${FUZZ_SECONDS:-60}" cargo test --locked --release --workspace --no-fail-fast --quiet
+step build cargo build --locked --profile tests --workspace
+step clippy cargo clippy --locked --profile tests --workspace --all-targets -- -D warnings
+step tests env FUZZ_SECONDS="${FUZZ_SECONDS:-60}" cargo test --locked --profile tests --workspace --no-fail-fast --quiet
 step documentation documentation
 
 if [ -z "$live" ]; then
@@ -65,9 +65,9 @@ elif [ "$(id -u)" != 0 ]; then
   skip live "the private servers need root"
 else
   step packages proto-tests/live/servers/install.sh
-  step deploy env LEMONADE_PROXY="$target/release/lemonade-proxy" ./deploy/check.sh
-  step matrix proto-tests/live/run.py --proxy "$target/release/lemonade-proxy"
-  step differential proto-tests/live/differential.py --proxy "$target/release/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"
+  step deploy env LEMONADE_PROXY="$target/tests/lemonade-proxy" ./deploy/check.sh
+  step matrix proto-tests/live/run.py --proxy "$target/tests/lemonade-proxy"
+  step differential proto-tests/live/differential.py --proxy "$target/tests/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"
   [ -z "$long" ] || step benchmark proto-tests/bench/run.py
 fi
 

@@ -8,6 +8,7 @@
 
 The proxy under test has one CPU to itself, load generator and backend have another. All of it runs in a network namespace of
 its own, where that is allowed. Rounds are interleaved: in each, every party does a scenario before the next scenario begins.
+The proxy is built as operators build it, what drives it as the tests are.
 README.md says what is measured and how.
 """
 
@@ -34,16 +35,17 @@ README = HERE / "README.md"
 BEGIN, END = "<!-- results: written by run.py -->", "<!-- end of results -->"
 OURS = "lemonade-proxy"
 
-# What is done, in what amount; `quick` divides the amount. A value is CPU time over count, in this unit.
-Scenario = namedtuple("Scenario", "title arguments sessions count quick unit ns")
+# What is done, in what amount; `quick` divides the amount. A value is CPU time over count, in this unit. What lasts less than a
+# few seconds is done in slices, with the other parties between two of them: a neighbour on the host shall not hit one alone.
+Scenario = namedtuple("Scenario", "title arguments sessions count slices quick unit ns")
 SCENARIOS = {
-    "login": Scenario("connect, LOGIN, SELECT, LOGOUT", ["login"], 4, 1_000, 5, "us a cycle", 1e3),
-    "noop": Scenario("NOOP round trip, 8 sessions", ["noop"], 8, 100_000, 20, "us", 1e3),
-    "fetch1m": Scenario("1 GB fetched as 1 MiB messages", ["fetch", "--size", "1m"], 4, 1_024, 8, "ms a GB", 1e6 / 1024),
-    "fetch16m": Scenario("1 GB fetched as 16 MiB messages", ["fetch", "--size", "16m"], 4, 64, 8, "ms a GB", 1e6 / 64),
-    "small": Scenario("1 M small FETCH responses", ["small"], 4, 1_000_000, 10, "ns a response", 1),
-    "append1m": Scenario("1 GB appended as 1 MiB messages", ["append", "--size", "1m"], 4, 1_024, 8, "ms a GB", 1e6 / 1024),
-    "mixed": Scenario("mixed commands, 8 sessions", ["mixed"], 8, 24_000, 10, "us a command", 1e3),
+    "login": Scenario("connect, LOGIN, SELECT, LOGOUT", ["login"], 4, 5_000, 5, 5, "us a cycle", 1e3),
+    "noop": Scenario("NOOP round trip, 8 sessions", ["noop"], 8, 100_000, 5, 20, "us", 1e3),
+    "fetch1m": Scenario("1 GB fetched as 1 MiB messages", ["fetch", "--size", "1m"], 4, 1_024, 1, 8, "ms a GB", 1e6 / 1024),
+    "fetch16m": Scenario("1 GB fetched as 16 MiB messages", ["fetch", "--size", "16m"], 4, 64, 1, 8, "ms a GB", 1e6 / 64),
+    "small": Scenario("1 M small FETCH responses", ["small"], 4, 1_000_000, 5, 10, "ns a response", 1),
+    "append1m": Scenario("1 GB appended as 1 MiB messages", ["append", "--size", "1m"], 4, 1_024, 1, 8, "ms a GB", 1e6 / 1024),
+    "mixed": Scenario("mixed commands, 8 sessions", ["mixed"], 8, 24_000, 5, 10, "us a command", 1e3),
 }
 IDLE = (1_000, 9_800)
 STALLED = {"fetch-stalled": "one 64 MiB literal to a client that stalls", "append-stalled": "one 64 MiB literal to a backend that stalls"}
@@ -131,9 +133,9 @@ class Bench:
         return Load(load, party)
 
     def cpu(self, name, scenario, front, party):
-        """CPU time of one scenario."""
+        """CPU time of one slice of a scenario, and how long it took."""
         what = SCENARIOS[scenario]
-        count = what.count // (what.quick if self.options.quick else 1)
+        count = what.count // what.slices // (what.quick if self.options.quick else 1)
         load = self.load(party, front, [*what.arguments, "--sessions", str(what.sessions), "--count", str(count)])
         load.ready()
         before = party.cpu_ns()
@@ -145,7 +147,18 @@ class Bench:
         if profile:
             profile.send_signal(signal.SIGINT)
             profile.wait()
-        self.note(name, scenario, front, spent / count / what.ns, f"{what.unit} ({done['seconds']} s)")
+        return spent / count / what.ns, done["seconds"]
+
+    def round(self, scenario, front, parties):
+        """One round of a scenario: all its slices, the parties in turn, one time in this order and one time in that."""
+        what = SCENARIOS[scenario]
+        slices = {name: [] for name in parties}
+        for number in range(what.slices):
+            for name in sorted(parties, reverse=number % 2):
+                slices[name].append(self.cpu(name, scenario, front, parties[name]))
+        for name, found in slices.items():
+            values, seconds = zip(*found)
+            self.note(name, scenario, front, statistics.mean(values), f"{what.unit} ({sum(seconds):.1f} s)")
 
     def profile(self, name, scenario, front, party):
         """`perf record` beside our own run, where it is asked for."""
@@ -240,8 +253,7 @@ def measure(bench, names, wanted, fronts):
     for _ in range(bench.options.rounds):
         for scenario in scenarios:
             for front in fronts:
-                for name, party in parties.items():
-                    bench.cpu(name, scenario, front, party)
+                bench.round(scenario, front, parties)
     for party in parties.values():
         bench.end(party)
     for front in fronts:
@@ -314,11 +326,16 @@ def write_readme(text):
     README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
-def build():
-    """Builds both programs and the proxy; returns where they are."""
-    subprocess.run(["cargo", "build", "--release", "--workspace", "--bins"], cwd=ROOT, check=True)
+def build(options):
+    """Builds what was not given: the load generator and the backend as the tests are built, the proxy as operators build it."""
     found = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps"], cwd=ROOT, check=True, capture_output=True)
-    return Path(json.loads(found.stdout)["target_directory"]) / "release"
+    target = Path(json.loads(found.stdout)["target_directory"])
+    if not options.programs:
+        subprocess.run(["cargo", "build", "--profile", "tests", "--package", "proto-tests", "--bins"], cwd=ROOT, check=True)
+    if not options.proxy_bin:
+        subprocess.run(["cargo", "build", "--release", "--bin", OURS], cwd=ROOT, check=True)
+    options.programs = options.programs or target / "tests"
+    options.proxy_bin = Path(options.proxy_bin or target / "release" / OURS).resolve()
 
 
 def isolate(options):
@@ -328,7 +345,7 @@ def isolate(options):
     """
     if not options.isolated:
         if subprocess.run(["unshare", "--net", "true"], stderr=subprocess.DEVNULL).returncode == 0:
-            built = ["--isolated", "--programs", str(options.programs)]
+            built = ["--isolated", "--programs", str(options.programs), "--proxy-bin", str(options.proxy_bin)]
             os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv, *built])
         return print("no network namespace may be made here: the host's loopback is used")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -359,9 +376,10 @@ def main():
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
     install(PACKAGES)
-    options.programs = options.programs or build()
+    build(options)
     isolate(options)
-    options.proxy_bin = Path(options.proxy_bin or Path(options.programs) / OURS).resolve()
+    if options.profile:
+        SCENARIOS.update({name: what._replace(slices=1) for name, what in SCENARIOS.items()})
     names = options.party or list(KINDS)
     wanted = options.only or [*SCENARIOS, "idle", "literal64m"]
     with tempfile.TemporaryDirectory(prefix="lemonade-bench-") as directory:
