@@ -201,6 +201,34 @@ fn every_file_begins_with_a_header() {
 }
 
 #[test]
+fn every_public_function_is_called() {
+    // The compiler takes a public item of a library for used.
+    let sources = sources(&["src", "proto-tests"]);
+    let used: Vec<&str> = sources
+        .iter()
+        .flat_map(|source| {
+            let last = if source.name.starts_with("src/") { source.tests() } else { usize::MAX };
+            source.code().take_while(move |(number, _)| *number < last)
+        })
+        .flat_map(|(_, line)| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
+        .collect();
+    let mut wrong = Vec::new();
+    for source in sources.iter().filter(|source| source.name.starts_with("src/")) {
+        for (number, line) in source.code().filter(|(number, _)| *number < source.tests()) {
+            let Some((_, name)) = line.trim_start().starts_with("pub").then(|| line.split_once(" fn ")).flatten()
+            else {
+                continue;
+            };
+            let name = name.split(['(', '<']).next().unwrap_or_default();
+            if used.iter().filter(|word| **word == name).count() < 2 {
+                wrong.push(format!("{}:{number}: nobody calls {name}", source.name));
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
 fn there_is_no_unsafe_code_and_no_todo() {
     let mut wrong = Vec::new();
     for source in sources(&["src", "proto-tests"]).into_iter().filter(|source| source.name != "proto-tests/shape.rs") {

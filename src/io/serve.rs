@@ -185,6 +185,7 @@ impl House {
             tracing::warn!(address = %address, "a socket was passed to us that no listener asks for");
         }
         tokio::spawn(sweep(house.shell.clone()));
+        tokio::spawn(house.shell.meters.clone().upkeep());
         Ok(house)
     }
 

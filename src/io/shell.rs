@@ -17,7 +17,7 @@ use super::{
     dialer::Dialer,
     listener::{Listening, Security},
     metrics::Meters,
-    probe::{self, Condition},
+    probe,
     registry::Registry,
     routing::{Router, RoutingError},
     tls::TlsError,
@@ -103,11 +103,6 @@ impl Setup {
         let (tls, expiries) = shown.map(|shown| (shown.config, shown.expiries)).unzip();
         let expiries = expiries.unwrap_or_default();
         Ok(Self { config, revision, loaded: SystemTime::now(), tls, expiries, dialers, listenings, router })
-    }
-
-    /// Whether each backend is up, as far as we know.
-    pub fn conditions(&self) -> impl Iterator<Item = (&Arc<str>, Arc<Condition>)> {
-        self.dialers.iter().map(|(name, dialer)| (name, dialer.condition.load_full()))
     }
 }
 
