@@ -42,6 +42,8 @@ pub(crate) struct World {
     /// Pieces of a command that wait for a `+`.
     owed: Vec<Vec<u8>>,
     stalled: bool,
+    /// How much time has passed since the backend was last heard.
+    waited: Duration,
     next_uid: u32,
     trace: Vec<String>,
 }
@@ -100,6 +102,7 @@ impl World {
             from_backend: Vec::new(),
             owed: Vec::new(),
             stalled: false,
+            waited: Duration::ZERO,
             next_uid: count + 1,
             trace: Vec::new(),
         }
@@ -137,9 +140,13 @@ impl World {
             5 | 6 => self.other_client(),
             7 => self.stalled = !self.stalled && self.random.one_in(3),
             8 if self.random.one_in(20) => {
-                // Shorter than any timeout while something is owed.
+                // All of it together shorter than any timeout while something is owed.
+                if self.waited > Duration::from_secs(240) {
+                    self.move_octets(true)?;
+                }
                 let time = Duration::from_secs(self.random.within(1..300) as u64);
                 self.note('T', format!("{time:?}").as_bytes());
+                self.waited += time;
                 self.between.pass_time(time);
             }
             _ => self.move_octets(false)?,
@@ -317,6 +324,7 @@ impl World {
         if len > 0 {
             let piece: Vec<u8> = self.from_backend.drain(..len).collect();
             self.note('<', &piece);
+            self.waited = Duration::ZERO;
             self.between.hear(Side::Backend, &piece);
         }
         if all || self.random.one_in(2) { self.read() } else { Ok(()) }
