@@ -41,6 +41,7 @@ class Quirks:
     items: dict = dataclasses.field(default_factory=dict)  # FETCH items by the capability that brings them
     left_out: list = dataclasses.field(default_factory=list)  # patterns of items, keys, flags and malformed commands
     without: list = dataclasses.field(default_factory=list)  # commands by the name of their function in generate.py
+    shuffles: bool = False  # messages stored within a second stand in any order
     unsteady: bytes = b""  # responses that come now or later in two direct sessions too
 
     def rewritten(self, response, ours):
@@ -61,7 +62,7 @@ NEWS = rb"\* \d+ (EXISTS|RECENT|FETCH FLAGS \([^)]*\))\r\n"  # mailutils looks a
 QUIRKS = {
     "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
     "dovecot-legacy": Quirks(NAMES, connections=2, floating=True),
-    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"]),
+    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True),
     "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
     "mailutils": Quirks(NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS),
 }
