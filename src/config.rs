@@ -106,8 +106,8 @@ pub struct Source {
 pub struct Loaded {
     /// All values.
     pub config: Config,
-    /// Where each of them came from.
-    pub origins: Origins,
+    /// What a person should look at.
+    pub warnings: Vec<Finding>,
     /// How to load it again.
     pub source: Source,
 }
@@ -126,12 +126,12 @@ struct Draft {
 impl Source {
     /// Reads the configuration; nothing comes of one that has an error.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
-        let Draft { config, origins, mut findings } = self.draft(|name| env::var_os(name));
-        findings.retain(|finding| finding.severity == Severity::Error);
-        if findings.is_empty() {
-            Ok(Loaded { config, origins, source: self.clone() })
-        } else {
-            Err(ConfigError(findings))
+        let Draft { config, findings, .. } = self.draft(|name| env::var_os(name));
+        let (errors, warnings): (Vec<_>, _) =
+            findings.into_iter().partition(|finding| finding.severity == Severity::Error);
+        match errors.is_empty() {
+            true => Ok(Loaded { config, warnings, source: self.clone() }),
+            false => Err(ConfigError(errors)),
         }
     }
 

@@ -49,6 +49,11 @@ impl Finding {
     pub fn warning(place: Place, text: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, place, text: text.into() }
     }
+
+    /// The finding without its severity, for a line that has one of its own.
+    pub fn remark(&self) -> String {
+        format!("{}{}", self.place, on_one_line(&self.text))
+    }
 }
 
 /// The worst of these, if there is any.
@@ -79,7 +84,7 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}{}", self.severity, self.place, on_one_line(&self.text))
+        write!(f, "{}: {}", self.severity, self.remark())
     }
 }
 

@@ -16,6 +16,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::{
     net::TcpListener,
@@ -35,7 +36,7 @@ use super::{
     shell::{Setup, SetupError, Shell},
     sockets::{BindError, Passed},
 };
-use crate::config::{Config, ConfigError, Loaded, Source};
+use crate::config::{Config, ConfigError, Loaded, Source, finding::Finding};
 
 /// Why the program cannot run, or a new configuration cannot be put into force.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,8 @@ pub enum ServeError {
 /// Runs the proxy until it is told to end.
 pub fn run(loaded: Loaded) -> Result<(), ServeError> {
     let log = log::start(&loaded.config.log)?;
+    warn(&loaded.warnings);
+    take_all_files();
     let mut runtime = match loaded.config.threads.get() {
         1 => runtime::Builder::new_current_thread(),
         threads => {
@@ -76,6 +79,19 @@ pub fn run(loaded: Loaded) -> Result<(), ServeError> {
     // Whoever is still there had its time.
     runtime.shutdown_background();
     result
+}
+
+/// What `check` would say, for those who look at the log only.
+fn warn(warnings: &[Finding]) {
+    warnings.iter().for_each(|finding| tracing::warn!(finding = finding.remark(), "configuration"));
+}
+
+/// A connection is a file descriptor, and a shell hands out 1024 of them: we take as many as we may have.
+fn take_all_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(error = %error, current, "the number of open files could not be raised");
+    }
 }
 
 async fn serve(loaded: Loaded, log: &log::Running) -> Result<(), ServeError> {
@@ -116,7 +132,8 @@ async fn serve(loaded: Loaded, log: &log::Running) -> Result<(), ServeError> {
 
 /// Reads the configuration again and puts it into force, all of it or nothing.
 async fn reload(house: &mut House, source: &Source, log: &log::Running, admin: &AdminState) -> Result<(), ServeError> {
-    let config = source.load()?.config;
+    let Loaded { config, warnings, .. } = source.load()?;
+    warn(&warnings);
     let token = config.admin.token()?;
     let level = config.log.clone();
     house.reload(config).await?;
@@ -357,6 +374,13 @@ mod tests {
         house.reload(config(state.path(), &["127.0.0.1"])).await.unwrap();
         assert!(state.path().join("tls/self-signed.pem").exists());
         assert!(!Arc::ptr_eq(&before, house.shell.setup.load().tls.as_ref().unwrap()));
+    }
+
+    #[test]
+    fn all_files_that_may_be_had_are_taken() {
+        take_all_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
     }
 
     #[tokio::test]
