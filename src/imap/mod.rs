@@ -8,6 +8,7 @@
 //! | [`verb`] | THE TABLE: what does a command use, change and answer? |
 //! | [`capability`] | which words are ours, which are relayed, which never? |
 //! | [`code`] | what stands in the brackets of a status response? |
+//! | [`entry`] | what is an annotation called? |
 //! | [`id`] | who says it is whom? |
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
 //! | [`sasl`] | who is it that authenticates? |
@@ -16,6 +17,7 @@
 pub mod capability;
 pub mod code;
 pub mod command;
+pub mod entry;
 pub mod frame;
 pub mod id;
 pub mod response;
