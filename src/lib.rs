@@ -7,6 +7,7 @@
 //! | [`imap`] | how is the language written? (no opinion about sessions) |
 //! | [`session`] | what happens on one client's connection? (a pure state machine: no socket, no clock) |
 //! | [`ext`] | which extensions do we add, one file each? |
+//! | [`store`] | what is kept across sessions and restarts? |
 //! | [`io`] | who touches the world: sockets, clocks, files, signals? |
 //! | [`config`] | what may an operator set, and where did a value come from? |
 //!
@@ -20,4 +21,5 @@ pub mod ext;
 pub mod imap;
 pub mod io;
 pub mod session;
+pub mod store;
 pub mod units;

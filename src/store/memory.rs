@@ -1,0 +1,122 @@
+//! The store of tests: the same answers, and nothing left when it is dropped.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Store, StoreError,
+    renamed,
+};
+
+/// Keeps all of it in memory.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<BTreeMap<AccountName, Account>>);
+
+#[derive(Clone, Debug, Default)]
+struct Account {
+    entries: BTreeMap<Key, Box<[u8]>>,
+    devices: BTreeMap<DeviceName, Device>,
+}
+
+impl Memory {
+    /// An account is replaced as a whole, so it is whole after a panic elsewhere too.
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<AccountName, Account>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Memory {
+    fn save<'a>(&'a self, account: &'a AccountName, change: &'a Change) -> Answer<'a, Changed> {
+        Box::pin(async move {
+            let mut accounts = self.accounts();
+            let mut after = accounts.get(account).cloned().unwrap_or_default();
+            let changed = after.change(change)?;
+            match after.entries.is_empty() && after.devices.is_empty() {
+                true => _ = accounts.remove(account),
+                false => _ = accounts.insert(account.clone(), after),
+            }
+            Ok(changed)
+        })
+    }
+
+    fn load<'a>(&'a self, account: &'a AccountName, query: &'a Query) -> Answer<'a, Found> {
+        Box::pin(async move {
+            let account = self.accounts().get(account).cloned().unwrap_or_default();
+            let wanted = |key: &Key| !matches!(query, Query::Mailbox(mailbox) if *mailbox != key.mailbox);
+            Ok(match query {
+                Query::Devices => Found::Devices(account.devices.into_values().collect()),
+                Query::Mailbox(_) | Query::Entries => {
+                    let found = account.entries.into_iter().filter(|(key, _)| wanted(key));
+                    Found::Entries(found.map(|(key, value)| Entry { key, value }).collect())
+                }
+            })
+        })
+    }
+}
+
+impl Account {
+    fn change(&mut self, change: &Change) -> Result<Changed, StoreError> {
+        let (entries, devices) = (self.entries.len(), self.devices.len());
+        let mut changed = Changed::default();
+        match change {
+            Change::Entries { edits, quota } => {
+                for (key, value) in edits {
+                    changed.entries += match value {
+                        Some(value) => {
+                            self.entries.insert(key.clone(), value.clone());
+                            1
+                        }
+                        None => u64::from(self.entries.remove(key).is_some()),
+                    };
+                }
+                if edits.iter().any(|(_, value)| value.is_some()) {
+                    let octets = self.entries.iter().map(|(key, value)| key.name.as_str().len() + value.len());
+                    quota.judge(self.entries.len() as u64, octets.sum::<usize>() as u64)?;
+                }
+            }
+            Change::Renamed { from, to, delimiter } => {
+                let mut moved = BTreeMap::new();
+                for (key, value) in std::mem::take(&mut self.entries) {
+                    match renamed(&key.mailbox, from, to, *delimiter) {
+                        Some(mailbox) => _ = moved.insert(Key { mailbox, ..key }, value),
+                        None if renamed(&key.mailbox, to, to, *delimiter).is_some() => {}
+                        None => _ = self.entries.insert(key, value),
+                    }
+                }
+                changed.entries = moved.len() as u64;
+                self.entries.extend(moved);
+            }
+            Change::Copied { from, to } => {
+                self.entries.retain(|key, _| key.mailbox != *to);
+                let copied: Vec<_> = self.entries.iter().filter(|(key, _)| key.mailbox == *from).collect();
+                let copied =
+                    copied.into_iter().map(|(key, value)| (Key { mailbox: to.clone(), ..key.clone() }, value.clone()));
+                let copied: BTreeMap<_, _> = copied.collect();
+                changed.entries = copied.len() as u64;
+                self.entries.extend(copied);
+            }
+            Change::Deleted(mailbox) => {
+                self.entries.retain(|key, _| key.mailbox != *mailbox);
+                changed.entries = (entries - self.entries.len()) as u64;
+            }
+            Change::Seen(device) => {
+                let first_seen = self.devices.get(&device.name).map_or(device.first_seen, |known| known.first_seen);
+                self.devices.insert(device.name.clone(), Device { first_seen, ..device.clone() });
+                changed.devices = 1;
+            }
+            Change::Forget(name) => {
+                self.entries.retain(|key, _| key.owner != Owner::Device(name.clone()));
+                self.devices.remove(name);
+                changed.entries = (entries - self.entries.len()) as u64;
+                changed.devices = (devices - self.devices.len()) as u64;
+            }
+            Change::Purge => {
+                *self = Self::default();
+                changed = Changed { entries: entries as u64, devices: devices as u64 };
+            }
+        }
+        Ok(changed)
+    }
+}

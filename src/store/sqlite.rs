@@ -1,0 +1,471 @@
+//! The store on one machine: SQLite in the state directory, through sqlx.
+//!
+//!     STATE/store.sqlite           write-ahead log, `synchronous=FULL`: what was answered Ok survives a loss of power
+//!     STATE/store.before-2.sqlite  what it was before its tables were changed to those of version 2
+//!
+//! One connection writes, in transactions that take the lock at their beginning, so that none has to be tried again; others
+//! read beside it. A disk that is full or read-only refuses the change that needed it, and the next one is tried anew.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sqlx::{
+    Connection as _, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+
+use super::{
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Source, Store,
+    StoreError, renamed,
+};
+use crate::imap::entry::EntryName;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
+
+/// How long to wait for another process that holds the file: a backup, or an operator's shell.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// The engine.
+#[derive(Debug)]
+pub struct Database {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+/// Why the store cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It was written by a later version of this program.
+    #[error("{file}: its tables are of version {found}, and this program knows {known}: a newer one has been here")]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// The version of its tables.
+        found: i64,
+        /// The last version that is known.
+        known: i64,
+    },
+    /// It cannot be opened, copied or changed.
+    #[error("{file}: {source}")]
+    Unusable {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: sqlx::Error,
+    },
+}
+
+impl Database {
+    /// Opens the store in this directory, makes it if there is none, and brings its tables up to date; before that a copy
+    /// is made.
+    pub async fn open(state: &Path) -> Result<Self, OpenError> {
+        Self::open_with(state, &MIGRATIONS).await
+    }
+
+    async fn open_with(state: &Path, migrations: &Migrator) -> Result<Self, OpenError> {
+        let file = state.join("store.sqlite");
+        let unusable = |source: sqlx::Error| OpenError::Unusable { file: file.clone(), source };
+        let options = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(unusable)?;
+        let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
+        let found = version(&writer).await.map_err(unusable)?;
+        if found > known {
+            return Err(OpenError::Newer { file, found, known });
+        }
+        if (1..known).contains(&found) {
+            let copy = state.join(format!("store.before-{known}.sqlite"));
+            let made = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string()).execute(&writer).await;
+            made.map_err(unusable)?;
+        }
+        migrations.run(&writer).await.map_err(|error| unusable(error.into()))?;
+        let readers =
+            pool(READERS).connect_with(options.read_only(true).create_if_missing(false)).await.map_err(unusable)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Writes what is under way, and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn change(&self, account: &AccountName, change: &Change) -> Result<Changed, StoreError> {
+        let mut writer = self.writer.acquire().await?;
+        let changed = transact(&mut writer, account, change).await;
+        if matches!(changed, Err(StoreError::Unavailable(_))) {
+            // A full disk makes SQLite end the transaction by itself, and sqlx would take this one to be open for ever.
+            let _ = writer.close().await;
+        }
+        changed
+    }
+
+    async fn find(&self, account: &AccountName, query: &Query) -> Result<Found, StoreError> {
+        const OF: &str =
+            "FROM account JOIN entry ON entry.account = account.id WHERE backend = $1 AND account.name = $2";
+        let sql = match query {
+            Query::Devices => {
+                "SELECT device.name, source, first_seen, last_seen FROM account JOIN device ON device.account = account.id \
+                 WHERE backend = $1 AND account.name = $2 ORDER BY device.name"
+                    .to_owned()
+            }
+            Query::Entries => format!("SELECT mailbox, device, entry.name, value {OF} ORDER BY mailbox, device, entry.name"),
+            Query::Mailbox(_) => {
+                format!("SELECT mailbox, device, entry.name, value {OF} AND mailbox = $3 ORDER BY device, entry.name")
+            }
+        };
+        let mut asked = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&*account.backend).bind(&*account.user);
+        if let Query::Mailbox(mailbox) = query {
+            asked = asked.bind(&**mailbox);
+        }
+        let rows = asked.fetch_all(&self.readers).await?;
+        Ok(match query {
+            Query::Devices => Found::Devices(rows.iter().map(device).collect::<Result<_, _>>()?),
+            Query::Entries | Query::Mailbox(_) => Found::Entries(rows.iter().map(entry).collect::<Result<_, _>>()?),
+        })
+    }
+}
+
+impl Store for Database {
+    fn save<'a>(&'a self, account: &'a AccountName, change: &'a Change) -> Answer<'a, Changed> {
+        Box::pin(self.change(account, change))
+    }
+
+    fn load<'a>(&'a self, account: &'a AccountName, query: &'a Query) -> Answer<'a, Found> {
+        Box::pin(self.find(account, query))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE)
+}
+
+/// The version of the tables; 0 where there are none.
+async fn version(writer: &SqlitePool) -> Result<i64, sqlx::Error> {
+    let table = "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    if sqlx::query_scalar::<_, i64>(table).fetch_one(writer).await? == 0 {
+        return Ok(0);
+    }
+    let last = "SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations";
+    sqlx::query_scalar(last).fetch_one(writer).await
+}
+
+async fn transact(
+    writer: &mut SqliteConnection,
+    account: &AccountName,
+    change: &Change,
+) -> Result<Changed, StoreError> {
+    let mut within = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let id = match id(&mut within, account).await? {
+        Some(id) => id,
+        None if matches!(change, Change::Entries { .. } | Change::Seen(_)) => new_id(&mut within, account).await?,
+        None => return Ok(Changed::default()),
+    };
+    let changed = apply(&mut within, id, change).await?;
+    within.commit().await?;
+    Ok(changed)
+}
+
+async fn id(within: &mut Transaction<'_, Sqlite>, account: &AccountName) -> Result<Option<i64>, sqlx::Error> {
+    let asked = sqlx::query_scalar("SELECT id FROM account WHERE backend = $1 AND name = $2");
+    asked.bind(&*account.backend).bind(&*account.user).fetch_optional(&mut **within).await
+}
+
+async fn new_id(within: &mut Transaction<'_, Sqlite>, account: &AccountName) -> Result<i64, sqlx::Error> {
+    let asked = sqlx::query_scalar("INSERT INTO account (backend, name) VALUES ($1, $2) RETURNING id");
+    asked.bind(&*account.backend).bind(&*account.user).fetch_one(&mut **within).await
+}
+
+async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -> Result<Changed, StoreError> {
+    let mut changed = Changed::default();
+    match change {
+        Change::Entries { edits, quota } => {
+            for (key, value) in edits {
+                changed.entries += edit(within, id, key, value.as_deref()).await?;
+            }
+            if edits.iter().any(|(_, value)| value.is_some()) {
+                let sum =
+                    "SELECT COUNT(*), COALESCE(SUM(LENGTH(name) + LENGTH(value)), 0) FROM entry WHERE account = $1";
+                let (entries, octets): (i64, i64) = sqlx::query_as(sum).bind(id).fetch_one(&mut **within).await?;
+                quota.judge(entries as u64, octets as u64)?;
+            }
+        }
+        Change::Renamed { from, to, delimiter } => changed.entries = rename(within, id, from, to, *delimiter).await?,
+        Change::Copied { from, to } => {
+            remove(within, id, to).await?;
+            let asked = sqlx::query(
+                "INSERT INTO entry (account, mailbox, device, name, value) \
+                 SELECT account, $3, device, name, value FROM entry WHERE account = $1 AND mailbox = $2",
+            );
+            changed.entries = asked.bind(id).bind(&**from).bind(&**to).execute(&mut **within).await?.rows_affected();
+        }
+        Change::Deleted(mailbox) => {
+            changed.entries = remove(within, id, mailbox).await?;
+        }
+        Change::Seen(device) => {
+            let asked = sqlx::query(
+                "INSERT INTO device (account, name, source, first_seen, last_seen) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (account, name) DO UPDATE SET source = excluded.source, last_seen = excluded.last_seen",
+            );
+            let asked = asked.bind(id).bind(device.name.as_str()).bind(device.source.name());
+            changed.devices =
+                asked.bind(device.first_seen).bind(device.last_seen).execute(&mut **within).await?.rows_affected();
+        }
+        Change::Forget(name) => {
+            for (sql, count) in [
+                ("DELETE FROM entry WHERE account = $1 AND device = $2", &mut changed.entries),
+                ("DELETE FROM device WHERE account = $1 AND name = $2", &mut changed.devices),
+            ] {
+                *count = sqlx::query(sql).bind(id).bind(name.as_str()).execute(&mut **within).await?.rows_affected();
+            }
+        }
+        Change::Purge => {
+            for (sql, count) in [
+                ("DELETE FROM entry WHERE account = $1", &mut changed.entries),
+                ("DELETE FROM device WHERE account = $1", &mut changed.devices),
+            ] {
+                *count = sqlx::query(sql).bind(id).execute(&mut **within).await?.rows_affected();
+            }
+            sqlx::query("DELETE FROM account WHERE id = $1").bind(id).execute(&mut **within).await?;
+        }
+    }
+    Ok(changed)
+}
+
+/// Sets or removes one entry.
+async fn edit(
+    within: &mut Transaction<'_, Sqlite>,
+    id: i64,
+    key: &Key,
+    value: Option<&[u8]>,
+) -> Result<u64, sqlx::Error> {
+    let sql = match value {
+        Some(_) => {
+            "INSERT INTO entry (account, mailbox, device, name, value) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (account, mailbox, device, name) DO UPDATE SET value = excluded.value"
+        }
+        None => "DELETE FROM entry WHERE account = $1 AND mailbox = $2 AND device = $3 AND name = $4",
+    };
+    let asked = sqlx::query(sql).bind(id).bind(&*key.mailbox).bind(key.owner.column()).bind(key.name.as_str());
+    let asked = if let Some(value) = value { asked.bind(value) } else { asked };
+    Ok(asked.execute(&mut **within).await?.rows_affected())
+}
+
+/// Removes the entries of one mailbox.
+async fn remove(within: &mut Transaction<'_, Sqlite>, id: i64, mailbox: &[u8]) -> Result<u64, sqlx::Error> {
+    let asked = sqlx::query("DELETE FROM entry WHERE account = $1 AND mailbox = $2");
+    Ok(asked.bind(id).bind(mailbox).execute(&mut **within).await?.rows_affected())
+}
+
+/// Moves the entries of a mailbox and of those below it, each mailbox at once.
+async fn rename(
+    within: &mut Transaction<'_, Sqlite>,
+    id: i64,
+    from: &[u8],
+    to: &[u8],
+    delimiter: Option<u8>,
+) -> Result<u64, sqlx::Error> {
+    let asked = sqlx::query_scalar("SELECT DISTINCT mailbox FROM entry WHERE account = $1").bind(id);
+    let mut mailboxes: Vec<Vec<u8>> = asked.fetch_all(&mut **within).await?;
+    let concerns = |mailbox: &[u8], name: &[u8]| renamed(mailbox, name, name, delimiter).is_some();
+    for stale in mailboxes.iter().filter(|mailbox| concerns(mailbox, to) && !concerns(mailbox, from)) {
+        remove(within, id, stale).await?;
+    }
+    // Names grow or shrink alike, so in this order no new one is an old one that has not moved yet.
+    mailboxes.sort_by_key(Vec::len);
+    if to.len() > from.len() {
+        mailboxes.reverse();
+    }
+    let mut moved = 0;
+    for mailbox in &mailboxes {
+        let Some(name) = renamed(mailbox, from, to, delimiter) else { continue };
+        let asked = sqlx::query("UPDATE entry SET mailbox = $3 WHERE account = $1 AND mailbox = $2");
+        moved += asked.bind(id).bind(&**mailbox).bind(&*name).execute(&mut **within).await?.rows_affected();
+    }
+    Ok(moved)
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+    let name: &str = row.try_get(2)?;
+    let name = EntryName::parse(name.as_bytes()).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let mailbox: Vec<u8> = row.try_get(0)?;
+    let value: Vec<u8> = row.try_get(3)?;
+    let key = Key { mailbox: mailbox.into(), owner: Owner::of_column(row.try_get(1)?), name };
+    Ok(Entry { key, value: value.into() })
+}
+
+fn device(row: &SqliteRow) -> Result<Device, sqlx::Error> {
+    let name: &str = row.try_get(0)?;
+    let name = DeviceName::parse(name.as_bytes()).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(Device { name, source: Source::find(row.try_get(1)?), first_seen: row.try_get(2)?, last_seen: row.try_get(3)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+    use crate::store::{Quota, suite::Random};
+
+    const ANY: Quota = Quota { entries: 1 << 40, octets: 1 << 40 };
+
+    fn joe() -> AccountName {
+        AccountName { backend: "main".into(), user: "joe".into() }
+    }
+
+    /// Two entries with one value: whoever sees one without the other sees half a change.
+    fn both(value: &[u8]) -> Change {
+        let edit = |name: &[u8]| {
+            let name = EntryName::parse(name).unwrap();
+            (Key { mailbox: b"INBOX".as_slice().into(), owner: Owner::User, name }, Some(value.into()))
+        };
+        Change::Entries { edits: vec![edit(b"/private/a"), edit(b"/private/b")], quota: ANY }
+    }
+
+    async fn values(database: &Database) -> Vec<Box<[u8]>> {
+        let Found::Entries(found) = database.load(&joe(), &Query::Entries).await.unwrap() else { panic!("devices") };
+        found.into_iter().map(|entry| entry.value).collect()
+    }
+
+    /// Migrations that know one version more than we do.
+    async fn newer() -> Migrator {
+        let directory = tempfile::tempdir().unwrap();
+        for migration in MIGRATIONS.iter() {
+            let file = directory.path().join(format!("{:04}_{}.sql", migration.version, migration.description));
+            std::fs::write(file, migration.sql.as_str()).unwrap();
+        }
+        std::fs::write(directory.path().join("9999_more.sql"), "CREATE TABLE more (x BIGINT)").unwrap();
+        Migrator::new(directory.path()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_store_of_an_older_version_is_copied_and_brought_up_to_date() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Database::open(state.path()).await.unwrap();
+        database.save(&joe(), &both(b"1")).await.unwrap();
+        database.close().await;
+        let database = Database::open_with(state.path(), &newer().await).await.unwrap();
+        assert_eq!(values(&database).await.len(), 2);
+        database.close().await;
+        let copy = state.path().join("store.before-9999.sqlite");
+        let other = tempfile::tempdir().unwrap();
+        std::fs::copy(copy, other.path().join("store.sqlite")).unwrap();
+        assert_eq!(values(&Database::open(other.path()).await.unwrap()).await.len(), 2, "the copy is a store too");
+    }
+
+    #[tokio::test]
+    async fn a_store_of_a_newer_version_is_left_alone() {
+        let state = tempfile::tempdir().unwrap();
+        Database::open_with(state.path(), &newer().await).await.unwrap().close().await;
+        let error = Database::open(state.path()).await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("its tables are of version 9999, and this program knows 1: a newer one has been here"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_full_refuses_the_change_and_no_other() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Database::open(state.path()).await.unwrap();
+        database.save(&joe(), &both(b"before")).await.unwrap();
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&database.writer).await.unwrap();
+        let limit = |pages: i64| sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(limit(pages)).execute(&database.writer).await.unwrap();
+        let large = database.save(&joe(), &both(&vec![0; 1 << 20])).await;
+        assert!(matches!(large, Err(StoreError::Unavailable(_))), "{large:?}");
+        assert_eq!(values(&database).await, [Box::from(*b"before"), Box::from(*b"before")]);
+        database.save(&joe(), &both(b"after")).await.unwrap();
+        assert_eq!(values(&database).await, [Box::from(*b"after"), Box::from(*b"after")]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_read_only_can_be_read() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Database::open(state.path()).await.unwrap();
+        database.save(&joe(), &both(b"before")).await.unwrap();
+        sqlx::query("PRAGMA query_only = 1").execute(&database.writer).await.unwrap();
+        let refused = database.save(&joe(), &both(b"after")).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert_eq!(values(&database).await, [Box::from(*b"before"), Box::from(*b"before")]);
+    }
+
+    #[tokio::test]
+    async fn a_change_waits_for_somebody_else_who_holds_the_file() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Database::open(state.path()).await.unwrap();
+        let url = format!("sqlite://{}", state.path().join("store.sqlite").display());
+        let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let (account, change) = (joe(), both(b"x"));
+        let saving = database.save(&account, &change);
+        tokio::pin!(saving);
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(saving.as_mut().poll(cx).is_pending())).await);
+        assert!(values(&database).await.is_empty(), "readers do not wait");
+        held.rollback().await.unwrap();
+        saving.await.unwrap();
+    }
+
+    const KILLED: &str = "LEMONADE_STORE_OF_THE_KILLED";
+
+    /// What the next test kills: it saves for ever, and says a number when the store has said Ok.
+    #[tokio::test]
+    async fn a_writer() {
+        let Some(state) = env::var_os(KILLED) else { return };
+        let database = Database::open(Path::new(&state)).await.unwrap();
+        let first =
+            values(&database).await.first().map_or(0, |value| std::str::from_utf8(value).unwrap().parse().unwrap());
+        for number in first + 1_u64.. {
+            database.save(&joe(), &both(number.to_string().as_bytes())).await.unwrap();
+            println!("\nsaved {number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_ok_outlives_a_kill() {
+        let mut random = Random::from_environment();
+        let state = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let mut writer = Command::new(env::current_exe().unwrap())
+                .args(["--exact", "store::sqlite::tests::a_writer", "--nocapture"])
+                .env(KILLED, state.path())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let said = BufReader::new(writer.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let mut numbers = said.filter_map(|line| line.strip_prefix("saved ")?.parse::<u64>().ok());
+            let first = numbers.by_ref().take(1 + random.below(40)).last().unwrap();
+            writer.kill().unwrap();
+            let last = numbers.last().unwrap_or(first);
+            writer.wait().unwrap();
+            let database = Database::open(state.path()).await.unwrap();
+            let found = values(&database).await;
+            let kept: u64 = std::str::from_utf8(&found[0]).unwrap().parse().unwrap();
+            assert_eq!(found[0], found[1], "SEED={}, round {round}: half a change", random.seed);
+            assert!((last..=last + 1).contains(&kept), "SEED={}, round {round}: {kept} after {last}", random.seed);
+            database.close().await;
+        }
+    }
+}

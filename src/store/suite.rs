@@ -1,0 +1,239 @@
+//! What every engine does: each test runs on all of them.
+
+use std::sync::Arc;
+
+use super::{
+    AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Quota, Source, Store,
+    memory::Memory, sqlite::Database,
+};
+use crate::imap::entry::EntryName;
+
+const ANY: Quota = Quota { entries: 1000, octets: 1 << 20 };
+
+/// Runs a test on each engine.
+async fn on_each<T: Future<Output = ()>>(test: impl Fn(Arc<dyn Store>) -> T) {
+    test(Arc::new(Memory::default())).await;
+    let state = tempfile::tempdir().unwrap();
+    let database = Arc::new(Database::open(state.path()).await.unwrap());
+    test(database.clone()).await;
+    database.close().await;
+}
+
+fn account(user: &str) -> AccountName {
+    AccountName { backend: "main".into(), user: user.into() }
+}
+
+fn device(name: &str) -> DeviceName {
+    DeviceName::parse(name.as_bytes()).unwrap()
+}
+
+fn key(mailbox: &str, owner: &str, name: &str) -> Key {
+    let owner = if owner.is_empty() { Owner::User } else { Owner::Device(device(owner)) };
+    Key { mailbox: mailbox.as_bytes().into(), owner, name: EntryName::parse(name.as_bytes()).unwrap() }
+}
+
+fn set(mailbox: &str, owner: &str, name: &str, value: &[u8]) -> Change {
+    Change::Entries { edits: vec![(key(mailbox, owner, name), Some(value.into()))], quota: ANY }
+}
+
+async fn entries(store: &dyn Store, user: &str, query: Query) -> Vec<String> {
+    let Found::Entries(found) = store.load(&account(user), &query).await.unwrap() else { panic!("devices") };
+    let line = |Entry { key, value }: Entry| {
+        let owner = if let Owner::Device(name) = &key.owner { name.as_str() } else { "-" };
+        format!("{} {owner} {} {}", key.mailbox.escape_ascii(), key.name, value.escape_ascii())
+    };
+    found.into_iter().map(line).collect()
+}
+
+async fn devices(store: &dyn Store, user: &str) -> Vec<Device> {
+    let Found::Devices(found) = store.load(&account(user), &Query::Devices).await.unwrap() else { panic!("entries") };
+    found
+}
+
+async fn save(store: &dyn Store, user: &str, change: Change) -> Changed {
+    store.save(&account(user), &change).await.unwrap()
+}
+
+#[tokio::test]
+async fn entries_are_found_by_account_and_mailbox() {
+    on_each(|store| async move {
+        let store = &*store;
+        save(store, "joe", set("INBOX", "", "/private/comment", b"mine\r\n\0\xff")).await;
+        save(store, "joe", set("INBOX", "phone", "/private/vendor/lemonade/view", b"x")).await;
+        save(store, "joe", set("", "", "/private/comment", b"")).await;
+        save(store, "ann", set("INBOX", "", "/private/comment", b"hers")).await;
+        let inbox = Query::Mailbox(b"INBOX".as_slice().into());
+        let mine = ["INBOX - /private/comment mine\\r\\n\\x00\\xff", "INBOX phone /private/vendor/lemonade/view x"];
+        assert_eq!(entries(store, "joe", inbox.clone()).await, mine);
+        assert_eq!(entries(store, "joe", Query::Entries).await.len(), 3);
+        assert_eq!(entries(store, "ann", inbox.clone()).await, ["INBOX - /private/comment hers"]);
+        assert!(entries(store, "nobody", inbox).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_several_edits_all_are_made_or_none() {
+    on_each(|store| async move {
+        let store = &*store;
+        let quota = Quota { entries: 2, octets: 60 };
+        let edit = |name: &str, value: &str| (key("INBOX", "", name), Some(value.as_bytes().into()));
+        let try_to = |edits: Vec<_>| async move {
+            store.save(&account("joe"), &Change::Entries { edits, quota }).await.map_err(|error| error.to_string())
+        };
+        let both = vec![edit("/private/a", "1"), edit("/private/b", "2")];
+        assert_eq!(try_to(both).await, Ok(Changed { entries: 2, devices: 0 }));
+        let third = vec![edit("/private/a", "changed"), edit("/private/c", "3")];
+        assert_eq!(try_to(third).await, Err("more than 2 entries".to_owned()));
+        let large = vec![edit("/private/b", "changed"), edit("/private/a", &"x".repeat(60))];
+        assert_eq!(try_to(large).await, Err("more than 60 octets".to_owned()));
+        assert_eq!(entries(store, "joe", Query::Entries).await, ["INBOX - /private/a 1", "INBOX - /private/b 2"]);
+        let swap = vec![(key("INBOX", "", "/private/a"), None), edit("/private/c", "3")];
+        assert_eq!(try_to(swap).await, Ok(Changed { entries: 2, devices: 0 }));
+        let removed = vec![(key("INBOX", "", "/private/c"), None), (key("INBOX", "", "/private/never"), None)];
+        assert_eq!(try_to(removed).await, Ok(Changed { entries: 1, devices: 0 }));
+        assert_eq!(entries(store, "joe", Query::Entries).await, ["INBOX - /private/b 2"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn entries_follow_a_mailbox_to_its_new_name() {
+    // RFC 5464 section 4; RFC 3501 6.3.5 for what is below, and for INBOX.
+    on_each(|store| async move {
+        let store = &*store;
+        for mailbox in ["a", "a.b", "ab", "a.b.c", "INBOX", "INBOX.x", "z"] {
+            save(store, "joe", set(mailbox, "", "/private/comment", mailbox.as_bytes())).await;
+        }
+        let names = |found: Vec<String>| {
+            found.into_iter().map(|line| line.replace(" - /private/comment ", "=")).collect::<Vec<_>>()
+        };
+        let rename = |from: &str, to: &str| Change::Renamed {
+            from: from.as_bytes().into(),
+            to: to.as_bytes().into(),
+            delimiter: Some(b'.'),
+        };
+        assert_eq!(save(store, "joe", rename("a", "z")).await.entries, 3);
+        let now = ["INBOX=INBOX", "INBOX.x=INBOX.x", "ab=ab", "z=a", "z.b=a.b", "z.b.c=a.b.c"];
+        assert_eq!(names(entries(store, "joe", Query::Entries).await), now, "what was at z before is gone");
+        save(store, "joe", rename("z", "z.b")).await;
+        save(store, "joe", rename("z.b", "a")).await;
+        let copied = Change::Copied { from: b"INBOX".as_slice().into(), to: b"old".as_slice().into() };
+        assert_eq!(save(store, "joe", copied).await.entries, 1);
+        let now = ["INBOX=INBOX", "INBOX.x=INBOX.x", "a=a", "a.b=a.b", "a.b.c=a.b.c", "ab=ab", "old=INBOX"];
+        assert_eq!(names(entries(store, "joe", Query::Entries).await), now);
+        assert_eq!(save(store, "joe", Change::Deleted(b"a".as_slice().into())).await.entries, 1);
+        assert_eq!(entries(store, "joe", Query::Entries).await.len(), 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_is_remembered_until_it_is_forgotten() {
+    on_each(|store| async move {
+        let store = &*store;
+        let seen =
+            |name: &str, source, at| Change::Seen(Device { name: device(name), source, first_seen: at, last_seen: at });
+        save(store, "joe", seen("phone", Source::Default, 10)).await;
+        save(store, "joe", seen("phone", Source::Id, 20)).await;
+        save(store, "joe", seen("watch", Source::Operator, 30)).await;
+        save(store, "joe", set("INBOX", "phone", "/private/vendor/lemonade/view", b"x")).await;
+        save(store, "joe", set("INBOX", "", "/private/comment", b"x")).await;
+        let phone = Device { name: device("phone"), source: Source::Id, first_seen: 10, last_seen: 20 };
+        assert_eq!(devices(store, "joe").await[0], phone);
+        assert_eq!(save(store, "joe", Change::Forget(device("phone"))).await, Changed { entries: 1, devices: 1 });
+        assert_eq!(devices(store, "joe").await.len(), 1);
+        assert_eq!(save(store, "joe", Change::Purge).await, Changed { entries: 1, devices: 1 });
+        assert_eq!(save(store, "joe", Change::Purge).await, Changed::default());
+        assert!(devices(store, "joe").await.is_empty() && entries(store, "joe", Query::Entries).await.is_empty());
+    })
+    .await;
+}
+
+/// Both engines say the same to the same, whatever is said.
+#[tokio::test]
+async fn a_random_walk_finds_no_difference() {
+    let mut random = Random::from_environment();
+    let seed = random.seed;
+    let state = tempfile::tempdir().unwrap();
+    let (memory, database) = (Memory::default(), Database::open(state.path()).await.unwrap());
+    let mut below = |most| random.below(most);
+    const BOXES: [&str; 6] = ["", "INBOX", "a", "a.b", "a.b.b", "ab"];
+    const NAMES: [&str; 3] = ["/private/comment", "/shared/comment", "/private/vendor/lemonade/x"];
+    let quota = Quota { entries: 12, octets: 400 };
+    for step in 0..600 {
+        let mailbox = BOXES[below(6)].as_bytes();
+        let change = match below(12) {
+            0 => Change::Deleted(mailbox.into()),
+            1 => Change::Renamed {
+                from: BOXES[2 + below(4)].as_bytes().into(),
+                to: BOXES[2 + below(4)].as_bytes().into(),
+                delimiter: Some(b'.'),
+            },
+            2 => Change::Copied { from: b"INBOX".as_slice().into(), to: BOXES[2 + below(4)].as_bytes().into() },
+            3 => Change::Seen(Device { name: device("d"), source: Source::Id, first_seen: step, last_seen: step }),
+            4 if below(4) == 0 => Change::Forget(device("d")),
+            5 if below(6) == 0 => Change::Purge,
+            _ => {
+                let mut edit = || {
+                    let value = (below(3) > 0).then(|| vec![b'x'; below(60)].into());
+                    (key(BOXES[below(6)], ["", "d"][below(2)], NAMES[below(3)]), value)
+                };
+                Change::Entries { edits: vec![edit(), edit()], quota }
+            }
+        };
+        let said = [memory.save(&account("joe"), &change).await, database.save(&account("joe"), &change).await];
+        let [first, second] = said.map(|said| said.map_err(|error| error.to_string()));
+        assert_eq!(first, second, "SEED={seed}, step {step}: {change:?}");
+        for query in [Query::Entries, Query::Devices, Query::Mailbox(mailbox.into())] {
+            let [first, second] =
+                [memory.load(&account("joe"), &query).await, database.load(&account("joe"), &query).await];
+            assert_eq!(first.unwrap(), second.unwrap(), "SEED={seed}, step {step}, after {change:?}");
+        }
+    }
+}
+
+/// SplitMix64: no more is needed to choose among a few things, and to do it again.
+pub(super) struct Random {
+    /// With what it began.
+    pub(super) seed: u64,
+    state: u64,
+}
+
+impl Random {
+    /// Begins with `SEED`, else anywhere; says with what.
+    pub(super) fn from_environment() -> Self {
+        let mut octets = [0; 8];
+        aws_lc_rs::rand::fill(&mut octets).unwrap();
+        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or(u64::from_le_bytes(octets));
+        println!("SEED={seed}");
+        Self { seed, state: seed }
+    }
+
+    /// A number below this one.
+    pub(super) fn below(&mut self, most: u64) -> usize {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % most) as usize
+    }
+}
+
+#[test]
+fn the_name_of_a_device_is_fit_for_a_log() {
+    let table = [
+        ("phone", true),
+        ("a-b._:@+9", true),
+        ("", false),
+        ("a b", false),
+        ("a\r\n", false),
+        ("a/b", false),
+        ("\u{e9}", false),
+    ];
+    for (name, good) in table {
+        assert_eq!(DeviceName::parse(name.as_bytes()).is_ok(), good, "{name:?}");
+    }
+    assert!(DeviceName::parse(&[b'x'; DeviceName::LONGEST]).is_ok());
+    assert!(DeviceName::parse(&[b'x'; DeviceName::LONGEST + 1]).is_err());
+}
