@@ -14,11 +14,13 @@ use std::{
 use lemonade_proxy::imap::{
     capability::Capabilities,
     code, command,
+    entry::EntryName,
     frame::{self, Bounds, CommandFramer, Cut, Skip},
     id::Fields,
+    metadata::{Get, Set, Value},
     response::{self, Kind, Line},
     sasl::{self, Mechanism, Plain},
-    sequence_set,
+    sequence_set, token,
 };
 use proto_tests::random::Random;
 
@@ -226,6 +228,48 @@ fn command() {
         let total: u64 = frame::literals(whole).map(|(_, literal)| literal.len).sum();
         assert!(total <= BOUNDS.literals);
     });
+}
+
+#[test]
+fn metadata() {
+    const ARGUMENTS: &[&[u8]] = &[
+        b"INBOX (DEPTH 1 MAXSIZE 1024) (/shared/comment /private/comment)",
+        b"/notify/* (channel credential.priv push.shared)",
+        b"\"a \\\"b\" (/private/comment {3+}\r\nx)y /private/x ~{2}\r\n\0\n /shared/comment NIL)",
+        b"% (/comment (value.priv NIL value.shared \"y\") /notify/event (filter.priv \"NEW\"))",
+    ];
+    fuzz("metadata", ARGUMENTS, |octets, _| {
+        let _ = Get::parse(octets);
+        if let Ok(Set::Entries { mailbox, edits }) = Set::parse(octets) {
+            assert_eq!(Set::parse(&written(&mailbox, &edits)), Ok(Set::Entries { mailbox, edits }));
+        }
+        // Whatever a value is, it comes back as it was, and begins nothing of its own.
+        let name = EntryName::parse(b"/private/comment").expect("a name");
+        let edits = vec![(name, Some(Value { octets: octets.into(), binary: octets.contains(&0) }))];
+        let mailbox: Box<[u8]> = if octets.contains(&0) { b"INBOX".as_slice().into() } else { octets.into() };
+        assert_eq!(Set::parse(&written(&mailbox, &edits)), Ok(Set::Entries { mailbox, edits }));
+    });
+}
+
+/// The arguments of SETMETADATA.
+fn written(mailbox: &[u8], edits: &[(EntryName, Option<Value>)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    token::write_astring(mailbox, &mut out);
+    for (at, (name, value)) in edits.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b" (" } else { b" " });
+        token::write_astring(name.as_str().as_bytes(), &mut out);
+        out.push(b' ');
+        match value {
+            Some(value) if value.binary && !value.octets.contains(&0) => {
+                out.extend_from_slice(format!("~{{{}}}\r\n", value.octets.len()).as_bytes());
+                out.extend_from_slice(&value.octets);
+            }
+            Some(value) => token::write_string(&value.octets, &mut out),
+            None => out.extend_from_slice(b"NIL"),
+        }
+    }
+    out.push(b')');
+    out
 }
 
 #[test]

@@ -10,7 +10,9 @@
 //! | [`code`] | what stands in the brackets of a status response? |
 //! | [`entry`] | what is an annotation called? |
 //! | [`id`] | who says it is whom? |
+//! | [`metadata`] | what do GETMETADATA and SETMETADATA ask for, in either dialect? |
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
+//! | [`token`] | what atom, string or list stands next? |
 //! | [`sasl`] | who is it that authenticates? |
 //! | [`secret`] | octets that do not print |
 
@@ -20,10 +22,12 @@ pub mod command;
 pub mod entry;
 pub mod frame;
 pub mod id;
+pub mod metadata;
 pub mod response;
 pub mod sasl;
 pub mod secret;
 pub mod sequence_set;
+pub mod token;
 pub mod verb;
 
 pub use secret::Secret;
