@@ -12,8 +12,8 @@ use std::{
 };
 
 use sqlx::{
-    Connection as _, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
-    migrate::Migrator,
+    Connection as _, Row as _, SqlStr, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
@@ -23,7 +23,8 @@ use super::{
 };
 use crate::imap::entry::EntryName;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
+/// The tables, version by version. One that was released never changes.
+const VERSIONS: [(i64, &str, &str); 1] = [(1, "accounts", include_str!("migrations/0001_accounts.sql"))];
 
 /// How long to wait for another process that holds the file: a backup, or an operator's shell.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,10 +66,10 @@ impl Database {
     /// Opens the store in this directory, makes it if there is none, and brings its tables up to date; before that a copy
     /// is made.
     pub async fn open(state: &Path) -> Result<Self, OpenError> {
-        Self::open_with(state, &MIGRATIONS).await
+        Self::open_with(state, &VERSIONS).await
     }
 
-    async fn open_with(state: &Path, migrations: &Migrator) -> Result<Self, OpenError> {
+    async fn open_with(state: &Path, versions: &[(i64, &'static str, &'static str)]) -> Result<Self, OpenError> {
         let file = state.join("store.sqlite");
         let unusable = |source: sqlx::Error| OpenError::Unusable { file: file.clone(), source };
         let options = SqliteConnectOptions::new()
@@ -79,7 +80,7 @@ impl Database {
             .foreign_keys(true)
             .busy_timeout(PATIENCE);
         let writer = pool(1).connect_with(options.clone()).await.map_err(unusable)?;
-        let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
+        let known = versions.iter().map(|(version, ..)| *version).max().unwrap_or_default();
         let found = version(&writer).await.map_err(unusable)?;
         if found > known {
             return Err(OpenError::Newer { file, found, known });
@@ -89,7 +90,7 @@ impl Database {
             let made = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string()).execute(&writer).await;
             made.map_err(unusable)?;
         }
-        migrations.run(&writer).await.map_err(|error| unusable(error.into()))?;
+        migrator(versions).run(&writer).await.map_err(|error| unusable(error.into()))?;
         let readers =
             pool(READERS).connect_with(options.read_only(true).create_if_missing(false)).await.map_err(unusable)?;
         Ok(Self { writer, readers })
@@ -155,6 +156,13 @@ impl From<sqlx::Error> for StoreError {
 
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE)
+}
+
+fn migrator(versions: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    Migrator::with_migrations(versions.iter().map(migration).collect())
 }
 
 /// The version of the tables; 0 where there are none.
@@ -348,16 +356,8 @@ mod tests {
         found.into_iter().map(|entry| entry.value).collect()
     }
 
-    /// Migrations that know one version more than we do.
-    async fn newer() -> Migrator {
-        let directory = tempfile::tempdir().unwrap();
-        for migration in MIGRATIONS.iter() {
-            let file = directory.path().join(format!("{:04}_{}.sql", migration.version, migration.description));
-            std::fs::write(file, migration.sql.as_str()).unwrap();
-        }
-        std::fs::write(directory.path().join("9999_more.sql"), "CREATE TABLE more (x BIGINT)").unwrap();
-        Migrator::new(directory.path()).await.unwrap()
-    }
+    /// One version more than we know.
+    const NEWER: [(i64, &str, &str); 2] = [VERSIONS[0], (9999, "more", "CREATE TABLE more (x BIGINT)")];
 
     #[tokio::test]
     async fn a_store_of_an_older_version_is_copied_and_brought_up_to_date() {
@@ -365,7 +365,7 @@ mod tests {
         let database = Database::open(state.path()).await.unwrap();
         database.save(&joe(), &both(b"1")).await.unwrap();
         database.close().await;
-        let database = Database::open_with(state.path(), &newer().await).await.unwrap();
+        let database = Database::open_with(state.path(), &NEWER).await.unwrap();
         assert_eq!(values(&database).await.len(), 2);
         database.close().await;
         let copy = state.path().join("store.before-9999.sqlite");
@@ -377,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_of_a_newer_version_is_left_alone() {
         let state = tempfile::tempdir().unwrap();
-        Database::open_with(state.path(), &newer().await).await.unwrap().close().await;
+        Database::open_with(state.path(), &NEWER).await.unwrap().close().await;
         let error = Database::open(state.path()).await.unwrap_err().to_string();
         assert!(
             error.ends_with("its tables are of version 9999, and this program knows 1: a newer one has been here"),
