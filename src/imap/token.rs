@@ -217,6 +217,11 @@ pub fn write_string(octets: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(format!("{eight}{{{}}}\r\n", octets.len()).as_bytes());
         return out.extend_from_slice(octets);
     }
+    write_quoted(octets, out);
+}
+
+/// Writes a quoted string. The octets are such as may stand in one: no NUL, CR or LF.
+pub fn write_quoted(octets: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for octet in octets {
         if matches!(octet, b'"' | b'\\') {

@@ -22,6 +22,7 @@ use crate::imap::{
     id::Fields,
     response::{self, Kind, Line, Status},
     sasl::{self, Mechanism, Plain},
+    token,
 };
 
 /// With what a client logs in.
@@ -344,14 +345,7 @@ fn login_pieces(plain: &Plain, push: bool) -> Vec<Secret> {
     for octets in [plain.user.as_bytes(), plain.password.expose()] {
         piece.push(b' ');
         if octets.iter().all(|octet| (b' '..=b'~').contains(octet)) {
-            piece.push(b'"');
-            for octet in octets {
-                if matches!(octet, b'"' | b'\\') {
-                    piece.push(b'\\');
-                }
-                piece.push(*octet);
-            }
-            piece.push(b'"');
+            token::write_quoted(octets, &mut piece);
         } else {
             let plus = if push { "+" } else { "" };
             piece.extend_from_slice(format!("{{{}{plus}}}", octets.len()).as_bytes());
