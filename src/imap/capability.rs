@@ -75,7 +75,11 @@ impl Capabilities {
 
     /// The words of a list: what follows `* CAPABILITY `, or stands in a CAPABILITY code.
     pub fn parse(list: &[u8]) -> Self {
-        let list = &list[..list.len().min(Self::MOST)];
+        // A word that is cut in two may be another word.
+        let list = match list.get(..Self::MOST) {
+            Some(start) => &start[..memchr::memrchr(b' ', start).unwrap_or(0)],
+            None => list,
+        };
         match std::str::from_utf8(list) {
             Ok(text) if list.iter().all(|octet| matches!(octet, b' '..=b'~')) => Self { text: text.to_owned() },
             _ => String::from_utf8_lossy(list)
@@ -118,7 +122,7 @@ impl Capabilities {
 
     /// Whether nothing was said at all.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.iter().next().is_none()
     }
 
     /// The words as they stand in a response, a space between them.
@@ -163,5 +167,16 @@ mod tests {
         assert_eq!(words.text(), "IMAP4rev1 Idle AUTH=PLAIN AUTH=XOAUTH2");
         assert!(words.has("IDLE") && words.has("AUTH=") && !words.has("AUTH"));
         assert_eq!(words.values("AUTH=").collect::<Vec<_>>(), ["PLAIN", "XOAUTH2"]);
+        assert!(Capabilities::parse(b"  ").is_empty());
+    }
+
+    #[test]
+    fn a_list_without_end_is_cut_between_two_words() {
+        for len in Capabilities::MOST - 8..Capabilities::MOST + 2 {
+            let list = format!("IDLE {} IDLEST", "X".repeat(len - 11));
+            let words = Capabilities::parse(list.as_bytes());
+            assert_eq!(words.has("IDLEST"), len + 1 < Capabilities::MOST, "{len}");
+            assert!(words.iter().all(|word| word.starts_with('X') || word == "IDLE" || word == "IDLEST"), "{len}");
+        }
     }
 }

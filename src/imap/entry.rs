@@ -2,7 +2,7 @@
 //!
 //!     /private/comment    /shared/vendor/lemonade/x    /private/vendor/lemonade/notify/outband/channel
 //!
-//! Names are case-insensitive; they are kept in lower case, so that one name is one key.
+//! Names are case-insensitive; they are kept in lower case, so that one name is one key. Requirements N12, N15.
 
 use std::fmt;
 

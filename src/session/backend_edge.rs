@@ -485,9 +485,10 @@ impl Open {
         const CODE: &[u8] = b"[CAPABILITY ";
         let text = response::text(line, 2);
         text.get(..CODE.len()).filter(|code| code.eq_ignore_ascii_case(CODE))?;
+        let parsed = code::parse(text);
         let start = text.as_ptr() as usize - line.as_ptr() as usize;
         let told = self.plan.told.text().as_bytes();
-        Some([&line[..start], CODE, told, b"] ", code::parse(text).words, b"\r\n"].concat())
+        parsed.is("CAPABILITY").then(|| [&line[..start], CODE, told, b"] ", parsed.words, b"\r\n"].concat())
     }
 }
 
