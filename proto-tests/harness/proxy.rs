@@ -7,7 +7,9 @@
 //! Promises of the interface are checked on the way: spans lie inside the input, nothing is sent behind the end.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -16,12 +18,16 @@ use lemonade_proxy::{
     imap::{capability::Capabilities, sasl::Mechanism},
     session::{
         Session,
-        effect::{DialError, Dialled, Effect, Effects, End as Why, Input, Origin, Side},
+        effect::{
+            Annotated, Answer, Binding, DialError, Dialled, Effect, Effects, End as Why, Input, Keeping, Kept, Origin,
+            Request, Side,
+        },
         front::Front,
         plan::{NonSync, Offer, Plans},
         profile::{self, Profile},
         settings::{Limits, Timeouts},
     },
+    store::{self, AccountName, Store, StoreError, memory::Memory},
     units::{Size, Span},
 };
 
@@ -58,10 +64,10 @@ pub struct Setup {
 }
 
 /// The proxy of a scene.
-#[derive(Debug)]
 pub struct Proxy {
     session: Session,
     setup: Setup,
+    since: Instant,
     now: Instant,
     peers: [Peer; 2],
     out: Effects,
@@ -72,6 +78,13 @@ pub struct Proxy {
     pub authenticated: bool,
     /// Logins that the backend refused.
     pub refused: usize,
+    /// What is kept of the user; another proxy may stand before the same store.
+    pub store: Arc<dyn Store>,
+    /// What other sessions of the account would hear.
+    pub published: Vec<Annotated>,
+    /// The devices that the session was bound to.
+    pub devices: Vec<Binding>,
+    requests: VecDeque<Request>,
 }
 
 /// What the shell keeps for one side.
@@ -90,6 +103,17 @@ struct Peer {
     gone: bool,
     end: Option<End>,
     upgrades: usize,
+}
+
+/// The time of day at which every session of a test begins.
+const NOON: i64 = 1_790_000_000;
+
+/// The answer of a store that never waits.
+fn at_once<T>(mut answer: store::Answer<'_, T>) -> Result<T, StoreError> {
+    match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("a store of a test waits for nothing"),
+    }
 }
 
 /// Octets of one read: what a shell offers at a time, beside what was left over.
@@ -231,6 +255,7 @@ impl Proxy {
         let mut proxy = Self {
             session: Session::new(Arc::new(setup.front()), setup.tls, seed, now),
             setup,
+            since: now,
             now,
             peers: [Peer::default(), Peer::default()],
             out: Effects::default(),
@@ -238,6 +263,10 @@ impl Proxy {
             ended: None,
             authenticated: false,
             refused: 0,
+            store: Arc::new(Memory::default()),
+            published: Vec::new(),
+            devices: Vec::new(),
+            requests: VecDeque::new(),
         };
         proxy.tell(Input::Opened);
         proxy.pump();
@@ -301,6 +330,7 @@ impl Proxy {
             if self.ended.is_some() {
                 return;
             }
+            self.ask_store();
             // Octets that were refused once are given again whatever the appetite: it speaks of new ones.
             let again = self.session.resume() && self.peers[index(Side::Client)].seen > 0;
             if again {
@@ -310,6 +340,25 @@ impl Proxy {
                 return;
             }
         }
+    }
+
+    /// What the session wants of the store, one question after the other.
+    fn ask_store(&mut self) {
+        while let Some(Request { from, keeping }) = self.requests.pop_front() {
+            let account = AccountName { backend: "main".into(), user: "joe".into() };
+            let result = match &keeping {
+                Keeping::Save(change) => at_once(self.store.save(&account, change)).map(Kept::Saved),
+                Keeping::Load(query) => at_once(self.store.load(&account, query)).map(Kept::Found),
+            };
+            let at = NOON + self.now.duration_since(self.since).as_secs() as i64;
+            self.tell(Input::Kept(Box::new(Answer::new(from, at, result))));
+        }
+    }
+
+    /// Another session of the account, or an operator, has changed entries.
+    pub fn annotated(&mut self, what: &Annotated) {
+        self.tell(Input::Annotated(what));
+        self.pump();
     }
 
     /// Whether something moved.
@@ -406,6 +455,9 @@ impl Proxy {
                 }
                 Effect::Authenticated { .. } => self.authenticated = true,
                 Effect::Refused { .. } => self.refused += 1,
+                Effect::Keep(request) => self.requests.push_back(*request),
+                Effect::Publish(what) => self.published.push(*what),
+                Effect::Bind(device) => self.devices.push(*device),
                 Effect::HangUp => {
                     void |= from == Some(Side::Backend);
                     self.peers[index(Side::Backend)] = Peer::default();

@@ -20,9 +20,9 @@ pub const ENABLE: Extension = Extension {
     name: "ENABLE",
     spec: "RFC 5161",
     gives: &["ENABLE"],
-    needs: &[],
     hears: &["ENABLE"],
     build: || Box::new(Enable),
+    ..Extension::NONE
 };
 
 struct Enable;
@@ -31,20 +31,17 @@ impl Layer for Enable {
     fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
         let words = std::str::from_utf8(command.arguments).unwrap_or_default();
         if words.is_empty() || words.split(' ').any(str::is_empty) {
-            return out.refuse(command.tag, Refusal::bad("ENABLE takes the names of capabilities"));
+            return out.refuse(Refusal::bad("ENABLE takes the names of capabilities"));
         }
-        let relayed = |word: &&str| capability::class(word) == Class::Relayed && out.below().has(word);
+        let relayed = |word: &&str| capability::class(word) == Class::Relayed && out.backend().has(word);
         let known: Vec<_> = words.split(' ').filter(relayed).collect();
-        match (known.is_empty() || !out.below().has("ENABLE"), known.len() == words.split(' ').count()) {
+        match (known.is_empty() || !out.backend().has("ENABLE"), known.len() == words.split(' ').count()) {
             (true, _) => {
-                out.answer(b"* ENABLED".to_vec());
-                out.done(command.tag, "ENABLE done");
+                out.answer(*b"* ENABLED");
+                out.done("ENABLE done");
             }
             (false, true) => out.forward(),
-            (false, false) => {
-                let known = known.join(" ");
-                out.forward_as([command.tag, b" ENABLE ", known.as_bytes(), b"\r\n"].concat());
-            }
+            (false, false) => out.forward_as(&command, known.join(" ").as_bytes()),
         }
     }
 }

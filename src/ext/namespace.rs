@@ -20,8 +20,11 @@ use imap_codec::{
 };
 
 use crate::{
-    imap::{response::Status, verb},
-    session::layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
+    imap::verb::{self, Verb},
+    session::{
+        layer::{Extension, Refusal},
+        script::{self, Ending, Given, Server},
+    },
 };
 
 /// RFC 2342.
@@ -29,92 +32,44 @@ pub const NAMESPACE: Extension = Extension {
     name: "NAMESPACE",
     spec: "RFC 2342",
     gives: &["NAMESPACE"],
-    needs: &[],
     hears: &["NAMESPACE"],
-    build: || Box::<Namespace>::default(),
+    build: || script::layer(|given, server| Box::pin(namespace(given, server))),
+    ..Extension::NONE
 };
 
-#[derive(Default)]
-struct Namespace {
-    tag: Vec<u8>,
-    delimiter: Option<char>,
-    state: State,
+const LIST: &Verb = verb::row_of("LIST");
+
+async fn namespace(given: Given, server: Server) -> Result<Ending, Refusal> {
+    if !given.arguments.is_empty() {
+        return Err(Refusal::bad("NAMESPACE takes no arguments"));
+    }
+    let delimiter = list(&server, "").await?.into_iter().filter_map(|(delimiter, _)| delimiter).next_back();
+    let Some(delimiter) = delimiter.map(escape) else {
+        server.answer(b"* NAMESPACE ((\"\" NIL)) NIL NIL".to_vec());
+        return Ending::done("NAMESPACE done");
+    };
+    let beside = |found: Vec<(Option<char>, bool)>| found.iter().any(|(_, is_inbox)| !is_inbox);
+    let below_inbox = format!("INBOX{delimiter}");
+    let all_below_inbox =
+        !beside(list(&server, "%").await?) && beside(list(&server, &format!("{below_inbox}%")).await?);
+    let prefix = if all_below_inbox { &below_inbox } else { "" };
+    server.answer(format!("* NAMESPACE ((\"{prefix}\" \"{delimiter}\")) NIL NIL").into_bytes());
+    Ending::done("NAMESPACE done")
 }
 
-#[derive(Default)]
-enum State {
-    #[default]
-    AwaitDelimiter,
-    /// `others`: there is a mailbox beside INBOX at the top.
-    AwaitTop { others: bool },
-    /// `some`: there is one below INBOX.
-    AwaitBelowInbox { some: bool },
+/// The delimiter of each name that matches, and whether it is INBOX.
+async fn list(server: &Server, pattern: &str) -> Result<Vec<(Option<char>, bool)>, Refusal> {
+    let answers = server.ask(LIST, format!("\"\" \"{pattern}\"")).await?.ok()?;
+    Ok(answers.parts.iter().filter_map(|line| listed(line)).collect())
 }
 
-impl Layer for Namespace {
-    fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
-        if !command.arguments.is_empty() {
-            return out.refuse(command.tag, Refusal::bad("NAMESPACE takes no arguments"));
-        }
-        *self = Self { tag: command.tag.to_vec(), ..Self::default() };
-        list("", out);
-    }
-
-    fn reply(&mut self, _ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
-        match reply {
-            Reply::Part(line) => self.hear(line),
-            Reply::Done(Status::Ok, _) => self.next(out),
-            Reply::Done(status, _) => out.refuse(&self.tag, Refusal::of_backend(status)),
-            Reply::Lost => out.refuse(&self.tag, Refusal::no("UNAVAILABLE", "no answer from the backend")),
-        }
-    }
-}
-
-impl Namespace {
-    fn hear(&mut self, line: &[u8]) {
-        let line = [line, b"\r\n"].concat();
-        let Ok((_, Response::Data(Data::List { delimiter, mailbox, .. }))) = ResponseCodec::default().decode(&line)
-        else {
-            return;
-        };
-        match &mut self.state {
-            State::AwaitDelimiter => self.delimiter = delimiter.map(|delimiter| delimiter.inner()),
-            State::AwaitTop { others } => *others |= mailbox != Mailbox::Inbox,
-            State::AwaitBelowInbox { some } => *some |= mailbox != Mailbox::Inbox,
-        }
-    }
-
-    fn next(&mut self, out: &mut Out<'_>) {
-        match (&self.state, self.delimiter) {
-            (State::AwaitDelimiter, Some(_)) => {
-                self.state = State::AwaitTop { others: false };
-                list("%", out);
-            }
-            (State::AwaitTop { others: false }, Some(delimiter)) => {
-                self.state = State::AwaitBelowInbox { some: false };
-                list(&format!("INBOX{}%", escape(delimiter)), out);
-            }
-            (State::AwaitBelowInbox { some: true }, Some(delimiter)) => self.answer("INBOX", out, delimiter),
-            (_, Some(delimiter)) => self.answer("", out, delimiter),
-            (_, None) => {
-                out.answer(b"* NAMESPACE ((\"\" NIL)) NIL NIL".to_vec());
-                out.done(&self.tag, "NAMESPACE done");
-            }
-        }
-    }
-
-    fn answer(&self, inbox: &str, out: &mut Out<'_>, delimiter: char) {
-        let delimiter = escape(delimiter);
-        let prefix = if inbox.is_empty() { String::new() } else { format!("{inbox}{delimiter}") };
-        out.answer(format!("* NAMESPACE ((\"{prefix}\" \"{delimiter}\")) NIL NIL").into_bytes());
-        out.done(&self.tag, "NAMESPACE done");
-    }
-}
-
-fn list(pattern: &str, out: &mut Out<'_>) {
-    if let Some(verb) = verb::find(b"LIST") {
-        out.ask(verb, format!("\"\" \"{pattern}\""));
-    }
+fn listed(line: &[u8]) -> Option<(Option<char>, bool)> {
+    let line = [line, b"\r\n"].concat();
+    let (_, Response::Data(Data::List { delimiter, mailbox, .. })) = ResponseCodec::default().decode(&line).ok()?
+    else {
+        return None;
+    };
+    Some((delimiter.map(|delimiter| delimiter.inner()), mailbox == Mailbox::Inbox))
 }
 
 /// A delimiter as it stands inside a quoted string.

@@ -10,8 +10,14 @@
 //! Should somebody have a mailbox of that name, it is open for reading only, and CLOSE expunges nothing of it (6.4.2).
 
 use crate::{
-    imap::{response::Status, verb},
-    session::layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
+    imap::{
+        response::Status,
+        verb::{self, Verb},
+    },
+    session::{
+        layer::{Extension, Refusal},
+        script::{self, Ending, Given, Server},
+    },
 };
 
 /// RFC 3691.
@@ -19,55 +25,28 @@ pub const UNSELECT: Extension = Extension {
     name: "UNSELECT",
     spec: "RFC 3691",
     gives: &["UNSELECT"],
-    needs: &[],
     hears: &["UNSELECT"],
-    build: || Box::<Unselect>::default(),
+    build: || script::layer(|given, server| Box::pin(unselect(given, server))),
+    ..Extension::NONE
 };
+
+const EXAMINE: &Verb = verb::row_of("EXAMINE");
+const CLOSE: &Verb = verb::row_of("CLOSE");
 
 /// A name that no mailbox has, made of letters that every server takes.
 const NOBODYS: &str = "lemonade-unselect-2c9e51f0";
 
-#[derive(Default)]
-struct Unselect {
-    tag: Vec<u8>,
-    state: State,
-}
-
-#[derive(Default)]
-enum State {
-    #[default]
-    AwaitExamine,
-    AwaitClose,
-}
-
-impl Layer for Unselect {
-    fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
-        if !command.arguments.is_empty() {
-            return out.refuse(command.tag, Refusal::bad("UNSELECT takes no arguments"));
-        }
-        if !out.is_selected() {
-            return out.refuse(command.tag, Refusal::bad("no mailbox is selected"));
-        }
-        *self = Self { tag: command.tag.to_vec(), state: State::AwaitExamine };
-        if let Some(verb) = verb::find(b"EXAMINE") {
-            out.ask(verb, NOBODYS);
-        }
+async fn unselect(given: Given, server: Server) -> Result<Ending, Refusal> {
+    if !given.arguments.is_empty() {
+        return Err(Refusal::bad("UNSELECT takes no arguments"));
     }
-
-    fn reply(&mut self, _ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
-        match (&self.state, reply) {
-            (_, Reply::Part(_)) => {}
-            (State::AwaitExamine, Reply::Done(Status::Ok, _)) => {
-                self.state = State::AwaitClose;
-                if let Some(verb) = verb::find(b"CLOSE") {
-                    out.ask(verb, "");
-                }
-            }
-            (State::AwaitExamine, Reply::Done(Status::No, _)) | (State::AwaitClose, Reply::Done(Status::Ok, _)) => {
-                out.done(&self.tag, "UNSELECT done");
-            }
-            (_, Reply::Done(status, _)) => out.refuse(&self.tag, Refusal::of_backend(status)),
-            (_, Reply::Lost) => out.refuse(&self.tag, Refusal::no("UNAVAILABLE", "no answer from the backend")),
-        }
+    if !given.selected {
+        return Err(Refusal::bad("no mailbox is selected"));
     }
+    match server.ask(EXAMINE, NOBODYS).await?.status {
+        Status::No => {}
+        Status::Ok => _ = server.ask(CLOSE, "").await?.ok()?,
+        Status::Bad => return Err(Refusal::of_backend(Status::Bad)),
+    }
+    Ending::done("UNSELECT done")
 }

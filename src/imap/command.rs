@@ -72,6 +72,11 @@ fn word(octets: &[u8]) -> &[u8] {
     &octets[..end.unwrap_or(octets.len())]
 }
 
+/// The largest literal that this command may bring with it, by its row; nothing for most.
+pub fn longest_literal(octets: &[u8]) -> u64 {
+    head(octets).ok().and_then(|head| head.verb.values).map_or(0, |(most, _)| most)
+}
+
 /// The first argument, up to a space or the end of the line.
 pub fn first_argument(arguments: &[u8]) -> &[u8] {
     let end = arguments.iter().position(|octet| matches!(octet, b' ' | b'\r')).unwrap_or(arguments.len());

@@ -40,6 +40,8 @@ pub struct Bounds {
     pub literal: u64,
     /// All literals of one head together; the one that would exceed it stays outside.
     pub literals: u64,
+    /// What the command itself may bring instead, told from its first words: asked only about a larger literal.
+    pub row: fn(&[u8]) -> u64,
 }
 
 /// What stands at the beginning of a client's octets.
@@ -118,7 +120,8 @@ impl CommandFramer {
                 return Err(FrameError::TooLong);
             }
             let Some(literal) = client_line(&octets[self.line..end])? else { return Ok(Cut::Whole { len: end }) };
-            if literal.len > bounds.literal || self.literals + literal.len > bounds.literals {
+            let joins = literal.len <= bounds.literal || literal.len <= (bounds.row)(&octets[..end]);
+            if !joins || self.literals + literal.len > bounds.literals {
                 return Ok(Cut::Open { len: end, literal });
             }
             self.literals += literal.len;
@@ -247,7 +250,7 @@ pub fn backend_literal(line: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { line: 100, literal: 8, literals: 12 };
+    const BOUNDS: Bounds = Bounds { line: 100, literal: 8, literals: 12, row: |_| 0 };
 
     fn cut(octets: &[u8]) -> Result<Cut, FrameError> {
         CommandFramer::default().cut(octets, &BOUNDS)

@@ -21,6 +21,8 @@ pub struct Verb {
     pub alone: bool,
     /// Its grammar has strings, so every backend that has it reads `{n+}` in it as a literal.
     pub strings: bool,
+    /// Its literals are values that we read: how many octets one may have, and the code that says so (RFC 5464 5).
+    pub values: Option<(u64, &'static str)>,
     /// The untagged responses that answer it.
     pub claims: Kinds,
 }
@@ -48,6 +50,26 @@ pub fn find(name: &[u8]) -> Option<&'static Verb> {
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
     TABLE.binary_search_by(|verb| verb.name.as_bytes().cmp(upper)).ok().map(|at| &TABLE[at])
+}
+
+/// The row of a command that is known to have one: for those that ask questions of their own.
+pub const fn row_of(name: &str) -> &'static Verb {
+    let mut at = 0;
+    while at < TABLE.len() {
+        if equal(TABLE[at].name.as_bytes(), name.as_bytes()) {
+            return &TABLE[at];
+        }
+        at += 1;
+    }
+    panic!("no such row")
+}
+
+const fn equal(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
 }
 
 /// No name is longer.
@@ -88,13 +110,26 @@ impl Verb {
         Self { strings: true, ..self }
     }
 
+    const fn values(self, most: u64, code: &'static str) -> Self {
+        Self { values: Some((most, code)), ..self }
+    }
+
     const fn claims(self, kinds: &[Kind]) -> Self {
         Self { claims: Kinds::of(kinds), ..self }
     }
 }
 
 const fn row(name: &'static str, capability: &'static str) -> Verb {
-    Verb { name, capability, numbers: Numbers::None, expunge: true, alone: false, strings: false, claims: Kinds::NONE }
+    Verb {
+        name,
+        capability,
+        numbers: Numbers::None,
+        expunge: true,
+        alone: false,
+        strings: false,
+        values: None,
+        claims: Kinds::NONE,
+    }
 }
 
 /// All rows, in the order of their names.
@@ -143,7 +178,7 @@ pub static TABLE: [Verb; 65] = [
     row("SEARCH", "").criteria().strings().claims(&[Kind::Search, Kind::Esearch]),
     row("SELECT", "").alone().quiet().strings(),
     row("SETACL", "ACL").strings(),
-    row("SETMETADATA", "METADATA").strings(),
+    row("SETMETADATA", "METADATA").strings().values(64 << 10, "METADATA MAXSIZE 65536"),
     row("SETQUOTA", "QUOTA").strings().claims(&[Kind::Quota]),
     row("SORT", "SORT").criteria().strings().claims(&[Kind::Sort, Kind::Esearch]),
     row("STARTTLS", "STARTTLS").alone().quiet(),

@@ -249,20 +249,33 @@ impl Open {
         let mut at = 0;
         while at < octets.len() {
             let rest = &octets[at..];
-            at += match memchr(b'\n', rest) {
+            let len = match memchr(b'\n', rest) {
                 Some(end) => self.line(rest, end + 1, at, out)?,
-                None => match self.piece(rest, at, out)? {
-                    0 => break,
-                    len => len,
-                },
+                None => self.piece(rest, at, out)?,
             };
+            match len {
+                0 => break,
+                len => at += len,
+            }
         }
         Ok(at)
     }
 
-    /// A line that is there to its end, and as much of a literal behind it as is there too.
+    /// A line that is there to its end, and as much of a literal behind it as is there too. Nothing is taken of a response
+    /// that is to be read as a whole and is not all there.
     fn line(&mut self, rest: &[u8], end: usize, at: usize, out: &mut Effects) -> Result<usize, End> {
         let line = &rest[..end];
+        if let (Up::Boundary, Some((level, ask))) = (self.backend.up, self.asked(line)) {
+            match whole(rest, end) {
+                Extent::Whole(end) => {
+                    self.at_boundary(out);
+                    self.reply(level, ask, Reply::Part(response::text(&rest[..end], 0)), out);
+                    return Ok(end);
+                }
+                Extent::Partial => return Ok(0),
+                Extent::TooLong => {}
+            }
+        }
         let (flow, text) = match self.backend.up {
             Up::Boundary => self.head(line, at, out)?,
             Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => (self.follow(flow, at, end, out), false),
@@ -341,6 +354,18 @@ impl Open {
         shifts || asked || counts || head.is_text()
     }
 
+    /// Which layer has asked for this answer, if it is one.
+    fn asked(&self, line: &[u8]) -> Option<(u8, Ask)> {
+        if !self.gate.has_questions() {
+            return None;
+        }
+        let Line::Untagged { kind, .. } = response::line(line) else { return None };
+        match self.gate.claimant(kind).filter(|_| !kind.is_fact())? {
+            Owner::Layer(level, ask) => Some((level, Ask(ask))),
+            Owner::Client | Owner::Idle => None,
+        }
+    }
+
     /// The first line of a response. The answer says what becomes of the rest, and whether the line is text.
     fn head(&mut self, line: &[u8], at: usize, out: &mut Effects) -> Result<(Flow, bool), End> {
         let head = response::line(line);
@@ -393,12 +418,9 @@ impl Open {
                 }
             }
             Kind::Bye => self.backend.said_bye = true,
-            _ => {
-                if let Some(Owner::Layer(level, ask)) = self.gate.claimant(kind).filter(|_| !kind.is_fact()) {
-                    self.reply(level, Ask(ask), Reply::Part(response::text(line, 0)), out);
-                    return Ok(Flow::Drop);
-                }
-            }
+            // A layer has asked for it, and it is too long to be held: all but the layer's question is lost.
+            _ if self.asked(line).is_some() => return Ok(Flow::Drop),
+            _ => {}
         }
         out.pass(Side::Backend, at, line.len());
         Ok(Flow::Pass)
@@ -490,6 +512,34 @@ impl Open {
         let told = self.plan.told.text().as_bytes();
         parsed.is("CAPABILITY").then(|| [&line[..start], CODE, told, b"] ", parsed.words, b"\r\n"].concat())
     }
+}
+
+/// How far a response reaches that has to be read as a whole.
+enum Extent {
+    /// To its end, with all its literals.
+    Whole(usize),
+    /// Beyond what is there.
+    Partial,
+    /// Beyond what we hold.
+    TooLong,
+}
+
+/// The extent of the response at the front of these octets, whose first line ends at `end`.
+fn whole(octets: &[u8], mut end: usize) -> Extent {
+    /// Two values of the largest size that we ask for, and the names around them.
+    const LONGEST: usize = 192 << 10;
+    let mut start = 0;
+    while let Some(len) = frame::backend_literal(&octets[start..end]) {
+        start = usize::try_from(len).map_or(usize::MAX, |len| end.saturating_add(len));
+        if start > LONGEST {
+            return Extent::TooLong;
+        }
+        match octets.get(start..).and_then(|rest| memchr(b'\n', rest)) {
+            Some(at) => end = start + at + 1,
+            None => return Extent::Partial,
+        }
+    }
+    Extent::Whole(end)
 }
 
 /// The response is this instead.

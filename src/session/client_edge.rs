@@ -134,7 +134,8 @@ impl Open {
 
     fn bounds(&self) -> Bounds {
         let limits = &self.front.limits;
-        Bounds { line: limits.line.0 as usize, literal: limits.small_literal.0, literals: limits.line.0 }
+        let (literal, literals) = (limits.small_literal.0, limits.line.0);
+        Bounds { line: limits.line.0 as usize, literal, literals, row: command::longest_literal }
     }
 
     fn command(&mut self, rest: &[u8], at: usize, out: &mut Effects) -> Result<Step, End> {
@@ -151,7 +152,7 @@ impl Open {
             },
             Err(FrameError::TooLong) => Err(self.client_fault("line too long", out)),
             Err(error) => {
-                self.refuse(command::tag(rest).unwrap_or(b"*"), Refusal::bad(framing_text(error)), out);
+                self.refuse(command::tag(rest).unwrap_or(b"*"), &Refusal::bad(framing_text(error)), out);
                 self.client.down = Down::Refused;
                 Ok(Step::Took(0))
             }
@@ -178,10 +179,10 @@ impl Open {
         if head.verb.name == "CAPABILITY" {
             let text = format!("* CAPABILITY {}\r\n", self.plan.told.text());
             self.tell(text.as_bytes(), out);
-            self.tell_done(head.tag, "CAPABILITY done", out);
+            self.tell_done(head.tag, b"CAPABILITY done", out);
             return Step::Took(octets.len());
         }
-        let level = self.plan.hears(head.verb, 0);
+        let level = self.plan.hears(head.verb, head.arguments, 0);
         let alone = head.verb.alone
             || level.is_some()
             || (head.verb.numbers == Numbers::Criteria && !self.numbering.is_plain());
@@ -212,8 +213,10 @@ impl Open {
                 Some(Refusal::no("TOOBIG", "literal too large"))
             }
             () if small && pushed => Some(Refusal::bad("LITERAL-: at most 4096 octets without asking")),
-            () if open.is_some() && self.plan.hears(head.verb, 0).is_some() => {
-                Some(Refusal::bad("literal too large here"))
+            () if open.is_some() && self.plan.hears(head.verb, head.arguments, 0).is_some() => {
+                let too_large = "literal too large here";
+                let row = head.verb.values.map(|(_, code)| Refusal::no(code, too_large));
+                Some(row.unwrap_or_else(|| Refusal::bad(too_large)))
             }
             () if command::depth(octets) > usize::from(self.front.limits.nesting) => {
                 Some(Refusal::bad("nested too deeply"))
@@ -224,7 +227,7 @@ impl Open {
 
     /// Refuses a command that was cut, with the literal that may still come.
     fn reject(&mut self, octets: &[u8], tag: &[u8], open: Option<Literal>, why: Refusal, out: &mut Effects) -> Step {
-        self.refuse(tag, why, out);
+        self.refuse(tag, &why, out);
         if let Some(literal) = open {
             self.discard(&literal, out);
         }
@@ -243,15 +246,15 @@ impl Open {
     }
 
     /// Writes a refusal as the end of a command.
-    pub(super) fn refuse(&mut self, tag: &[u8], why: Refusal, out: &mut Effects) {
+    pub(super) fn refuse(&mut self, tag: &[u8], why: &Refusal, out: &mut Effects) {
         let mut line = Vec::new();
         why.write(tag, &mut line);
         self.tell(&line, out);
     }
 
     /// Writes the good end of a command that the backend knows nothing of.
-    pub(super) fn tell_done(&mut self, tag: &[u8], text: &str, out: &mut Effects) {
-        self.tell(&[tag, b" OK ", text.as_bytes(), b"\r\n"].concat(), out);
+    pub(super) fn tell_done(&mut self, tag: &[u8], text: &[u8], out: &mut Effects) {
+        self.tell(&[tag, b" OK ", text, b"\r\n"].concat(), out);
     }
 
     /// The gate is open for it.
@@ -279,25 +282,42 @@ impl Open {
             self.gate.start(running);
             return self.tell(b"+ idling\r\n", out);
         }
-        if let Some(level) = level {
-            self.gate.start(running);
-            return self.visit(level, head, octets, out);
+        self.gate.start(running);
+        match level {
+            Some(level) => self.visit(level, head, octets, Owner::Client, out),
+            None => self.send(head, octets, open, Some(at), out),
         }
+    }
+
+    /// A command that has visited all layers that hear it goes to the backend.
+    pub(super) fn write_visited(&mut self, head: &Head<'_>, octets: &[u8], out: &mut Effects) {
+        if let Some(running) = self.gate.find(head.tag) {
+            running.written = true;
+        }
+        self.send(head, octets, None, None, out);
+    }
+
+    /// A running command goes to the backend, with the numbers that the backend knows. `at` is where it stands in the
+    /// client's octets.
+    fn send(&mut self, head: &Head<'_>, octets: &[u8], open: Option<Literal>, at: Option<usize>, out: &mut Effects) {
         let shifted = match self.shift(head, octets) {
             Ok(shifted) => shifted,
-            Err(Shifting::Refuse(why)) => {
-                self.refuse(head.tag, why, out);
-                return open.iter().for_each(|literal| self.discard(literal, out));
+            Err(why) => {
+                self.gate.end(head.tag);
+                self.resume = true;
+                open.iter().for_each(|literal| self.discard(literal, out));
+                return match why {
+                    Shifting::Refuse(why) => self.refuse(head.tag, &why, out),
+                    Shifting::Nothing => self.tell_done(head.tag, b"nothing is left of these messages", out),
+                };
             }
-            Err(Shifting::Nothing) => return self.tell_done(head.tag, "nothing is left of these messages", out),
         };
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
             self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
         }
-        self.gate.start(running);
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),
-            None => self.write(octets, Some(at), head.tag, head.verb, open, out),
+            None => self.write(octets, at, head.tag, head.verb, open, out),
         }
     }
 
@@ -306,18 +326,18 @@ impl Open {
         if self.numbering.is_plain() || head.verb.numbers == Numbers::None {
             return Ok(None);
         }
-        let issued = Shifting::Refuse(Refusal::no("EXPUNGEISSUED", "messages are gone; NOOP tells which"));
+        let issued = || Shifting::Refuse(Refusal::no("EXPUNGEISSUED", "messages are gone; NOOP tells which"));
         let returns = head.arguments.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"RETURN"));
         let set = command::first_argument(head.arguments);
         match head.verb.numbers {
-            _ if !self.numbering.is_bound() => Err(issued),
+            _ if !self.numbering.is_bound() => Err(issued()),
             Numbers::Criteria => match returns || names_numbers(head.arguments) {
-                true => Err(issued),
+                true => Err(issued()),
                 false => Ok(None),
             },
             numbers => match self.numbering.down(set) {
                 None => Ok(None),
-                Some(shifted) if shifted.gone && numbers == Numbers::Changes => Err(issued),
+                Some(shifted) if shifted.gone && numbers == Numbers::Changes => Err(issued()),
                 Some(shifted) if shifted.set.is_empty() => Err(Shifting::Nothing),
                 Some(shifted) => {
                     let start = octets.len() - head.arguments.len();
@@ -413,9 +433,9 @@ impl Open {
         self.at_boundary(out);
         self.gate.end(&tag);
         match end {
-            Some(_) => self.tell_done(&tag, "IDLE terminated", out),
+            Some(_) => self.tell_done(&tag, b"IDLE terminated", out),
             None => {
-                self.refuse(&tag, Refusal::bad("expected DONE"), out);
+                self.refuse(&tag, &Refusal::bad("expected DONE"), out);
                 self.client.down = Down::Refused;
             }
         }

@@ -9,8 +9,11 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::profile::Profile;
-use crate::imap::{id::Fields, sasl::Mechanism};
+use super::{layer::Ask, profile::Profile};
+use crate::{
+    imap::{entry::EntryName, id::Fields, sasl::Mechanism},
+    store::{Change, Changed, DeviceName, Found, Owner, Query, Source, StoreError},
+};
 
 /// One of the two peers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub enum Input<'a> {
     Dialled(Result<Box<Dialled>, DialError>),
     /// The answer to [`Effect::Upgrade`]: TLS runs on this side.
     Upgraded(Side),
+    /// The answer to [`Effect::Keep`].
+    Kept(Box<Answer>),
+    /// Entries of this account were changed elsewhere.
+    Annotated(&'a Annotated),
     /// This side is gone: end of stream, reset, or no answer to keep-alives.
     Gone(Side),
     /// The proxy shuts down: say BYE at the next response boundary.
@@ -96,6 +103,12 @@ pub enum Effect {
         /// Who, if it was said.
         user: Option<Arc<str>>,
     },
+    /// Ask the store, after everything asked before; answer with [`Input::Kept`].
+    Keep(Box<Request>),
+    /// Tell the other sessions of this account.
+    Publish(Box<Annotated>),
+    /// The session belongs to this device from now on: keep that it was seen.
+    Bind(Box<Binding>),
     /// Close the connection to the backend, at once; the client may try another login.
     HangUp,
     /// The session is over: send what is unsent, then close both sides.
@@ -148,6 +161,112 @@ pub enum Fault {
     /// We did.
     #[error("ours: {0}")]
     Ours(&'static str),
+}
+
+/// A question to the store, and who asks.
+#[derive(Debug)]
+pub struct Request {
+    /// The layer, by its level in the stack, and its question.
+    pub from: (u8, Ask),
+    /// What is asked.
+    pub keeping: Keeping,
+}
+
+/// What the store is asked. The shell knows whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// To change something.
+    Save(Change),
+    /// To find something.
+    Load(Query),
+}
+
+/// What the store has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is on the disk.
+    Saved(Changed),
+    /// This was found.
+    Found(Found),
+    /// Nothing was changed: the account would have more than it may.
+    OverQuota(OverQuota),
+}
+
+/// Which of the bounds of an account a change would have passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverQuota {
+    /// So many entries.
+    Entries(u64),
+    /// So many octets.
+    Octets(u64),
+}
+
+/// The answer of the store on its way to who asked.
+#[derive(Debug)]
+pub struct Answer {
+    /// Who asked.
+    pub to: (u8, Ask),
+    /// The time of day, in seconds since 1970: the core has no clock of its own.
+    pub at: i64,
+    /// What came of it; nothing: the store is not available.
+    pub kept: Option<Kept>,
+}
+
+impl Answer {
+    /// What the store says, as a session hears it.
+    pub fn new(to: (u8, Ask), at: i64, result: Result<Kept, StoreError>) -> Self {
+        let kept = match result {
+            Ok(kept) => Some(kept),
+            Err(StoreError::TooMany(most)) => Some(Kept::OverQuota(OverQuota::Entries(most))),
+            Err(StoreError::TooLarge(most)) => Some(Kept::OverQuota(OverQuota::Octets(most))),
+            Err(StoreError::Unavailable(_)) => None,
+        };
+        Self { to, at, kept }
+    }
+}
+
+/// Entries of an account that were changed (RFC 5464 section 4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotated {
+    /// Of which mailbox; empty: of the server.
+    pub mailbox: Box<[u8]>,
+    /// Whose they are: what belongs to one device, no other hears of.
+    pub owner: Owner,
+    /// Which.
+    pub entries: Vec<EntryName>,
+}
+
+/// To which device a session belongs, and how that is known (architecture section 12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Its name.
+    pub device: DeviceName,
+    /// How it is known.
+    pub source: Source,
+}
+
+impl Binding {
+    /// What a client says of its device in ID, if that is a name.
+    pub fn said_by(fields: &Fields) -> Option<Self> {
+        let device = DeviceName::parse(fields.value("device-id")?.as_bytes()).ok()?;
+        Some(Self { device, source: Source::Id })
+    }
+
+    /// Whether it stands over what was known before: the first ID over all that was guessed, an entry over everything, and
+    /// a registration only over nothing.
+    pub fn replaces(&self, before: &Self) -> bool {
+        match self.source {
+            Source::Entry => true,
+            Source::Suffix | Source::Id => matches!(before.source, Source::Registration | Source::Default),
+            Source::Registration | Source::Operator | Source::Default => before.source == Source::Default,
+        }
+    }
+}
+
+impl Default for Binding {
+    fn default() -> Self {
+        Self { device: DeviceName::default(), source: Source::Default }
+    }
 }
 
 /// Effects on their way out, and the octets that [`Effect::Put`] names.

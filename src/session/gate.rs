@@ -72,7 +72,9 @@ impl Gate {
     pub fn allows_expunge(&self) -> bool {
         let mut clients =
             self.running.iter().filter(|running| running.owner == Owner::Client && running.complete).peekable();
-        clients.peek().is_some() && clients.all(|running| running.verb.expunge)
+        // A command that a layer has in hand names messages by the numbers of now, not of when it will be written.
+        let bound = |running: &Running| running.written || running.verb.numbers == Numbers::None;
+        clients.peek().is_some() && clients.all(|running| running.verb.expunge && bound(running))
     }
 
     /// Whether a command runs whose answers are message numbers.
@@ -108,6 +110,11 @@ impl Gate {
     /// Whether nothing runs.
     pub fn is_empty(&self) -> bool {
         self.running.is_empty()
+    }
+
+    /// Whether a layer has asked something.
+    pub fn has_questions(&self) -> bool {
+        self.running.iter().any(|running| matches!(running.owner, Owner::Layer(..)))
     }
 
     /// Whether something of the client's runs.
@@ -163,6 +170,9 @@ mod tests {
         let mut upload = gate(&[]);
         upload.start(Running { complete: false, ..running("APPEND", Owner::Client) });
         assert!(!upload.allows_expunge(), "not in progress until complete");
+        let mut search = gate(&[]);
+        search.start(Running { written: false, ..running("UID SEARCH", Owner::Client) });
+        assert!(!search.allows_expunge(), "its numbers are not bound before it is written");
     }
 
     #[test]

@@ -1,16 +1,25 @@
 //! A layer makes the server below look like a server that has one more extension.
 //!
-//! It is called for the verbs that its [`Extension`] hears, and says what to do in [`Out`]; only the edges write. What it
-//! asks the server below comes back in parts, then with a word that ends it:
+//! It is called for the commands that its [`Extension`] hears, and says what to do in [`Out`]; only the edges write. What it
+//! asks the server below, or the store, comes back in parts, then with a word that ends it:
 //!
 //!     command(NAMESPACE)         ask(LIST "" "")
 //!     reply(* LIST () "." "")    ...
-//!     reply(Done)                answer(* NAMESPACE (("" ".")) NIL NIL), done(OK)
+//!     reply(Done)                answer(* NAMESPACE (("" ".")) NIL NIL), done("NAMESPACE done")
 //!
-//! Architecture sections 3 and 5. Facts come to layers when the first layer needs one.
+//! The server below is the next layer that hears the question, or the backend. Architecture sections 3 and 5. Facts of the
+//! mailbox come to layers when the first layer needs one.
 
-use super::effect::Origin;
-use crate::imap::{capability::Capabilities, response::Status, verb::Verb};
+use std::{borrow::Cow, sync::Arc};
+
+use super::{
+    effect::{Annotated, Binding, Keeping, Kept, Origin},
+    plan::Plan,
+};
+use crate::{
+    imap::{capability::Capabilities, response::Status, verb::Verb},
+    store::{Change, Query},
+};
 
 /// One entry of the list in `ext/mod.rs`.
 #[derive(Debug)]
@@ -23,10 +32,37 @@ pub struct Extension {
     pub gives: &'static [&'static str],
     /// What the server below must be able to do.
     pub needs: &'static [&'static str],
+    /// It adds to what the backend has of it, and so stands in the stack although the backend has it.
+    pub joins: bool,
     /// The verbs that visit it.
     pub hears: &'static [&'static str],
+    /// Of these verbs, the commands that concern it, told from their arguments: the others pass by and are pipelined.
+    pub concerns: fn(&Verb, &[u8]) -> bool,
     /// Makes the layer; called when it is first reached.
     pub build: fn() -> Box<dyn Layer>,
+}
+
+impl Extension {
+    /// One that brings nothing and hears nothing: what the others are written on.
+    pub const NONE: Self = Self {
+        name: "",
+        spec: "",
+        gives: &[],
+        needs: &[],
+        joins: false,
+        hears: &[],
+        concerns: |_, _| true,
+        build: || Box::new(Deaf),
+    };
+}
+
+/// The layer of an extension that hears nothing.
+struct Deaf;
+
+impl Layer for Deaf {
+    fn command(&mut self, _command: Command<'_>, out: &mut Out<'_>) {
+        out.forward();
+    }
 }
 
 /// One concern of a session. Called only for what its extension hears (architecture 4.6).
@@ -36,12 +72,15 @@ pub trait Layer: Send {
 
     /// What this layer asked for.
     fn reply(&mut self, _ask: Ask, _reply: Reply<'_>, _out: &mut Out<'_>) {}
+
+    /// Entries of the account were changed elsewhere: by another of its sessions, or by an operator.
+    fn annotated(&mut self, _what: &Annotated, _out: &mut Out<'_>) {}
 }
 
 /// A command, whole, with its small literals.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
-    /// What the client calls it.
+    /// What it is called: by the client, or, where a layer above asks, by us.
     pub tag: &'a [u8],
     /// Its row.
     pub verb: &'static Verb,
@@ -58,41 +97,58 @@ pub struct Ask(pub u32);
 /// What becomes of a question.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
-    /// An untagged line that answers it, its end cut off.
+    /// An untagged response that answers it, with its literals, its end cut off.
     Part(&'a [u8]),
     /// The server below has ended it; the text behind the status.
     Done(Status, &'a [u8]),
+    /// The store's answer, and the time of day at which it was given, in seconds since 1970.
+    Kept(&'a Kept, i64),
+    /// The store could not do it: nothing has changed.
+    Unavailable,
     /// No answer will come: too much, too late, or nobody there.
     Lost,
 }
 
 /// A normal NO or BAD: the answer to a command (architecture section 9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// NO or BAD.
     pub status: Status,
     /// The response code without its brackets; empty for none.
-    pub code: &'static str,
-    /// Text for people.
-    pub text: &'static str,
+    pub code: Cow<'static, str>,
+    /// Text for people, on one line.
+    pub text: Cow<'static, str>,
 }
 
 impl Refusal {
     /// A command that is not understood, or not here.
-    pub const fn bad(text: &'static str) -> Self {
-        Self { status: Status::Bad, code: "", text }
+    pub fn bad(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: Status::Bad, code: Cow::Borrowed(""), text: text.into() }
     }
 
     /// A command that is understood and not done, with the reason as a code (RFC 5530).
-    pub const fn no(code: &'static str, text: &'static str) -> Self {
-        Self { status: Status::No, code, text }
+    pub fn no(code: impl Into<Cow<'static, str>>, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: Status::No, code: code.into(), text: text.into() }
     }
 
     /// The backend's refusal of a question of ours, in our own words: its text may name a command that the client never gave.
-    pub const fn of_backend(status: Status) -> Self {
+    pub fn of_backend(status: Status) -> Self {
         match status {
             Status::Bad => Self::bad("the backend did not understand"),
             Status::Ok | Status::No => Self::no("", "the backend refused"),
+        }
+    }
+
+    /// No answer came.
+    pub fn unanswered() -> Self {
+        Self::no("UNAVAILABLE", "no answer from the backend")
+    }
+
+    /// Writes what stands behind the status: the code in brackets, and the text.
+    pub fn words(&self) -> String {
+        match self.code.is_empty() {
+            true => self.text.to_string(),
+            false => format!("[{}] {}", self.code, self.text),
         }
     }
 
@@ -100,10 +156,7 @@ impl Refusal {
     pub fn write(&self, tag: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(tag);
         out.extend_from_slice(if self.status == Status::Bad { b" BAD " } else { b" NO " });
-        if !self.code.is_empty() {
-            out.extend_from_slice(format!("[{}] ", self.code).as_bytes());
-        }
-        out.extend_from_slice(self.text.as_bytes());
+        out.extend_from_slice(self.words().as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -113,14 +166,20 @@ impl Refusal {
 pub(super) enum Act {
     /// The command in hand goes to the server below, as these octets; `None`: as it came.
     Forward(Option<Vec<u8>>),
-    /// An untagged line for the client.
+    /// An untagged line for whoever gave the command in hand, its end cut off.
     Answer(Vec<u8>),
-    /// The end of the client's command.
-    Done { tag: Vec<u8>, text: &'static str },
-    /// A refusal of the client's command.
-    Refuse { tag: Vec<u8>, why: Refusal },
+    /// The good end of the command in hand: what stands behind `OK `.
+    Done(Vec<u8>),
+    /// A refusal of the command in hand.
+    Refuse(Refusal),
     /// A question to the server below.
     Ask { ask: Ask, verb: &'static Verb, arguments: Vec<u8> },
+    /// A question to the store.
+    Keep { ask: Ask, keeping: Keeping },
+    /// The other sessions of the account are to hear this.
+    Publish(Annotated),
+    /// The session belongs to this device from now on.
+    Bind(Binding),
 }
 
 /// All that a layer can do.
@@ -128,8 +187,10 @@ pub(super) enum Act {
 pub struct Out<'a> {
     pub(super) acts: Vec<Act>,
     pub(super) asks: &'a mut u32,
-    pub(super) below: &'a Capabilities,
+    pub(super) plan: &'a Arc<Plan>,
+    pub(super) level: usize,
     pub(super) origin: Option<&'a Origin>,
+    pub(super) device: &'a Binding,
     pub(super) selected: bool,
 }
 
@@ -139,38 +200,81 @@ impl Out<'_> {
         self.acts.push(Act::Forward(None));
     }
 
-    /// The command goes to the server below as these octets: the same tag, other arguments.
-    pub fn forward_as(&mut self, octets: Vec<u8>) {
-        self.acts.push(Act::Forward(Some(octets)));
+    /// The command goes to the server below with these arguments.
+    pub fn forward_as(&mut self, command: &Command<'_>, arguments: &[u8]) {
+        let words: [&[u8]; 6] = [command.tag, b" ", command.verb.name.as_bytes(), b" ", arguments, b"\r\n"];
+        self.acts.push(Act::Forward(Some(words.concat())));
     }
 
-    /// Tells the client an untagged line, given without its end.
-    pub fn answer(&mut self, mut line: Vec<u8>) {
-        line.extend_from_slice(b"\r\n");
-        self.acts.push(Act::Answer(line));
+    /// Tells whoever gave the command an untagged line, given without its end; the client, where no command is in hand.
+    pub fn answer(&mut self, line: impl Into<Vec<u8>>) {
+        self.acts.push(Act::Answer(line.into()));
     }
 
-    /// Ends the client's command well.
-    pub fn done(&mut self, tag: &[u8], text: &'static str) {
-        self.acts.push(Act::Done { tag: tag.to_vec(), text });
+    /// Ends the command well.
+    pub fn done(&mut self, text: impl Into<Vec<u8>>) {
+        self.acts.push(Act::Done(text.into()));
     }
 
-    /// Refuses the client's command.
-    pub fn refuse(&mut self, tag: &[u8], why: Refusal) {
-        self.acts.push(Act::Refuse { tag: tag.to_vec(), why });
+    /// Refuses the command.
+    pub fn refuse(&mut self, why: Refusal) {
+        self.acts.push(Act::Refuse(why));
     }
 
-    /// Asks the server below. `arguments` have no literals.
+    /// Asks the server below. Literals stand in the arguments as a client would write them.
     pub fn ask(&mut self, verb: &'static Verb, arguments: impl Into<Vec<u8>>) -> Ask {
-        *self.asks += 1;
-        let ask = Ask(*self.asks);
+        let ask = self.next();
         self.acts.push(Act::Ask { ask, verb, arguments: arguments.into() });
         ask
     }
 
-    /// What the server below can do.
+    /// Asks the store to keep this. The OK to a client is said in the reply.
+    pub fn save(&mut self, change: Change) -> Ask {
+        let ask = self.next();
+        self.acts.push(Act::Keep { ask, keeping: Keeping::Save(change) });
+        ask
+    }
+
+    /// Asks the store for this.
+    pub fn load(&mut self, query: Query) -> Ask {
+        let ask = self.next();
+        self.acts.push(Act::Keep { ask, keeping: Keeping::Load(query) });
+        ask
+    }
+
+    /// Tells the other sessions of the account.
+    pub fn publish(&mut self, what: Annotated) {
+        self.acts.push(Act::Publish(what));
+    }
+
+    /// The session belongs to this device from now on.
+    pub fn bind(&mut self, device: Binding) {
+        self.acts.push(Act::Bind(device));
+    }
+
+    fn next(&mut self) -> Ask {
+        *self.asks += 1;
+        Ask(*self.asks)
+    }
+
+    /// What the server below can do: the next layers, and what is relayed of the backend.
     pub fn below(&self) -> &Capabilities {
-        self.below
+        self.plan.below(self.level)
+    }
+
+    /// What the backend said of itself, of its own hop too.
+    pub fn backend(&self) -> &Capabilities {
+        &self.plan.backend
+    }
+
+    /// What all sessions of this kind have in common.
+    pub fn plan(&self) -> &Arc<Plan> {
+        self.plan
+    }
+
+    /// Where in the stack the layer stands.
+    pub fn level(&self) -> usize {
+        self.level
     }
 
     /// Whether a mailbox is selected.
@@ -181,5 +285,10 @@ impl Out<'_> {
     /// Where the client comes from, if the backend is trusted with it.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin
+    }
+
+    /// To which device the session belongs.
+    pub fn device(&self) -> &Binding {
+        self.device
     }
 }

@@ -157,6 +157,8 @@ impl Login {
                 self.wake(now, out)?;
                 Next::Took(0)
             }
+            // Nobody here has asked, and nobody is to be told.
+            Input::Kept(_) | Input::Annotated(_) => Next::Took(0),
         };
         match self.draining && matches!(self.state, State::AwaitCommand) {
             true => Err(bye("proxy shutting down", End::Drained, out)),
@@ -213,7 +215,7 @@ impl Login {
     fn command(&mut self, rest: &[u8], out: &mut Effects) -> Result<Option<usize>, End> {
         let limits = &self.front.limits;
         let literals = limits.literals_before_login.0;
-        let bounds = Bounds { line: limits.sasl_line.0 as usize, literal: literals, literals };
+        let bounds = Bounds { line: limits.sasl_line.0 as usize, literal: literals, literals, row: |_| 0 };
         match self.framer.cut(rest, &bounds) {
             Ok(Cut::Partial) => Ok(None),
             Ok(Cut::Prompt) => {
@@ -331,7 +333,7 @@ impl Login {
     fn refuses_clear(&self, head: &Head<'_>, out: &mut Effects) -> bool {
         let refuses = !self.secure && !self.front.plaintext_login;
         if refuses {
-            refuse(head.tag, Refusal::no("PRIVACYREQUIRED", "TLS is required before login"), out);
+            refuse(head.tag, &Refusal::no("PRIVACYREQUIRED", "TLS is required before login"), out);
         }
         refuses
     }
@@ -361,7 +363,7 @@ impl Login {
         let mechanism = match self.offered(&mechanism) {
             Some(mechanism) => mechanism,
             None => {
-                refuse(head.tag, Refusal::no("CANNOT", "this mechanism is not offered"), out);
+                refuse(head.tag, &Refusal::no("CANNOT", "this mechanism is not offered"), out);
                 return Ok(());
             }
         };
@@ -463,7 +465,7 @@ impl Login {
             Ok(dialled) => {
                 self.state = State::Joining(Box::new(Join::new(*attempt, *dialled, self.id.clone(), &self.prefix, now)))
             }
-            Err(error) => refuse(&attempt.tag, dial_refusal(error), out),
+            Err(error) => refuse(&attempt.tag, &dial_refusal(error), out),
         }
     }
 
@@ -471,7 +473,7 @@ impl Login {
     fn failed(&mut self, error: DialError, out: &mut Effects) {
         if let State::Joining(join) = std::mem::replace(&mut self.state, State::AwaitCommand) {
             out.push(Effect::HangUp);
-            refuse(join.tag(), dial_refusal(error), out);
+            refuse(join.tag(), &dial_refusal(error), out);
         }
     }
 
@@ -506,7 +508,7 @@ impl Login {
 
     /// Refuses a command that makes no sense here, and counts.
     fn bad(&mut self, tag: &[u8], text: &'static str, out: &mut Effects) -> Result<(), End> {
-        refuse(tag, Refusal::bad(text), out);
+        refuse(tag, &Refusal::bad(text), out);
         self.nonsense += 1;
         match self.nonsense > Self::MOST_NONSENSE {
             true => Err(bye("too many bad commands", End::NoLogin, out)),
@@ -525,7 +527,7 @@ fn dial_refusal(error: DialError) -> Refusal {
     }
 }
 
-fn refuse(tag: &[u8], why: Refusal, out: &mut Effects) {
+fn refuse(tag: &[u8], why: &Refusal, out: &mut Effects) {
     let start = out.text.len();
     why.write(tag, &mut out.text);
     out.put_from(Side::Client, start);

@@ -12,6 +12,7 @@
 //! | [`profile`] | what is this server like? |
 //! | [`numbering`] | what does this client believe? |
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
+//! | [`script`] | how is work of several steps written? |
 
 mod backend_edge;
 mod client_edge;
@@ -25,6 +26,7 @@ pub mod numbering;
 mod open;
 pub mod plan;
 pub mod profile;
+pub mod script;
 #[expect(clippy::module_inception, reason = "the session is what this directory is about")]
 pub mod session;
 pub mod settings;

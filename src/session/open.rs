@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     backend_edge::{BackendEdge, Up},
     client_edge::ClientEdge,
-    effect::{Effect, Effects, End, Fault, Input, Origin, Side},
+    effect::{Binding, Effect, Effects, End, Fault, Input, Origin, Side},
     front::Front,
     gate::Gate,
     numbering::Numbering,
@@ -39,6 +39,8 @@ pub(super) struct Open {
     pub(super) resume: bool,
     /// Where the client comes from, if the backend is trusted with it.
     pub(super) origin: Option<Box<Origin>>,
+    /// To which device the session belongs; nothing was said of one yet.
+    pub(super) device: Option<Box<Binding>>,
     draining: bool,
 }
 
@@ -47,6 +49,7 @@ impl Open {
     pub(super) fn new(front: Arc<Front>, plan: Arc<Plan>, prefix: &[u8], origin: Option<Origin>, now: Instant) -> Self {
         Self {
             origin: origin.map(Box::new),
+            device: None,
             stack: Stack::default(),
             client: ClientEdge::new(now),
             backend: BackendEdge::new(prefix, now),
@@ -74,6 +77,14 @@ impl Open {
             }
             Input::Carried(Side::Client) => self.client_carried(),
             Input::Carried(Side::Backend) => self.backend_carried(),
+            Input::Kept(answer) => {
+                self.kept(&answer, out);
+                0
+            }
+            Input::Annotated(what) => {
+                self.annotated(what, out);
+                0
+            }
             Input::Gone(Side::Client) => return Err(End::ClientGone),
             Input::Gone(Side::Backend) => return Err(self.backend_gone(out)),
             Input::Drain => {

@@ -82,6 +82,8 @@ pub struct Plan {
     pub layers: Vec<&'static Extension>,
     /// Why each extension is in or out.
     pub reasons: Vec<Reason>,
+    /// For each layer: what the server below it can do.
+    below: Vec<Capabilities>,
     /// For each row of the table of verbs: which levels hear it. The lowest bit is the top.
     hears: Vec<u32>,
     /// For each row: whether its capability is told, or it needs none.
@@ -107,6 +109,7 @@ impl Plan {
             .chain(backend.iter().filter(|word| capability::class(word) == Class::Relayed))
             .collect();
         let mut layers = Vec::new();
+        let mut seen = Vec::new();
         let mut reasons = Vec::new();
         for extension in extensions.iter().rev() {
             let mode = offer.modes.get(extension.name).copied().unwrap_or_default();
@@ -115,6 +118,7 @@ impl Plan {
                 extension.gives.iter().for_each(|word| below.remove(word));
             }
             if verdict.is_ok() {
+                seen.insert(0, below.clone());
                 extension.gives.iter().for_each(|word| below.add(word));
                 layers.insert(0, *extension);
             }
@@ -133,13 +137,20 @@ impl Plan {
         };
         let hears = verb::TABLE.iter().map(level).collect();
         let offered = verb::TABLE.iter().map(|verb| is_offered(verb, &below)).collect();
-        Self { told: below, backend, idle, layers, reasons, hears, offered }
+        Self { told: below, backend, idle, layers, reasons, below: seen, hears, offered }
     }
 
-    /// The first level, from `level` downwards, that hears this verb.
-    pub fn hears(&self, verb: &Verb, level: usize) -> Option<usize> {
-        let levels = self.hears[verb.index()?] >> level;
-        (levels != 0).then(|| level + levels.trailing_zeros() as usize)
+    /// The first level, from `level` downwards, that hears this command.
+    pub fn hears(&self, verb: &Verb, arguments: &[u8], level: usize) -> Option<usize> {
+        let levels = self.hears[verb.index()?];
+        let arguments = arguments.strip_suffix(b"\r\n").unwrap_or(arguments);
+        let hears = |level: &usize| levels >> level & 1 == 1 && (self.layers[*level].concerns)(verb, arguments);
+        if levels >> level == 0 { None } else { (level..self.layers.len()).find(hears) }
+    }
+
+    /// What the server below the layer of this level can do: the layers there, and what is relayed of the backend.
+    pub fn below(&self, level: usize) -> &Capabilities {
+        self.below.get(level).unwrap_or(&self.told)
     }
 
     /// Whether the client was told of this verb. One that stands in no row passes (M2 of the digest's machinery).
@@ -169,6 +180,7 @@ fn judge(extension: &Extension, mode: Mode, below: &Capabilities, backend: &Capa
     match (mode, lacking) {
         (Mode::Never, _) => Err("switched off by the configuration".to_owned()),
         (_, Some(word)) => Err(format!("the backend lacks {word}")),
+        (Mode::Auto, None) if native && extension.joins => Ok("adds to what the backend has".to_owned()),
         (Mode::Auto, None) if native => Err("the backend has it".to_owned()),
         (Mode::Auto, None) if has => Ok("a matter between the client and us".to_owned()),
         (Mode::Auto, None) => Ok("the backend lacks it".to_owned()),

@@ -1,18 +1,24 @@
 //! Carries commands down and answers up, through the layers that hear them (architecture sections 1 and 4.6).
 //!
+//!     client:   a LIST "" "*" RETURN (STATUS (UNSEEN))      LIST-STATUS has it in hand
+//!     layer 0:    LIST "" "*" RETURN ()                     its question: LIST-EXTENDED has it in hand
+//!     layer 1:      LIST "" "*"                             its question: nobody hears it, the backend is asked
+//!
 //! A layer is made when it is first reached, and asked for nothing it does not hear. What it wants done is written down in
-//! an [`Out`] and carried out here, in order, when it has returned.
+//! an [`Out`] and carried out here, in order, when it has returned. A question visits the layers below as a command of the
+//! client's does, and what they answer goes to the layer that asked.
 
 use std::collections::VecDeque;
 
 use super::{
-    effect::{Effects, Side},
+    effect::{Annotated, Answer, Binding, Effect, Effects, Keeping, Request},
     gate::{Owner, Running, Tag},
-    layer::{Act, Ask, Command, Layer, Out, Reply},
+    layer::{Act, Ask, Command, Layer, Out, Refusal, Reply},
     open::Open,
 };
 use crate::imap::{
     command::{self, Head},
+    response::Status,
     verb::Verb,
 };
 
@@ -23,16 +29,26 @@ pub(super) struct Stack {
     layers: Vec<Option<Box<dyn Layer>>>,
     asks: u32,
     waiting: VecDeque<Waiting>,
-    /// The command that a layer has in hand, as it came: a layer's verb runs alone, so there is one.
-    in_hand: Option<Vec<u8>>,
+    /// The command that a layer has in hand, by level: its verbs run alone, so there is one at each. Empty at rest.
+    in_hand: Vec<Option<InHand>>,
+}
+
+/// A command that a layer has in hand.
+struct InHand {
+    /// Who gave it.
+    from: Owner,
+    tag: Tag,
+    verb: &'static Verb,
+    /// As it came.
+    octets: Vec<u8>,
 }
 
 /// A question that may not be asked yet.
 struct Waiting {
-    level: u8,
-    ask: Ask,
+    from: Owner,
     verb: &'static Verb,
-    arguments: Vec<u8>,
+    tag: Tag,
+    octets: Vec<u8>,
 }
 
 impl std::fmt::Debug for Stack {
@@ -49,12 +65,23 @@ impl Stack {
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
+
+    fn take_in_hand(&mut self, level: usize) -> Option<InHand> {
+        let taken = self.in_hand.get_mut(level).and_then(Option::take);
+        if self.in_hand.iter().all(Option::is_none) {
+            self.in_hand = Vec::new();
+        }
+        taken
+    }
 }
 
 impl Open {
-    /// A command of the client's visits a layer.
-    pub(super) fn visit(&mut self, level: usize, head: &Head<'_>, octets: &[u8], out: &mut Effects) {
-        self.stack.in_hand = Some(octets.to_vec());
+    /// A command of the client's, or a question of a layer above, visits a layer.
+    pub(super) fn visit(&mut self, level: usize, head: &Head<'_>, octets: &[u8], from: Owner, out: &mut Effects) {
+        let in_hand = &mut self.stack.in_hand;
+        in_hand.resize_with(in_hand.len().max(level + 1), || None);
+        in_hand[level] =
+            Some(InHand { from, tag: Tag::from_slice(head.tag), verb: head.verb, octets: octets.to_vec() });
         let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
         let command = Command { tag: head.tag, verb: head.verb, octets, arguments };
         self.call(level, out, |layer, out| layer.command(command, out));
@@ -65,17 +92,36 @@ impl Open {
         self.call(usize::from(level), out, |layer, out| layer.reply(ask, reply, out));
     }
 
+    /// The store has answered.
+    pub(super) fn kept(&mut self, answer: &Answer, out: &mut Effects) {
+        let (level, ask) = answer.to;
+        let reply = answer.kept.as_ref().map_or(Reply::Unavailable, |kept| Reply::Kept(kept, answer.at));
+        self.reply(level, ask, reply, out);
+    }
+
+    /// Entries of the account were changed elsewhere. A layer that was never reached has promised nobody to tell.
+    pub(super) fn annotated(&mut self, what: &Annotated, out: &mut Effects) {
+        for level in 0..self.stack.layers.len() {
+            if self.stack.layers[level].is_some() {
+                self.call(level, out, |layer, out| layer.annotated(what, out));
+            }
+        }
+    }
+
     /// Calls a layer, then does what it wants done.
     fn call(&mut self, level: usize, out: &mut Effects, visit: impl FnOnce(&mut dyn Layer, &mut Out<'_>)) {
         let Some(extension) = self.plan.layers.get(level) else { return };
         if self.stack.layers.is_empty() {
             self.stack.layers.resize_with(self.plan.layers.len(), || None);
         }
+        let device = self.device.as_deref().cloned().unwrap_or_default();
         let mut wanted = Out {
             acts: Vec::new(),
             asks: &mut self.stack.asks,
-            below: &self.plan.backend,
+            plan: &self.plan,
+            level,
             origin: self.origin.as_deref(),
+            device: &device,
             selected: self.selected,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
@@ -88,43 +134,83 @@ impl Open {
     fn act(&mut self, level: usize, act: Act, out: &mut Effects) {
         match act {
             Act::Forward(edited) => self.forward(level, edited, out),
-            Act::Answer(line) => self.tell(&line, out),
-            Act::Done { tag, text } => {
-                self.end_in_hand(&tag);
-                self.tell_done(&tag, text, out);
+            Act::Answer(line) => self.answer(level, line, out),
+            Act::Done(text) => self.end_in_hand(level, Ok(text), out),
+            Act::Refuse(why) => self.end_in_hand(level, Err(why), out),
+            Act::Ask { ask, verb, arguments } => self.ask(level, ask, verb, &arguments, out),
+            Act::Keep { ask, keeping } => self.keep(level, ask, keeping, out),
+            Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
+            Act::Bind(device) => self.bind(device, out),
+        }
+    }
+
+    fn keep(&mut self, level: usize, ask: Ask, keeping: Keeping, out: &mut Effects) {
+        out.push(Effect::Keep(Box::new(Request { from: (level as u8, ask), keeping })));
+    }
+
+    /// The session belongs to this device from now on.
+    pub(super) fn bind(&mut self, device: Binding, out: &mut Effects) {
+        out.push(Effect::Bind(Box::new(device.clone())));
+        self.device = Some(Box::new(device));
+    }
+
+    fn answer(&mut self, level: usize, mut line: Vec<u8>, out: &mut Effects) {
+        match self.stack.in_hand.get(level).and_then(Option::as_ref).map(|command| command.from) {
+            Some(Owner::Layer(above, ask)) => self.reply(above, Ask(ask), Reply::Part(&line), out),
+            _ => {
+                line.extend_from_slice(b"\r\n");
+                self.tell(&line, out);
             }
-            Act::Refuse { tag, why } => {
-                self.end_in_hand(&tag);
-                self.refuse(&tag, why, out);
-            }
-            Act::Ask { ask, verb, arguments } => {
-                self.stack.waiting.push_back(Waiting { level: level as u8, ask, verb, arguments });
+        }
+    }
+
+    fn end_in_hand(&mut self, level: usize, end: Result<Vec<u8>, Refusal>, out: &mut Effects) {
+        let Some(InHand { from, tag, verb, .. }) = self.stack.take_in_hand(level) else { return };
+        if let Owner::Layer(above, ask) = from {
+            let (status, text) = match end {
+                Ok(text) => (Status::Ok, text),
+                Err(why) => (why.status, why.words().into_bytes()),
+            };
+            return self.reply(above, Ask(ask), Reply::Done(status, &text), out);
+        }
+        if verb.name == "UNSELECT" {
+            self.closed();
+        }
+        self.gate.end(&tag);
+        self.resume = true;
+        match end {
+            Ok(text) => self.tell_done(&tag, &text, out),
+            Err(why) => self.refuse(&tag, &why, out),
+        }
+    }
+
+    /// The command in hand goes on, to the next layer that hears it or to the backend.
+    fn forward(&mut self, level: usize, edited: Option<Vec<u8>>, out: &mut Effects) {
+        let Some(InHand { from, tag, verb, octets }) = self.stack.take_in_hand(level) else { return };
+        let octets = edited.unwrap_or(octets);
+        let Ok(head) = command::head(&octets) else { return };
+        match (self.plan.hears(verb, head.arguments, level + 1), from) {
+            (Some(next), _) => self.visit(next, &head, &octets, from, out),
+            (None, Owner::Client | Owner::Idle) => self.write_visited(&head, &octets, out),
+            (None, Owner::Layer(..)) => {
+                self.stack.waiting.push_back(Waiting { from, verb, tag, octets });
                 self.ask_waiting(out);
             }
         }
     }
 
-    fn end_in_hand(&mut self, tag: &[u8]) {
-        self.stack.in_hand = None;
-        if self.gate.find(tag).is_some_and(|running| running.verb.name == "UNSELECT") {
-            self.closed();
-        }
-        self.gate.end(tag);
-        self.resume = true;
-    }
-
-    /// The command in hand goes on, to the next layer that hears it or to the backend.
-    fn forward(&mut self, level: usize, edited: Option<Vec<u8>>, out: &mut Effects) {
-        let Some(octets) = edited.or_else(|| self.stack.in_hand.clone()) else { return };
+    /// A layer asks the server below: the next layer that hears it, or the backend.
+    fn ask(&mut self, level: usize, ask: Ask, verb: &'static Verb, arguments: &[u8], out: &mut Effects) {
+        let tag = self.backend.next_tag();
+        let space: &[u8] = if arguments.is_empty() { b"" } else { b" " };
+        let octets = [tag.as_slice(), b" ", verb.name.as_bytes(), space, arguments, b"\r\n"].concat();
         let Ok(head) = command::head(&octets) else { return };
-        match self.plan.hears(head.verb, level + 1) {
-            Some(next) => self.visit(next, &head, &octets, out),
+        let from = Owner::Layer(level as u8, ask.0);
+        match self.plan.hears(verb, head.arguments, level + 1) {
+            Some(next) => self.visit(next, &head, &octets, from, out),
             None => {
-                self.stack.in_hand = None;
-                if let Some(running) = self.gate.find(head.tag) {
-                    running.written = true;
-                }
-                self.write(&octets, None, head.tag, head.verb, None, out);
+                self.stack.waiting.push_back(Waiting { from, verb, tag, octets });
+                self.ask_waiting(out);
             }
         }
     }
@@ -132,29 +218,21 @@ impl Open {
     /// Asks the backend what may be asked now.
     pub(super) fn ask_waiting(&mut self, out: &mut Effects) {
         if self.stack.waiting.len() > Stack::MOST_ASKS
-            && let Some(Waiting { level, ask, .. }) = self.stack.waiting.pop_back()
+            && let Some(Waiting { from: Owner::Layer(level, ask), .. }) = self.stack.waiting.pop_back()
         {
-            return self.reply(level, ask, Reply::Lost, out);
+            return self.reply(level, Ask(ask), Reply::Lost, out);
         }
         let most = usize::from(self.front.limits.pipelined) + Stack::MOST_ASKS;
         while let Some(next) = self.stack.waiting.front() {
-            let owner = Owner::Layer(next.level, next.ask.0);
-            if self.is_mid_command() || !self.gate.admits(next.verb, owner, next.verb.alone, most) {
+            if self.is_mid_command() || !self.gate.admits(next.verb, next.from, next.verb.alone, most) {
                 return;
             }
-            let Some(Waiting { verb, arguments, .. }) = self.stack.waiting.pop_front() else { return };
-            let tag: Tag = self.backend.next_tag();
-            let mut octets = [&tag, b" ".as_slice(), verb.name.as_bytes()].concat();
-            if !arguments.is_empty() {
-                octets.push(b' ');
-                octets.extend_from_slice(&arguments);
-            }
-            octets.extend_from_slice(b"\r\n");
-            out.put(Side::Backend, &octets);
+            let Some(Waiting { from, verb, tag, octets }) = self.stack.waiting.pop_front() else { return };
+            self.write(&octets, None, &tag, verb, None, out);
             self.gate.start(Running {
                 tag,
                 verb,
-                owner,
+                owner: from,
                 alone: verb.alone,
                 written: true,
                 complete: true,

@@ -1,0 +1,328 @@
+//! Work of several steps, written as a straight line (architecture section 5).
+//!
+//!     async fn namespace(server: Server) -> Result<Ending, Refusal> {
+//!         let root = server.ask(LIST, r#""" """#).await?.ok()?;
+//!         ...
+//!
+//! A script is an `async fn` that speaks only with the server below and the store. It is polled by hand when what it waits for
+//! has come, with a waker that does nothing: no runtime, no thread, the same result every time. One question at a time.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    effect::{Annotated, Binding, Keeping, Kept, OverQuota},
+    layer::{Ask, Command, Layer, Out, Refusal, Reply},
+    plan::Plan,
+};
+use crate::{
+    imap::{capability::Capabilities, response::Status, verb::Verb},
+    store::{Change, Changed, Device, Entry, Found, Query},
+};
+
+/// How a script ends well.
+#[derive(Debug)]
+pub enum Ending {
+    /// The command is done: what stands behind `OK `.
+    Done(Vec<u8>),
+    /// The command goes to the server below as it came.
+    Forward,
+    /// The command goes to the server below with these arguments.
+    ForwardAs(Vec<u8>),
+}
+
+impl Ending {
+    /// The command is done.
+    pub fn done(text: &str) -> Result<Self, Refusal> {
+        Ok(Self::Done(text.into()))
+    }
+}
+
+/// A script under way.
+pub type Work = Pin<Box<dyn Future<Output = Result<Ending, Refusal>> + Send>>;
+
+/// The command that a script is about.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Its row.
+    pub verb: &'static Verb,
+    /// The octets behind the verb, without the line's end.
+    pub arguments: Vec<u8>,
+    /// To which device the session belongs.
+    pub device: Binding,
+    /// A mailbox is selected.
+    pub selected: bool,
+    tag: Vec<u8>,
+    octets: Vec<u8>,
+}
+
+impl Given {
+    /// The command that visits a layer.
+    pub fn new(command: Command<'_>, out: &Out<'_>) -> Self {
+        Self {
+            verb: command.verb,
+            arguments: command.arguments.to_vec(),
+            device: out.device().clone(),
+            selected: out.is_selected(),
+            tag: command.tag.to_vec(),
+            octets: command.octets.to_vec(),
+        }
+    }
+
+    fn command(&self) -> Command<'_> {
+        Command { tag: &self.tag, verb: self.verb, octets: &self.octets, arguments: &self.arguments }
+    }
+}
+
+/// A layer all of whose commands are scripts.
+pub fn layer(run: fn(Given, Server) -> Work) -> Box<dyn Layer> {
+    Box::new(Scripted { run, script: None })
+}
+
+struct Scripted {
+    run: fn(Given, Server) -> Work,
+    script: Option<Script>,
+}
+
+impl Layer for Scripted {
+    fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
+        self.script = Script::begin(command, out, self.run);
+    }
+
+    fn reply(&mut self, ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
+        Script::hear(&mut self.script, ask, reply, out);
+    }
+}
+
+/// A script and what it waits for.
+pub struct Script {
+    given: Given,
+    work: Work,
+    server: Server,
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("verb", &self.given.verb.name).finish()
+    }
+}
+
+impl Script {
+    /// Begins one for the command in hand; `None`: it is over already.
+    pub fn begin(command: Command<'_>, out: &mut Out<'_>, run: impl FnOnce(Given, Server) -> Work) -> Option<Self> {
+        let given = Given::new(command, out);
+        let server = Server { desk: Arc::default(), plan: Arc::clone(out.plan()), level: out.level() };
+        let work = run(given.clone(), server.clone());
+        let mut script = Self { given, work, server };
+        (!script.go_on(out)).then_some(script)
+    }
+
+    /// Gives an answer to the script that runs here; when it is over, nothing is left of it.
+    pub fn hear(script: &mut Option<Self>, ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
+        if let Some(running) = script
+            && running.server.desk().takes(ask, reply)
+            && running.go_on(out)
+        {
+            *script = None;
+        }
+    }
+
+    /// Lets it go on until it waits again. The answer is whether it is over.
+    fn go_on(&mut self, out: &mut Out<'_>) -> bool {
+        let poll = self.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let mut desk = self.server.desk();
+        for want in std::mem::take(&mut desk.wants) {
+            match want {
+                Want::Answer(line) => out.answer(line),
+                Want::Ask(verb, arguments) => desk.ask = Some(out.ask(verb, arguments)),
+                Want::Keep(Keeping::Save(change)) => desk.ask = Some(out.save(change)),
+                Want::Keep(Keeping::Load(query)) => desk.ask = Some(out.load(query)),
+                Want::Publish(what) => out.publish(what),
+                Want::Bind(device) => out.bind(device),
+            }
+        }
+        match poll {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(Ending::Done(text))) => out.done(text),
+            Poll::Ready(Ok(Ending::Forward)) => out.forward(),
+            Poll::Ready(Ok(Ending::ForwardAs(arguments))) => out.forward_as(&self.given.command(), &arguments),
+            Poll::Ready(Err(why)) => out.refuse(why),
+        }
+        true
+    }
+}
+
+/// The server below, and the store, as a script speaks with them.
+#[derive(Clone, Debug)]
+pub struct Server {
+    desk: Arc<Mutex<Desk>>,
+    plan: Arc<Plan>,
+    level: usize,
+}
+
+/// What the server below says to a question.
+#[derive(Debug)]
+pub struct Answers {
+    /// The untagged responses that answer it, with their literals, without their ends.
+    pub parts: Vec<Vec<u8>>,
+    /// How it ended.
+    pub status: Status,
+    /// What stands behind the status.
+    pub text: Vec<u8>,
+}
+
+impl Answers {
+    /// A refusal of the server below becomes ours.
+    pub fn ok(self) -> Result<Self, Refusal> {
+        if self.status == Status::Ok { Ok(self) } else { Err(Refusal::of_backend(self.status)) }
+    }
+}
+
+/// What a script and its layer have to say to each other.
+#[derive(Debug, Default)]
+struct Desk {
+    wants: Vec<Want>,
+    /// The question that waits.
+    ask: Option<Ask>,
+    parts: Vec<Vec<u8>>,
+    /// Octets of these parts.
+    held: usize,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Debug)]
+enum Want {
+    Answer(Vec<u8>),
+    Ask(&'static Verb, Vec<u8>),
+    Keep(Keeping),
+    Publish(Annotated),
+    Bind(Binding),
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Done(Status, Vec<u8>),
+    Kept(Kept, i64),
+    Unavailable,
+    TooMuch,
+    Lost,
+}
+
+impl Desk {
+    /// Octets that one question may make us hold (architecture 4.12).
+    const MOST: usize = 2 << 20;
+
+    /// Takes an answer. Whether the script can go on.
+    fn takes(&mut self, ask: Ask, reply: Reply<'_>) -> bool {
+        if self.ask != Some(ask) {
+            return false;
+        }
+        self.outcome = Some(match reply {
+            Reply::Part(line) => {
+                self.held += line.len();
+                if self.held <= Self::MOST {
+                    self.parts.push(line.to_vec());
+                }
+                return false;
+            }
+            Reply::Done(..) if self.held > Self::MOST => Outcome::TooMuch,
+            Reply::Done(status, text) => Outcome::Done(status, text.to_vec()),
+            Reply::Kept(kept, at) => Outcome::Kept(kept.clone(), at),
+            Reply::Unavailable => Outcome::Unavailable,
+            Reply::Lost => Outcome::Lost,
+        });
+        self.ask = None;
+        true
+    }
+}
+
+impl Server {
+    /// A script that panicked is over, and nobody else has a desk of it.
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the server below can do.
+    pub fn below(&self) -> &Capabilities {
+        self.plan.below(self.level)
+    }
+
+    /// What stands in the stack, and what the client was told.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Tells whoever gave the command an untagged line, given without its end.
+    pub fn answer(&self, line: Vec<u8>) {
+        self.desk().wants.push(Want::Answer(line));
+    }
+
+    /// Tells the other sessions of the account.
+    pub fn publish(&self, what: Annotated) {
+        self.desk().wants.push(Want::Publish(what));
+    }
+
+    /// The session belongs to this device from now on.
+    pub fn bind(&self, device: Binding) {
+        self.desk().wants.push(Want::Bind(device));
+    }
+
+    /// Asks the server below. Literals stand in the arguments as a client would write them.
+    pub async fn ask(&self, verb: &'static Verb, arguments: impl Into<Vec<u8>>) -> Result<Answers, Refusal> {
+        match self.outcome(Want::Ask(verb, arguments.into())).await {
+            Outcome::Done(status, text) => {
+                let mut desk = self.desk();
+                desk.held = 0;
+                Ok(Answers { parts: std::mem::take(&mut desk.parts), status, text })
+            }
+            Outcome::TooMuch => Err(Refusal::no("LIMIT", "the backend has more to say than we can hold")),
+            Outcome::Kept(..) | Outcome::Unavailable | Outcome::Lost => Err(Refusal::unanswered()),
+        }
+    }
+
+    /// Asks the store to keep this; when it has said so, it is on the disk.
+    pub async fn save(&self, change: Change) -> Result<Result<Changed, OverQuota>, Refusal> {
+        match self.keep(Keeping::Save(change)).await? {
+            (Kept::Saved(changed), _) => Ok(Ok(changed)),
+            (Kept::OverQuota(over), _) => Ok(Err(over)),
+            (Kept::Found(_), _) => Err(unavailable()),
+        }
+    }
+
+    /// Asks the store for entries; the time of day in seconds since 1970 comes with them.
+    pub async fn entries(&self, query: Query) -> Result<(Vec<Entry>, i64), Refusal> {
+        match self.keep(Keeping::Load(query)).await? {
+            (Kept::Found(Found::Entries(entries)), at) => Ok((entries, at)),
+            _ => Err(unavailable()),
+        }
+    }
+
+    /// Asks the store for the devices of the account.
+    pub async fn devices(&self) -> Result<Vec<Device>, Refusal> {
+        match self.keep(Keeping::Load(Query::Devices)).await? {
+            (Kept::Found(Found::Devices(devices)), _) => Ok(devices),
+            _ => Err(unavailable()),
+        }
+    }
+
+    async fn keep(&self, keeping: Keeping) -> Result<(Kept, i64), Refusal> {
+        match self.outcome(Want::Keep(keeping)).await {
+            Outcome::Kept(kept, at) => Ok((kept, at)),
+            _ => Err(unavailable()),
+        }
+    }
+
+    async fn outcome(&self, want: Want) -> Outcome {
+        self.desk().wants.push(want);
+        poll_fn(|_| self.desk().outcome.take().map_or(Poll::Pending, Poll::Ready)).await
+    }
+}
+
+fn unavailable() -> Refusal {
+    Refusal::no("UNAVAILABLE", "the proxy's store is not available; try again later")
+}
