@@ -17,10 +17,13 @@ use super::{
     shell::Shell,
     transport::Transport,
 };
-use crate::session::{
-    effect::{DialError, Dialled, Origin},
-    plan::Plan,
-    profile,
+use crate::{
+    session::{
+        effect::{DialError, Dialled, Origin},
+        plan::Plan,
+        profile,
+    },
+    store::AccountName,
 };
 
 /// A connection that stands, for a login that is under way.
@@ -37,6 +40,8 @@ pub struct Connected {
 pub struct Login {
     dialer: Arc<Dialer>,
     host: Arc<Host>,
+    /// The user's name at the backend; the client's own word for it may be known only later.
+    name: Option<Arc<str>>,
     account: Option<Arc<str>>,
     address: IpAddr,
     door: Arc<Door>,
@@ -58,6 +63,13 @@ impl Login {
             self.dialer.plan.store(Some(plan.clone()));
         }
         self.session
+    }
+
+    /// Whose login it is, as the store names accounts. `user` is the client's word, which may be known only now.
+    pub fn owner(&self, user: Option<&str>) -> Option<AccountName> {
+        let late = || Some(self.dialer.settings.user.rewrite(user?).into());
+        let user = self.name.clone().or_else(late)?;
+        Some(AccountName { backend: self.dialer.name.clone(), user })
     }
 
     /// The backend refused it. `user` is the client's word, which may be known only now.
@@ -113,14 +125,15 @@ impl Shell {
         let Connection { transport, host } = self.connect(&dialer, &ends).await?;
         let dialled = Dialled {
             backend: dialer.name.clone(),
-            user: name,
+            user: name.clone(),
             starttls: host.url.scheme == Scheme::Starttls,
             origin: dialer.settings.trusted.then(|| origin(&ends, session)),
             profile: dialer.settings.profile.as_deref().and_then(profile::find),
         };
         let counted = Held::new(&self.meters.backend(&dialer.name).logins);
         let door = self.door.clone();
-        let login = Login { dialer, host, account, address, door, session: held, _turn: turn, _counted: counted };
+        let name = user.is_some().then_some(name);
+        let login = Login { dialer, host, name, account, address, door, session: held, _turn: turn, _counted: counted };
         Ok(Connected { transport, dialled: Box::new(dialled), login })
     }
 

@@ -91,6 +91,9 @@ pub const METRICS: &[Metric] = &[
     BACKEND_LOGINS,
     BACKEND_DIALS,
     BACKEND_DIAL_DURATION,
+    STORE_UP,
+    STORE_REQUESTS,
+    STORE_DURATION,
     DRAINS,
     RELOADS,
     CONFIG_REVISION,
@@ -164,6 +167,20 @@ const BACKEND_DIAL_DURATION: Metric = Metric {
     labels: BACKEND,
     ..histogram("lemonade_backend_connect_duration_seconds", "Time to connect to a host of the backend, TLS included.")
 };
+const STORE_UP: Metric = gauge(
+    "lemonade_store_up",
+    Unit::Count,
+    &[],
+    "1 while the store of devices and settings can be read and written; at 0 clients hear NO [UNAVAILABLE].",
+);
+const STORE_REQUESTS: Metric = counter(
+    "lemonade_store_requests_total",
+    Unit::Count,
+    &[tag::<StoreOutcome>()],
+    "Questions to the store of devices and settings, by outcome.",
+);
+const STORE_DURATION: Metric =
+    histogram("lemonade_store_request_duration_seconds", "Time that the store took to answer, its disk included.");
 const DRAINS: Metric = counter("lemonade_drains_total", Unit::Count, &[], "Times the proxy was told to drain.");
 const RELOADS: Metric = counter(
     "lemonade_reloads_total",
@@ -370,6 +387,18 @@ words! {
     }
 }
 
+words! {
+    /// What the store said.
+    StoreOutcome as "outcome" {
+        /// It was done.
+        Ok = "ok",
+        /// The account would have more than it may.
+        OverQuota = "over_quota",
+        /// The store could not be written or read.
+        Unavailable = "unavailable",
+    }
+}
+
 impl Mechanism {
     /// The class of a SASL mechanism; `None` is the LOGIN command.
     pub const fn of(mechanism: Option<sasl::Mechanism>) -> Self {
@@ -415,6 +444,12 @@ pub struct Meters {
     pub faults: Family<Whose, Counter>,
     /// TLS handshakes.
     pub handshakes: Family<(Peer, Outcome), Counter>,
+    /// 1 while the store can be used.
+    pub store_up: Gauge,
+    /// Questions to the store.
+    pub store_requests: Family<StoreOutcome, Counter>,
+    /// Seconds the store took.
+    pub store_duration: Histogram,
     /// Times we were told to drain.
     pub drains: Counter,
     /// Reloads.
@@ -473,6 +508,9 @@ impl Meters {
             literals: family(&LITERALS, &[], |key| recorder.register_counter(key, &ABOUT)),
             faults: family(&FAULTS, &[], |key| recorder.register_counter(key, &ABOUT)),
             handshakes: family(&HANDSHAKES, &[], |key| recorder.register_counter(key, &ABOUT)),
+            store_up: recorder.register_gauge(&key(&STORE_UP, Vec::new()), &ABOUT),
+            store_requests: family(&STORE_REQUESTS, &[], |key| recorder.register_counter(key, &ABOUT)),
+            store_duration: recorder.register_histogram(&key(&STORE_DURATION, Vec::new()), &ABOUT),
             drains: recorder.register_counter(&key(&DRAINS, Vec::new()), &ABOUT),
             reloads: family(&RELOADS, &[], |key| recorder.register_counter(key, &ABOUT)),
             traced_users: recorder.register_gauge(&key(&TRACED_USERS, Vec::new()), &ABOUT),

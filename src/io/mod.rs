@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`serve`] | how does the program run, reload and end? |
 //! | [`shell`] | what do all sessions share, and what of it does a reload replace? |
+//! | [`keeper`] | how does a session ask the store? |
 //! | [`listener`], [`sockets`] | where do clients come in, and what happens before their session begins? |
 //! | [`session_task`], `peer`, `visit` | who drives a session? |
 //! | [`login`], [`routing`], [`dialer`], [`backends`] | how does a user come to the right backend? |
@@ -18,6 +19,7 @@ pub mod backends;
 pub mod certificate;
 pub mod dialer;
 pub mod drain;
+pub mod keeper;
 pub mod listener;
 pub mod log;
 pub mod login;

@@ -23,9 +23,13 @@ use std::{
 use dashmap::DashMap;
 use serde::{Serialize, Serializer};
 
-use crate::io::{
-    log,
-    metrics::{Held, Meters, State, Way, Words as _},
+use crate::{
+    io::{
+        log,
+        metrics::{Held, Meters, State, Way, Words as _},
+    },
+    session::effect::Annotated,
+    store::{AccountName, DeviceName},
 };
 
 /// Everybody who is connected.
@@ -33,13 +37,15 @@ use crate::io::{
 /// No guard of the map leaves this file, so none is held across an `await` (architecture 12).
 pub struct Registry {
     sessions: DashMap<SessionId, Arc<Entry>>,
+    /// The sessions of each account that has some.
+    accounts: DashMap<Arc<AccountName>, Vec<SessionId>>,
     meters: Arc<Meters>,
 }
 
 impl Registry {
     /// Nobody yet.
     pub fn new(meters: Arc<Meters>) -> Arc<Self> {
-        Arc::new(Self { sessions: DashMap::new(), meters })
+        Arc::new(Self { sessions: DashMap::new(), accounts: DashMap::new(), meters })
     }
 
     /// A client has connected from here, to the listener of this name.
@@ -57,7 +63,7 @@ impl Registry {
         });
         self.sessions.insert(entry.id, entry.clone());
         let counted = Held::new(&self.meters.sessions[State::Login]);
-        Seat { entry, registry: self.clone(), counted, at_backend: None }
+        Seat { entry, registry: self.clone(), counted, at_backend: None, account: None }
     }
 
     /// How many are connected.
@@ -88,8 +94,19 @@ impl Registry {
     pub fn tell(&self, user: &str, notice: Notice) -> usize {
         let mut reached = self.entries();
         reached.retain(|entry| entry.user().as_deref() == Some(user));
-        reached.iter().for_each(|entry| entry.inbox.post(notice));
+        reached.iter().for_each(|entry| entry.inbox.post(notice.clone()));
         reached.len()
+    }
+
+    /// Tells the sessions of an account that entries of it were changed, all but the one that did it.
+    pub fn publish(&self, account: &AccountName, by: Option<SessionId>, what: Annotated) {
+        let what = Arc::new(what);
+        let sessions = self.accounts.get(account).map(|sessions| sessions.clone()).unwrap_or_default();
+        for session in sessions.into_iter().filter(|session| Some(*session) != by) {
+            if let Some(entry) = self.sessions.get(&session) {
+                entry.inbox.post(Notice::Annotated(Arc::clone(&what)));
+            }
+        }
     }
 
     /// Ends a session; says whether there was one of this name.
@@ -105,6 +122,7 @@ pub struct Seat {
     registry: Arc<Registry>,
     counted: Held,
     at_backend: Option<Held>,
+    account: Option<Arc<AccountName>>,
 }
 
 impl Seat {
@@ -125,7 +143,31 @@ impl Seat {
 
     /// Who wants to log in, and where.
     pub fn named(&self, user: Option<Arc<str>>, backend: Option<Arc<str>>) {
-        *lock(&self.entry.names) = Names { user, backend };
+        *lock(&self.entry.names) = Names { user, backend, device: None };
+    }
+
+    /// Whose session it is, as the store names accounts. The name is kept once for all sessions of the account.
+    pub fn joins(&mut self, account: AccountName) {
+        let mut sessions = self.registry.accounts.entry(Arc::new(account)).or_default();
+        sessions.push(self.entry.id);
+        self.account = Some(Arc::clone(sessions.key()));
+    }
+
+    /// The account, from the moment the backend accepted the login.
+    pub fn account(&self) -> Option<&Arc<AccountName>> {
+        self.account.as_ref()
+    }
+
+    /// Tells the other sessions of the account.
+    pub fn publish(&self, what: Annotated) {
+        if let Some(account) = &self.account {
+            self.registry.publish(account, Some(self.entry.id), what);
+        }
+    }
+
+    /// The session belongs to this device.
+    pub fn bound(&self, device: DeviceName) {
+        lock(&self.entry.names).device = Some(device);
     }
 
     /// The session does something else now.
@@ -154,6 +196,12 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.registry.sessions.remove(&self.entry.id);
+        if let Some(account) = &self.account {
+            self.registry.accounts.remove_if_mut(account, |_, sessions| {
+                sessions.retain(|session| *session != self.entry.id);
+                sessions.is_empty()
+            });
+        }
     }
 }
 
@@ -181,6 +229,7 @@ pub struct Entry {
 struct Names {
     user: Option<Arc<str>>,
     backend: Option<Arc<str>>,
+    device: Option<DeviceName>,
 }
 
 impl Entry {
@@ -212,6 +261,7 @@ impl Entry {
             id: self.id,
             user: self.user().as_deref().map(str::to_owned),
             backend: self.backend().as_deref().map(str::to_owned),
+            device: lock(&self.names).device.as_ref().map(ToString::to_string),
             client: self.client,
             listener: self.listener.to_string(),
             state: self.state(),
@@ -229,6 +279,7 @@ pub struct Row {
     pub id: SessionId,
     pub user: Option<String>,
     pub backend: Option<String>,
+    pub device: Option<String>,
     pub client: SocketAddr,
     pub listener: String,
     pub state: &'static str,
@@ -280,7 +331,7 @@ impl Serialize for SessionId {
 }
 
 /// What a session is told from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The proxy shuts down: BYE at the next response boundary.
     Drain,
@@ -288,11 +339,13 @@ pub enum Notice {
     Kick,
     /// Begin or end the wire trace. May come twice.
     Trace(bool),
+    /// Entries of the account were changed elsewhere.
+    Annotated(Arc<Annotated>),
 }
 
 /// Notices on their way to a session: a mutex, a list, a waker.
 ///
-/// Of each kind only the last one waits, so the list is never longer than there are kinds.
+/// Of each kind only the last one waits, and of changes so many: a client that reads nothing for long asks again anyway.
 #[derive(Debug, Default)]
 pub struct Inbox(Mutex<Waiting>);
 
@@ -303,13 +356,26 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
+impl Waiting {
+    /// Changes that wait.
+    const MOST: usize = 64;
+
+    fn add(&mut self, notice: Notice) {
+        match notice {
+            Notice::Annotated(_) if self.notices.len() >= Self::MOST => return,
+            Notice::Annotated(_) => {}
+            _ => self.notices.retain(|other| mem::discriminant(other) != mem::discriminant(&notice)),
+        }
+        self.notices.push(notice);
+    }
+}
+
 impl Inbox {
     /// Puts a notice in and wakes the session.
     pub fn post(&self, notice: Notice) {
         let waker = {
             let mut waiting = lock(&self.0);
-            waiting.notices.retain(|other| mem::discriminant(other) != mem::discriminant(&notice));
-            waiting.notices.push(notice);
+            waiting.add(notice);
             waiting.waker.take()
         };
         if let Some(waker) = waker {

@@ -36,7 +36,10 @@ use super::{
     shell::{Setup, SetupError, Shell},
     sockets::{BindError, Passed},
 };
-use crate::config::{Config, ConfigError, Loaded, Source, finding::Finding};
+use crate::{
+    config::{Config, ConfigError, Loaded, Source, finding::Finding},
+    store::sqlite::{Database, OpenError},
+};
 
 /// Why the program cannot run, or a new configuration cannot be put into force.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,9 @@ pub enum ServeError {
     /// The admin interface.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// The operating system.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -170,6 +176,7 @@ fn tell_reloading() {
 pub struct House {
     /// What all sessions share.
     pub shell: Arc<Shell>,
+    store: Arc<Database>,
     doors: HashMap<SocketAddr, Door>,
     tasks: Vec<AbortHandle>,
     passed: Passed,
@@ -193,8 +200,9 @@ impl House {
     /// Reads what the configuration names, opens the ports and begins to ask the backends how they are.
     pub async fn open(config: Config, passed: Passed) -> Result<Self, ServeError> {
         let setup = prepare(config, None).await?;
-        let shell = Arc::new(Shell::new(setup, Arc::new(Meters::new())));
-        let mut house = Self { shell, doors: HashMap::new(), tasks: Vec::new(), passed };
+        let store = Arc::new(Database::open(&setup.config.state).await?);
+        let shell = Arc::new(Shell::new(setup, Arc::new(Meters::new()), store.clone()));
+        let mut house = Self { shell, store, doors: HashMap::new(), tasks: Vec::new(), passed };
         let setup = house.shell.setup.load_full();
         let sockets = house.sockets(&setup)?;
         house.enter(&setup, sockets);
@@ -283,6 +291,7 @@ impl House {
         let rules = self.shell.setup.load().config.drain.clone();
         tracing::info!(sessions = self.shell.registry.len(), "draining");
         let left = drain::drain(&self.shell.registry, &rules).await;
+        self.store.close().await;
         tracing::info!(sessions = left, "drained");
     }
 }

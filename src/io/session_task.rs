@@ -18,6 +18,7 @@ use std::{
 use tokio::time::Sleep;
 
 use super::{
+    keeper::Questions,
     listener::{Client, Listening},
     login::Connected,
     peer::{Peer, Read},
@@ -51,6 +52,7 @@ pub async fn run(shell: Arc<Shell>, listening: Arc<Listening>, client: Client, t
         backend: Peer::default(),
         visit,
         job: None,
+        questions: None,
         upgrade: None,
         timer: None,
         end: None,
@@ -75,6 +77,8 @@ struct Task {
     visit: Visit,
     /// Something that takes its time: dialling, a TLS handshake.
     job: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    /// What the store is asked.
+    questions: Option<Box<Questions>>,
     /// TLS is to begin on this side as soon as it has been told everything.
     upgrade: Option<Side>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -106,7 +110,7 @@ impl Task {
             if let Some(end) = self.end.take() {
                 return Poll::Ready(end);
             }
-            if !(self.poll_job(cx) | self.poll_notices(cx) | self.poll_timer(cx)) {
+            if !(self.poll_job(cx) | self.poll_store(cx) | self.poll_notices(cx) | self.poll_timer(cx)) {
                 return Poll::Pending;
             }
         }
@@ -200,8 +204,18 @@ impl Task {
     }
 
     fn poll_notices(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(input) = self.visit.poll_notice(cx) else { return false };
-        self.give(input, cx);
+        let Some(news) = self.visit.poll_notice(cx) else { return false };
+        self.give(news.input(), cx);
+        true
+    }
+
+    fn poll_store(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(questions) = &mut self.questions else { return false };
+        let Poll::Ready(answer) = self.visit.poll_answer(questions, cx) else { return false };
+        if questions.is_empty() {
+            self.questions = None;
+        }
+        self.give(Input::Kept(Box::new(answer)), cx);
         true
     }
 
@@ -275,6 +289,9 @@ impl Task {
                 }
                 Wish::Effect(Effect::Authenticated { user }) => self.visit.authenticated(user, &self.session),
                 Wish::Effect(Effect::Refused { user }) => self.visit.refused(user),
+                Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),
+                Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),
+                Wish::Effect(Effect::Bind(binding)) => self.visit.bound(&binding),
                 Wish::Effect(Effect::HangUp) => self.backend = Peer::default(),
                 Wish::Effect(Effect::End { why, clean }) => self.end = Some((why, clean)),
                 Wish::Effect(_) => {}

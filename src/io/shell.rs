@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::{
     admission::Door,
     dialer::Dialer,
+    keeper::Keeper,
     listener::{Listening, Security},
     metrics::Meters,
     probe,
@@ -23,7 +24,7 @@ use super::{
     tls::TlsError,
     trace::Traces,
 };
-use crate::config::Config;
+use crate::{config::Config, store::Store};
 
 /// What all sessions share.
 pub struct Shell {
@@ -37,6 +38,8 @@ pub struct Shell {
     pub traces: Arc<Traces>,
     /// Turns for TLS handshakes with clients. Their number is that of the start.
     pub handshakes: Semaphore,
+    /// What is kept of accounts.
+    pub keeper: Arc<Keeper>,
     /// What is counted.
     pub meters: Arc<Meters>,
 }
@@ -108,7 +111,7 @@ impl Setup {
 
 impl Shell {
     /// A shell with nobody in it.
-    pub fn new(setup: Setup, meters: Arc<Meters>) -> Self {
+    pub fn new(setup: Setup, meters: Arc<Meters>, store: Arc<dyn Store>) -> Self {
         let rules = setup.config.admission.clone();
         let shell = Self {
             handshakes: Semaphore::new(rules.handshakes as usize),
@@ -116,6 +119,7 @@ impl Shell {
             registry: Registry::new(meters.clone()),
             traces: Traces::new(&setup.config.state, meters.clone()),
             setup: ArcSwap::from_pointee(setup),
+            keeper: Arc::new(Keeper::new(store, meters.clone())),
             meters,
         };
         shell.count_setup();
@@ -189,7 +193,7 @@ pub(super) mod tests {
     };
 
     use super::*;
-    use crate::{imap::sasl::Mechanism, io::backends::Backend};
+    use crate::{imap::sasl::Mechanism, io::backends::Backend, store::memory::Memory};
 
     /// A shell for this configuration, with its state in a directory of its own.
     pub(in crate::io) fn shell(change: impl FnOnce(&mut Config)) -> (tempfile::TempDir, Arc<Shell>) {
@@ -197,7 +201,7 @@ pub(super) mod tests {
         let mut config = Config { state: state.path().to_owned(), ..Config::default() };
         change(&mut config);
         let setup = Setup::new(config, None).unwrap();
-        (state, Arc::new(Shell::new(setup, Arc::new(Meters::new()))))
+        (state, Arc::new(Shell::new(setup, Arc::new(Meters::new()), Arc::new(Memory::default()))))
     }
 
     #[test]

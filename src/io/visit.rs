@@ -13,6 +13,7 @@ use tracing::Level;
 
 use super::{
     admission::UserSession,
+    keeper::Questions,
     listener::{Client, Listening},
     log,
     login::{Connected, Login},
@@ -22,11 +23,35 @@ use super::{
     trace::Trace,
     transport::Transport,
 };
-use crate::session::{
-    Session,
-    effect::{Dial, DialError, End, Fault, Input, Side},
-    front::Front,
+use crate::{
+    session::{
+        Session,
+        effect::{Annotated, Answer, Binding, Dial, DialError, End, Fault, Input, Side},
+        front::Front,
+    },
+    store::Source,
 };
+
+/// What somebody outside has to say to a session.
+pub(super) enum News {
+    /// The proxy shuts down.
+    Drain,
+    /// The operator ends the session.
+    Kick,
+    /// Entries of the account were changed elsewhere.
+    Annotated(Arc<Annotated>),
+}
+
+impl News {
+    /// As the session hears it.
+    pub(super) fn input(&self) -> Input<'_> {
+        match self {
+            Self::Drain => Input::Drain,
+            Self::Kick => Input::Gone(Side::Client),
+            Self::Annotated(what) => Input::Annotated(what),
+        }
+    }
+}
 
 /// One client's visit.
 pub(super) struct Visit {
@@ -110,11 +135,31 @@ impl Visit {
         self.shell.meters.logins[(attempt.mechanism, metrics::Login::Ok)].increment(1);
         self.shell.meters.login_duration.record(attempt.since.elapsed());
         if let Some(login) = attempt.login {
+            let owner = login.owner(user.as_deref());
             self.client.seat.named(user, Some(login.backend()));
+            owner.into_iter().for_each(|owner| self.client.seat.joins(owner));
             self.user = login.authenticated(session.plan());
         }
         self.client.seat.becomes(State::Authenticated);
         self.client.seat.entry().say(Level::INFO, || tracing::info!("authenticated"));
+    }
+
+    /// The next answer of the store.
+    pub(super) fn poll_answer(&self, questions: &mut Questions, cx: &mut Context<'_>) -> Poll<Answer> {
+        questions.poll(&self.shell.keeper, self.client.seat.account(), cx)
+    }
+
+    /// The session belongs to this device. What has no name of its own need not be remembered.
+    pub(super) fn bound(&self, binding: &Binding) {
+        self.client.seat.bound(binding.device.clone());
+        if let Some(account) = self.client.seat.account().filter(|_| binding.source != Source::Default) {
+            self.shell.keeper.seen(Arc::clone(account), binding);
+        }
+    }
+
+    /// The other sessions of the account are to hear this.
+    pub(super) fn publish(&self, what: Annotated) {
+        self.client.seat.publish(what);
     }
 
     /// The backend refused the login.
@@ -203,12 +248,13 @@ impl Visit {
     }
 
     /// What somebody outside has to say to the session.
-    pub(super) fn poll_notice(&mut self, cx: &mut Context<'_>) -> Option<Input<'static>> {
+    pub(super) fn poll_notice(&mut self, cx: &mut Context<'_>) -> Option<News> {
         loop {
             let Poll::Ready(notice) = self.client.seat.inbox().poll_take(cx) else { return None };
             match notice {
-                Notice::Drain => return Some(Input::Drain),
-                Notice::Kick => return Some(Input::Gone(Side::Client)),
+                Notice::Drain => return Some(News::Drain),
+                Notice::Kick => return Some(News::Kick),
+                Notice::Annotated(what) => return Some(News::Annotated(what)),
                 Notice::Trace(false) => self.trace = None,
                 Notice::Trace(true) => {
                     let begin = || self.shell.traces.begin(self.client.seat.entry(), true);

@@ -1,0 +1,215 @@
+//! Asks the store in a session's name, one question after the other, and says aloud when the store is not available.
+//!
+//!     session: Keep(Save(...))  ->  Keeper  ->  store  ->  Kept(Saved), at 1790000000
+//!
+//! A question runs in a task of its own: a session that ends does not undo what it asked for. Requirement N14.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::task::JoinHandle;
+
+use super::metrics::{Meters, StoreOutcome};
+use crate::{
+    session::effect::{Answer, Binding, Keeping, Kept, Request},
+    store::{AccountName, Change, Device, Store, StoreError},
+};
+
+/// A store that does not answer for so long is not available: longer than it waits for its own locks.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The store, and what is said of it.
+pub struct Keeper {
+    store: Arc<dyn Store>,
+    meters: Arc<Meters>,
+    failed: AtomicBool,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    /// Asks this store.
+    pub fn new(store: Arc<dyn Store>, meters: Arc<Meters>) -> Self {
+        meters.store_up.set(1.0);
+        Self { store, meters, failed: AtomicBool::new(false) }
+    }
+
+    /// Asks the store, and waits for its answer.
+    pub async fn ask(&self, account: &AccountName, keeping: &Keeping) -> Result<Kept, StoreError> {
+        let began = Instant::now();
+        let asked = async {
+            match keeping {
+                Keeping::Save(change) => self.store.save(account, change).await.map(Kept::Saved),
+                Keeping::Load(query) => self.store.load(account, query).await.map(Kept::Found),
+            }
+        };
+        let silent = |_| Err(StoreError::Unavailable("no answer".into()));
+        let result = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(silent);
+        self.meters.store_duration.record(began.elapsed());
+        self.note(&result);
+        result
+    }
+
+    /// Counts, and says once what has changed.
+    fn note(&self, result: &Result<Kept, StoreError>) {
+        let outcome = match result {
+            Ok(_) => StoreOutcome::Ok,
+            Err(StoreError::TooMany(_) | StoreError::TooLarge(_)) => StoreOutcome::OverQuota,
+            Err(StoreError::Unavailable(_)) => StoreOutcome::Unavailable,
+        };
+        self.meters.store_requests[outcome].increment(1);
+        let failed = outcome == StoreOutcome::Unavailable;
+        self.meters.store_up.set(if failed { 0.0 } else { 1.0 });
+        match (self.failed.swap(failed, Relaxed), result) {
+            (false, Err(error)) if failed => tracing::error!(error = %error, "store not available"),
+            (true, _) if !failed => tracing::info!("store available again"),
+            _ => {}
+        }
+    }
+
+    /// A device of this account is here. Nobody waits for it.
+    pub fn seen(self: &Arc<Self>, account: Arc<AccountName>, binding: &Binding) {
+        let (keeper, now) = (Arc::clone(self), now());
+        let Binding { device: name, source } = binding.clone();
+        tokio::spawn(async move {
+            let device = Device { name, source, first_seen: now, last_seen: now };
+            // Counted and said where it fails; the session goes on.
+            let _ = keeper.ask(&account, &Keeping::Save(Change::Seen(device))).await;
+        });
+    }
+}
+
+/// The time of day, in seconds since 1970.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// The questions of one session, in their order.
+#[derive(Debug, Default)]
+pub struct Questions {
+    waiting: VecDeque<Request>,
+    running: Option<JoinHandle<Answer>>,
+}
+
+impl Questions {
+    /// One more.
+    pub fn add(&mut self, request: Request) {
+        self.waiting.push_back(request);
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_none()
+    }
+
+    /// The next answer, or a promise to wake the task when there is one. A session without an account has no store.
+    pub fn poll(
+        &mut self,
+        keeper: &Arc<Keeper>,
+        account: Option<&Arc<AccountName>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer> {
+        if self.running.is_none() {
+            let Some(request) = self.waiting.pop_front() else { return Poll::Pending };
+            let (keeper, account) = (Arc::clone(keeper), account.cloned());
+            self.running = Some(tokio::spawn(async move {
+                let result = match account {
+                    Some(account) => keeper.ask(&account, &request.keeping).await,
+                    None => Err(StoreError::Unavailable("no user is known".into())),
+                };
+                Answer::new(request.from, now(), result)
+            }));
+        }
+        let Some(running) = &mut self.running else { return Poll::Pending };
+        match Pin::new(running).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(answer) => {
+                self.running = None;
+                match answer {
+                    Ok(answer) => Poll::Ready(answer),
+                    // The task panicked, or the runtime ends.
+                    Err(_) => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::{
+        session::layer::Ask,
+        store::{Answer as Answering, Changed, Found, Query, memory::Memory},
+    };
+
+    /// A store whose disk is full.
+    struct Full;
+
+    impl Store for Full {
+        fn save<'a>(&'a self, _: &'a AccountName, _: &'a Change) -> Answering<'a, Changed> {
+            Box::pin(async { Err(StoreError::Unavailable("disk full".into())) })
+        }
+
+        fn load<'a>(&'a self, _: &'a AccountName, _: &'a Query) -> Answering<'a, Found> {
+            Box::pin(async { Ok(Found::Entries(Vec::new())) })
+        }
+    }
+
+    fn account() -> Arc<AccountName> {
+        Arc::new(AccountName { backend: "main".into(), user: "joe".into() })
+    }
+
+    fn keeper(store: impl Store + 'static) -> Arc<Keeper> {
+        Arc::new(Keeper::new(Arc::new(store), Arc::new(Meters::new())))
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_is_said_to_fail_and_to_be_well_again() {
+        let keeper = keeper(Full);
+        let says = |line: &str| assert!(keeper.meters.render().contains(line), "{}", keeper.meters.render());
+        assert!(keeper.ask(&account(), &Keeping::Save(Change::Purge)).await.is_err());
+        says("lemonade_store_up 0");
+        says("lemonade_store_requests_total{outcome=\"unavailable\"} 1");
+        assert!(keeper.ask(&account(), &Keeping::Load(Query::Entries)).await.is_ok());
+        says("lemonade_store_up 1");
+    }
+
+    #[tokio::test]
+    async fn questions_are_answered_in_their_order_and_to_who_asked() {
+        let keeper = keeper(Memory::default());
+        let mut questions = Questions::default();
+        for ask in 1..4 {
+            questions.add(Request { from: (7, Ask(ask)), keeping: Keeping::Load(Query::Devices) });
+        }
+        for ask in 1..4 {
+            let answer = poll_fn(|cx| questions.poll(&keeper, Some(&account()), cx)).await;
+            assert_eq!(answer.to, (7, Ask(ask)));
+            assert_eq!(answer.kept, Some(Kept::Found(Found::Devices(Vec::new()))));
+        }
+        assert!(questions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_user_nobody_knows_has_no_store() {
+        let keeper = keeper(Memory::default());
+        let mut questions = Questions::default();
+        questions.add(Request { from: (0, Ask(1)), keeping: Keeping::Load(Query::Devices) });
+        assert_eq!(poll_fn(|cx| questions.poll(&keeper, None, cx)).await.kept, None);
+    }
+}
