@@ -37,6 +37,24 @@ impl<'a> Cursor<'a> {
         self.octets.get(self.at).copied()
     }
 
+    /// Where one is.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What was read since one was there, as it was written.
+    pub fn since(&self, start: usize) -> &'a [u8] {
+        self.octets.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Passes these octets if they stand here, letters in any case.
+    pub fn accept(&mut self, octets: &[u8]) -> bool {
+        let ahead = self.octets[self.at..].get(..octets.len());
+        let stands = ahead.is_some_and(|ahead| ahead.eq_ignore_ascii_case(octets));
+        self.at += if stands { octets.len() } else { 0 };
+        stands
+    }
+
     /// Nothing may be left.
     pub fn end(&self) -> Result<(), SyntaxError> {
         if self.at == self.octets.len() { Ok(()) } else { Err(self.expected("the end of the command")) }
@@ -70,6 +88,39 @@ impl<'a> Cursor<'a> {
         }
         self.close()?;
         Ok(members)
+    }
+
+    /// A list that may have no member: `()`.
+    pub fn list_or_empty<T>(
+        &mut self,
+        member: impl FnMut(&mut Self) -> Result<T, SyntaxError>,
+    ) -> Result<Vec<T>, SyntaxError> {
+        match self.accept(b"()") {
+            true => Ok(Vec::new()),
+            false => self.list(member),
+        }
+    }
+
+    /// A list of anything, as it was written: strings, literals and lists in it are only passed.
+    pub fn list_as_written(&mut self) -> Result<&'a [u8], SyntaxError> {
+        let start = self.at;
+        self.open()?;
+        let mut depth = 1usize;
+        while depth > 0 {
+            match (self.peek(), self.octets.get(self.at + 1)) {
+                (Some(b'"' | b'{'), _) | (Some(b'~'), Some(b'{')) => _ = self.string()?,
+                (Some(b'\r' | b'\n' | 0) | None, _) => return Err(self.expected(")")),
+                (Some(octet), _) => {
+                    self.at += 1;
+                    depth = match octet {
+                        b'(' => depth + 1,
+                        b')' => depth - 1,
+                        _ => depth,
+                    };
+                }
+            }
+        }
+        Ok(self.since(start))
     }
 
     /// A list, or one member without parentheses.
@@ -115,12 +166,8 @@ impl<'a> Cursor<'a> {
 
     /// A string, a literal8, or NIL.
     pub fn value(&mut self) -> Result<Option<Text<'a>>, SyntaxError> {
-        let nil = self.octets.get(self.at..self.at + 3).is_some_and(|word| word.eq_ignore_ascii_case(b"NIL"));
-        match nil {
-            true => {
-                self.at += 3;
-                Ok(None)
-            }
+        match self.accept(b"NIL") {
+            true => Ok(None),
             false => self.string().map(Some),
         }
     }
@@ -171,7 +218,8 @@ impl<'a> Cursor<'a> {
         Ok(Text { octets: Cow::Borrowed(octets), binary: eight || octets.contains(&0) })
     }
 
-    fn run(&mut self, belongs: impl Fn(u8) -> bool, expected: &'static str) -> Result<&'a [u8], SyntaxError> {
+    /// As many octets as belong, at least one.
+    pub fn run(&mut self, belongs: impl Fn(u8) -> bool, expected: &'static str) -> Result<&'a [u8], SyntaxError> {
         let rest = &self.octets[self.at..];
         let len = rest.iter().position(|octet| !belongs(*octet)).unwrap_or(rest.len());
         if len == 0 {
@@ -196,7 +244,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// RFC 3501 section 9, ATOM-CHAR.
-fn is_atom_octet(octet: u8) -> bool {
+pub fn is_atom_octet(octet: u8) -> bool {
     octet.is_ascii_graphic() && !matches!(octet, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
 }
 
@@ -260,6 +308,23 @@ mod tests {
         cursor.space().unwrap();
         assert_eq!(cursor.value(), Ok(None));
         assert_eq!(cursor.end(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_only_passed_comes_as_it_was_written() {
+        let mut cursor = Cursor::new(b"return () (\"CHILDINFO\" (\"a)\" {2}\r\n)( ~{1}\r\n\0 x~)) rest");
+        assert!(!cursor.accept(b"RETURN ["));
+        assert!(cursor.accept(b"RETURN "));
+        assert_eq!(cursor.list_or_empty(Cursor::atom), Ok(vec![]));
+        cursor.space().unwrap();
+        let at = cursor.at();
+        assert_eq!(cursor.list_as_written().unwrap(), b"(\"CHILDINFO\" (\"a)\" {2}\r\n)( ~{1}\r\n\0 x~))");
+        assert_eq!(cursor.since(at).len(), cursor.at() - at);
+        assert!(cursor.accept(b" REST"));
+        assert!(!cursor.accept(b"x"));
+        for open in [&b"(a (b)"[..], b"(a\r\n)", b"(\"a)", b"({9}\r\na)", b"(a\0)", b"a"] {
+            assert!(Cursor::new(open).list_as_written().is_err(), "{}", open.escape_ascii());
+        }
     }
 
     #[test]
