@@ -17,6 +17,7 @@ use lemonade_proxy::imap::{
     entry::EntryName,
     frame::{self, Bounds, CommandFramer, Cut, Skip},
     id::Fields,
+    list::{self, List, Listed},
     metadata::{Get, Set, Value},
     response::{self, Kind, Line},
     sasl::{self, Mechanism, Plain},
@@ -270,6 +271,55 @@ fn written(mailbox: &[u8], edits: &[(EntryName, Option<Value>)]) -> Vec<u8> {
     }
     out.push(b')');
     out
+}
+
+#[test]
+fn list() {
+    const LISTS: &[&[u8]] = &[
+        b"\"\" *",
+        b"(SUBSCRIBED RECURSIVEMATCH) \"\" \"%\" RETURN (CHILDREN STATUS (MESSAGES))",
+        b"\"\" (inbox {1+}\r\na \"Sent/%\")",
+        b"* LIST (\\Noselect) \"/\" \"inbox/a b\"",
+        b"* LSUB () NIL {3}\r\nfoo (\"CHILDINFO\" (\"SUBSCRIBED\"))",
+    ];
+    fuzz("list", LISTS, |octets, random| {
+        if let Ok(list) = List::parse(octets) {
+            assert!(list.patterns.len() <= List::MOST_PATTERNS);
+            assert_eq!(List::parse(&list.write()), Ok(list));
+        }
+        if let Some(listed) = Listed::parse(octets) {
+            let mut written = Vec::new();
+            listed.write(&mut written);
+            assert_eq!(Listed::parse(&written), Some(listed));
+        }
+        // A short pattern and a short name of few letters: the plain way takes them in its time.
+        let mut short = |letters: &[u8]| (0..random.below(7)).map(|_| *random.pick(letters)).collect::<Vec<u8>>();
+        let (pattern, name) = (short(b"ab/*%"), short(b"ab/"));
+        assert_eq!(
+            list::matches(&pattern, &name, Some(b'/')),
+            matches_plainly(&pattern, &name),
+            "{} {}",
+            pattern.escape_ascii(),
+            name.escape_ascii()
+        );
+        list::matches(octets, b"inbox/a b/Sent", Some(b'/'));
+        assert!(list::matches(b"*", octets, None));
+        assert_eq!(list::canonical(&list::canonical(octets)), list::canonical(octets));
+    });
+}
+
+/// A pattern of LIST, one way after the other.
+fn matches_plainly(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], _) => name.is_empty(),
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|at| matches_plainly(rest, &name[at..])),
+        ([b'%', rest @ ..], _) => {
+            let level = name.iter().position(|&octet| octet == b'/').unwrap_or(name.len());
+            (0..=level).any(|at| matches_plainly(rest, &name[at..]))
+        }
+        ([octet, rest @ ..], [first, name @ ..]) => octet == first && matches_plainly(rest, name),
+        _ => false,
+    }
 }
 
 #[test]

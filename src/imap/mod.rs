@@ -10,6 +10,7 @@
 //! | [`code`] | what stands in the brackets of a status response? |
 //! | [`entry`] | what is an annotation called? |
 //! | [`id`] | who says it is whom? |
+//! | [`list`] | which mailboxes does LIST ask for, and which does a line name? |
 //! | [`metadata`] | what do GETMETADATA and SETMETADATA ask for, in either dialect? |
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
 //! | [`token`] | what atom, string or list stands next? |
@@ -22,6 +23,7 @@ pub mod command;
 pub mod entry;
 pub mod frame;
 pub mod id;
+pub mod list;
 pub mod metadata;
 pub mod response;
 pub mod sasl;
