@@ -21,6 +21,7 @@ use lemonade_proxy::imap::{
     metadata::{Get, Set, Value},
     response::{self, Kind, Line},
     sasl::{self, Mechanism, Plain},
+    search::{self, Program},
     sequence_set, token,
 };
 use proto_tests::random::Random;
@@ -320,6 +321,35 @@ fn matches_plainly(pattern: &[u8], name: &[u8]) -> bool {
         ([octet, rest @ ..], [first, name @ ..]) => octet == first && matches_plainly(rest, name),
         _ => false,
     }
+}
+
+#[test]
+fn search() {
+    const CRITERIA: &[&[u8]] = &[
+        b"UID 300:900 FILTER on-the-road SINCE \"3-Dec-2002\"",
+        b"OR (FROM {3+}\r\njoe SEEN) NOT TEXT \"x {5}\"",
+        b"CHARSET UTF-8 1:*,7 OLDER 9 ",
+        b"RETURN (MIN UPDATE (FLAGS)) FILTER a ",
+        b"MODSEQ \"/flags/\\\\draft\" all 620162338 HEADER a \"\" ",
+        b"NOT LARGER 10 KEYWORD x BEFORE 1-Jan-2000",
+    ];
+    fuzz("search", CRITERIA, |octets, _| {
+        let program = Program::parse(octets);
+        for used in program.iter().flat_map(|program| &program.filters) {
+            assert!(search::mentions_filter(octets));
+            assert!(octets[used.at.clone()].ends_with(used.name.as_bytes()));
+        }
+        if let Ok(program) = &program {
+            assert!(program.keys < octets.len() && program.ascii == octets.is_ascii());
+        }
+        let _ = search::criteria(octets);
+        // What imap-codec reads, we read; but for numbers that begin with 0, which it takes in sets as well.
+        let whole = [b"a SEARCH ", octets, b"\r\n"].concat();
+        let zero = whole.windows(2).any(|pair| !pair[0].is_ascii_digit() && pair[1] == b'0');
+        if !zero && command::depth(&whole) < 50 && command::decode(&whole).is_ok() {
+            program.unwrap_or_else(|error| panic!("imap-codec reads it, and we do not: {error}"));
+        }
+    });
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! | [`id`] | who says it is whom? |
 //! | [`list`] | which mailboxes does LIST ask for, and which does a line name? |
 //! | [`metadata`] | what do GETMETADATA and SETMETADATA ask for, in either dialect? |
+//! | [`search`] | where do search criteria name a filter? |
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
 //! | [`token`] | what atom, string or list stands next? |
 //! | [`sasl`] | who is it that authenticates? |
@@ -27,6 +28,7 @@ pub mod list;
 pub mod metadata;
 pub mod response;
 pub mod sasl;
+pub mod search;
 pub mod secret;
 pub mod sequence_set;
 pub mod token;

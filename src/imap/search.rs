@@ -1,0 +1,456 @@
+//! Search criteria, walked from end to end: where is a filter named, and is the rest whole (RFC 3501 6.4.4, RFC 5466)?
+//!
+//!     C: a SEARCH UID 300:900 FILTER on-the-road SINCE "3-Dec-2002"
+//!                             '----------------' to be replaced by what the filter says
+//!
+//! Nothing is evaluated, and nothing is copied but the names. A key that is not in `KEYS` is an error: where its arguments end
+//! nobody knows.
+
+use std::{borrow::Cow, mem, ops::Range};
+
+use super::{command::SyntaxError, sequence_set, token::Cursor};
+
+/// What a SEARCH looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program<'a> {
+    /// Where `CHARSET name` stands, if it does, and the name.
+    pub charset: Option<(Range<usize>, Cow<'a, [u8]>)>,
+    /// Where the keys begin: behind RETURN and CHARSET. They go on to the end.
+    pub keys: usize,
+    /// The filters that it names, in their order.
+    pub filters: Vec<Use>,
+    /// No string has an octet above 0x7f: it means the same in every charset that a server may take it for.
+    pub ascii: bool,
+}
+
+/// A filter, where it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// From the word FILTER to the end of the name.
+    pub at: Range<usize>,
+    /// As it was written; names of entries are case-insensitive.
+    pub name: Box<str>,
+}
+
+impl<'a> Program<'a> {
+    /// Reads the arguments of SEARCH or UID SEARCH, without the line's end (RFC 4466 section 6, search-program).
+    pub fn parse(arguments: &'a [u8]) -> Result<Self, SyntaxError> {
+        let mut cursor = Cursor::new(arguments);
+        if cursor.accept(b"RETURN ") {
+            cursor.list_as_written()?;
+            cursor.space()?;
+        }
+        Self::read(cursor, arguments.is_ascii())
+    }
+
+    fn read(mut cursor: Cursor<'a>, ascii: bool) -> Result<Self, SyntaxError> {
+        let start = cursor.at();
+        let mut charset = None;
+        if cursor.accept(b"CHARSET ") {
+            let name = cursor.astring()?;
+            charset = Some((start..cursor.at(), name));
+            cursor.space()?;
+        }
+        let keys = cursor.at();
+        Ok(Self { charset, keys, filters: walk(cursor)?, ascii })
+    }
+
+    /// Whether its charset is one in which a filter can be used (RFC 5466 3.1): UTF-8, or a part of it.
+    pub fn is_unicode(&self) -> bool {
+        let unicode = |name: &[u8]| name.eq_ignore_ascii_case(b"UTF-8") || name.eq_ignore_ascii_case(b"US-ASCII");
+        self.charset.as_ref().is_none_or(|(_, name)| unicode(name))
+    }
+}
+
+/// Reads the value of a filter's entry. RFC 5466 section 4 has keys only; a CHARSET in front of them is forgiven if it says what
+/// is so anyhow. What is put in the place of a use begins at [`Program::keys`].
+pub fn criteria(value: &[u8]) -> Result<Program<'_>, SyntaxError> {
+    if let Err(error) = std::str::from_utf8(value) {
+        return Err(SyntaxError { expected: "UTF-8", at: error.valid_up_to() });
+    }
+    let program = Program::read(Cursor::new(value), value.is_ascii())?;
+    match program.is_unicode() {
+        true => Ok(program),
+        false => Err(SyntaxError { expected: "no charset but UTF-8", at: 0 }),
+    }
+}
+
+/// Whether it is worth a walk: the word FILTER stands somewhere, be it in a string.
+pub fn mentions_filter(arguments: &[u8]) -> bool {
+    const WORD: &[u8] = b"FILTER";
+    arguments.windows(WORD.len()).any(|octets| octets.eq_ignore_ascii_case(WORD))
+}
+
+/// What follows the name of a key.
+#[derive(Clone, Copy, Debug)]
+enum Argument {
+    /// An atom, or a string.
+    Astring,
+    /// An atom: a keyword, an object's id.
+    Atom,
+    /// `1-Feb-1994`, in quotes or not.
+    Date,
+    /// The name of a filter.
+    Filter,
+    /// Another key.
+    Key,
+    /// `"/flags/\\draft" all 620162338`, or just the number (RFC 7162 3.1.5).
+    ModSeq,
+    /// 32 bits, not 0.
+    NonZero,
+    /// 32 bits.
+    Number,
+    /// `2:4,7`
+    Set,
+}
+
+/// THE TABLE: what follows which key. Those of RFC 3501, and where others are from.
+#[rustfmt::skip]
+const KEYS: [(&str, &[Argument]); 46] = {
+    use Argument::{Astring, Atom, Date, Filter, Key, ModSeq, NonZero, Number, Set};
+    [
+        ("ALL", &[]), ("ANSWERED", &[]), ("BCC", &[Astring]), ("BEFORE", &[Date]), ("BODY", &[Astring]), ("CC", &[Astring]),
+        ("DELETED", &[]), ("DRAFT", &[]),
+        ("EMAILID", &[Atom]), // RFC 8474
+        ("FILTER", &[Filter]), // RFC 5466
+        ("FLAGGED", &[]), ("FROM", &[Astring]),
+        ("FUZZY", &[Key]), // RFC 6203
+        ("HEADER", &[Astring, Astring]), ("KEYWORD", &[Atom]), ("LARGER", &[Number]),
+        ("MODSEQ", &[ModSeq]), // RFC 7162
+        ("NEW", &[]), ("NOT", &[Key]), ("OLD", &[]),
+        ("OLDER", &[NonZero]), // RFC 5032
+        ("ON", &[Date]), ("OR", &[Key, Key]), ("RECENT", &[]),
+        ("SAVEDATESUPPORTED", &[]), ("SAVEDBEFORE", &[Date]), ("SAVEDON", &[Date]), ("SAVEDSINCE", &[Date]), // RFC 8514
+        ("SEEN", &[]), ("SENTBEFORE", &[Date]), ("SENTON", &[Date]), ("SENTSINCE", &[Date]), ("SINCE", &[Date]),
+        ("SMALLER", &[Number]), ("SUBJECT", &[Astring]), ("TEXT", &[Astring]),
+        ("THREADID", &[Atom]), // RFC 8474
+        ("TO", &[Astring]), ("UID", &[Set]), ("UNANSWERED", &[]), ("UNDELETED", &[]), ("UNDRAFT", &[]), ("UNFLAGGED", &[]),
+        ("UNKEYWORD", &[Atom]), ("UNSEEN", &[]),
+        ("YOUNGER", &[NonZero]), // RFC 5032
+    ]
+};
+
+/// Parentheses in parentheses go so deep. Nobody writes ten; those who parse what we pass on have bounds of their own.
+const DEEPEST: usize = 50;
+
+/// Walks over keys to the end, and keeps the filters among them. No recursion: a parenthesis begins a level, and each level counts
+/// the keys that NOT and OR still want.
+fn walk(mut cursor: Cursor<'_>) -> Result<Vec<Use>, SyntaxError> {
+    let mut filters = Vec::new();
+    let (mut wanted, mut outer) = (1usize, Vec::new());
+    loop {
+        wanted = wanted.saturating_sub(1);
+        if cursor.peek() == Some(b'(') {
+            if outer.len() == DEEPEST {
+                return Err(cursor.expected("fewer parentheses"));
+            }
+            cursor.open()?;
+            outer.push(mem::replace(&mut wanted, 1));
+            continue;
+        }
+        wanted += key(&mut cursor, &mut filters)?;
+        while wanted == 0 && !outer.is_empty() && cursor.accept(b")") {
+            wanted = outer.pop().unwrap_or_default();
+        }
+        if wanted == 0 && outer.is_empty() && cursor.peek().is_none() {
+            return Ok(filters);
+        }
+        cursor.space()?;
+    }
+}
+
+/// Reads a key, and says how many more it wants.
+fn key(cursor: &mut Cursor<'_>, filters: &mut Vec<Use>) -> Result<usize, SyntaxError> {
+    if matches!(cursor.peek(), Some(b'0'..=b'9' | b'*' | b'$')) {
+        return set(cursor).map(|()| 0);
+    }
+    let start = cursor.at();
+    let unknown = cursor.expected("a search key");
+    let word = cursor.atom().map_err(|_| unknown)?;
+    let row = KEYS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
+    let (_, arguments) = row.ok_or(unknown)?;
+    let mut wanted = 0;
+    for argument in *arguments {
+        match argument {
+            Argument::Key => wanted += 1,
+            Argument::Filter => {
+                cursor.space()?;
+                let name = filter_name(cursor)?;
+                filters.push(Use { at: start..cursor.at(), name });
+            }
+            argument => {
+                cursor.space()?;
+                argument.read(cursor)?;
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+impl Argument {
+    fn read(self, cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+        match self {
+            Self::Astring => cursor.astring().map(drop),
+            Self::Atom => cursor.atom().map(drop),
+            Self::Date => date(cursor),
+            Self::ModSeq => modseq(cursor),
+            Self::NonZero => non_zero(cursor),
+            Self::Number => cursor.number().map(drop),
+            Self::Set => set(cursor),
+            Self::Filter | Self::Key => Ok(()),
+        }
+    }
+}
+
+/// RFC 5466 section 4: 1*<any ATOM-CHAR except "/">. An atom is ASCII.
+fn filter_name(cursor: &mut Cursor<'_>) -> Result<Box<str>, SyntaxError> {
+    let wrong = cursor.expected("the name of a filter");
+    let name = cursor.atom().map_err(|_| wrong)?;
+    if name.contains(&b'/') { Err(wrong) } else { Ok(String::from_utf8_lossy(name).into()) }
+}
+
+/// RFC 3501 section 9, date. Whether a month has 31 days is for the backend to say.
+fn date(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    const MONTHS: [&[u8]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    let wrong = cursor.expected("a date");
+    let text = cursor.astring().map_err(|_| wrong)?;
+    let digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+    let parts: Vec<&[u8]> = text.splitn(4, |octet| *octet == b'-').collect();
+    match *parts {
+        [day, month, year]
+            if matches!((day.len(), year.len()), (1 | 2, 4))
+                && digits(day)
+                && digits(year)
+                && MONTHS.iter().any(|name| name.eq_ignore_ascii_case(month)) =>
+        {
+            Ok(())
+        }
+        _ => Err(wrong),
+    }
+}
+
+fn modseq(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    if cursor.peek() == Some(b'"') {
+        cursor.string()?;
+        cursor.space()?;
+        cursor.atom()?;
+        cursor.space()?;
+    }
+    let wrong = cursor.expected("a number of 64 bits");
+    let digits = cursor.run(|octet| octet.is_ascii_digit(), "a number")?;
+    let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok());
+    number.map(drop).ok_or(wrong)
+}
+
+fn non_zero(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    let wrong = cursor.expected("a number other than 0");
+    if cursor.number()? == 0 { Err(wrong) } else { Ok(()) }
+}
+
+/// RFC 3501 section 9, sequence-set, or the `$` of RFC 5182.
+fn set(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    let wrong = cursor.expected("a set of messages");
+    let belongs = |octet: u8| octet.is_ascii_digit() || matches!(octet, b'*' | b':' | b',' | b'$');
+    let text = cursor.run(belongs, "a set of messages")?;
+    if text == b"$" || sequence_set::parse(text).is_some() { Ok(()) } else { Err(wrong) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::command;
+
+    fn uses(arguments: &[u8]) -> Result<Vec<(Range<usize>, String)>, String> {
+        let program = Program::parse(arguments).map_err(|error| error.to_string())?;
+        Ok(program.filters.into_iter().map(|filter| (filter.at, filter.name.into())).collect())
+    }
+
+    #[test]
+    fn filters_are_found_where_keys_stand() {
+        type Found = &'static [(Range<usize>, &'static str)];
+        let table: &[(&[u8], Found)] = &[
+            // RFC 5466 3.1.
+            (b"UID 300:900 FILTER on-the-road SINCE \"3-Dec-2002\"", &[(12..30, "on-the-road")]),
+            (b"filter a", &[(0..8, "a")]),
+            (b"OR FILTER a NOT (FILTER b FILTER c)", &[(3..11, "a"), (17..25, "b"), (26..34, "c")]),
+            (b"RETURN (MIN MAX) CHARSET UTF-8 FILTER a", &[(31..39, "a")]),
+            // Words that are something else here.
+            (b"SUBJECT FILTER FROM \"FILTER a\"", &[]),
+            (b"HEADER FILTER FILTER KEYWORD FILTER", &[]),
+            (b"BODY {8}\r\nFILTER a SEEN", &[]),
+            (b"RETURN (FILTER (a)) ALL", &[]),
+        ];
+        for (arguments, expected) in table {
+            let expected = expected.iter().map(|(at, name)| (at.clone(), (*name).to_owned())).collect();
+            assert_eq!(uses(arguments), Ok(expected), "{}", arguments.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn criteria_of_every_kind_are_walked() {
+        let table: &[&[u8]] = &[
+            // RFC 3501 6.4.4, 5032 section 4, 4731 section 3.1, 5182 section 2.3, 7162 section 3.1.5, 8514, 6203.
+            b"FLAGGED SINCE 1-Feb-1994 NOT FROM \"Smith\"",
+            b"TEXT \"string not in mailbox\"",
+            b"CHARSET UTF-8 TEXT {6}\r\n\xd0\xb0\xd0\xb1\xd0\xb2",
+            b"UNSEEN YOUNGER 259200",
+            b"RETURN () DELETED",
+            b"RETURN (MIN COUNT) FLAGGED SINCE 1-Feb-1994 NOT FROM \"Smith\"",
+            b"RETURN (SAVE PARTIAL 1:10 UPDATE (FLAGS \"x\")) UID $ $",
+            b"MODSEQ \"/flags/\\\\draft\" all 620162338",
+            b"OR NOT MODSEQ 720162338 LARGER 50000",
+            b"SAVEDBEFORE \"01-JAN-2000\" FUZZY (TEXT x)",
+            b"2:4,7,* 1:* (SEEN (DRAFT) DELETED)",
+            b"OR OR SEEN NEW OR OLD (1)",
+            b"CHARSET \"US-ASCII\" OLDER 4294967295 OLD ON 1-Jan-2000",
+            b"HEADER Message-ID \"\" SMALLER 0 BCC a CC b TO c BODY d KEYWORD $Forwarded UNKEYWORD x",
+        ];
+        for arguments in table {
+            assert_eq!(uses(arguments), Ok(Vec::new()), "{}", arguments.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let table: &[(&[u8], &str)] = &[
+            (b"", "expected a search key at octet 0"),
+            (b"XYZZY", "expected a search key at octet 0"),
+            (b"SEEN X-GM-RAW \"x\"", "expected a search key at octet 5"),
+            (b"CHARSET UTF-8", "expected a space at octet 13"),
+            (b"RETURN MIN ALL", "expected ( at octet 7"),
+            (b"SEEN CHARSET UTF-8 ALL", "expected a search key at octet 5"),
+            (b"OR SMALLER", "expected a space at octet 10"),
+            (b"OR SEEN", "expected a space at octet 7"),
+            (b"(OR SEEN) NEW", "expected a space at octet 8"),
+            (b"NOT", "expected a space at octet 3"),
+            (b"()", "expected a search key at octet 1"),
+            (b"(SEEN", "expected a space at octet 5"),
+            (b"SEEN)", "expected a space at octet 4"),
+            (b"SEEN ", "expected a search key at octet 5"),
+            (b"SEENALL", "expected a search key at octet 0"),
+            (b"FILTER", "expected a space at octet 6"),
+            (b"FILTER a/b", "expected the name of a filter at octet 7"),
+            (b"FILTER \"a\"", "expected the name of a filter at octet 7"),
+            (b"FILTER \xe9", "expected the name of a filter at octet 7"),
+            (b"ON 1-Foo-2000", "expected a date at octet 3"),
+            (b"ON 1-Jan-2000-1", "expected a date at octet 3"),
+            (b"ON 1-Jan-20", "expected a date at octet 3"),
+            (b"OLDER 0", "expected a number other than 0 at octet 6"),
+            (b"LARGER 4294967296", "expected a number of 32 bits at octet 7"),
+            (b"MODSEQ 18446744073709551616", "expected a number of 64 bits at octet 7"),
+            (b"UID 0", "expected a set of messages at octet 4"),
+            (b"1,,2", "expected a set of messages at octet 0"),
+            (b"SUBJECT {9}\r\nx", "expected a literal at octet 8"),
+        ];
+        for (arguments, expected) in table {
+            assert_eq!(uses(arguments), Err((*expected).to_owned()), "{}", arguments.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn parentheses_have_a_bound_and_chains_have_none() {
+        let nested = |depth: usize| [b"(".repeat(depth), b"SEEN".to_vec(), b")".repeat(depth)].concat();
+        assert!(Program::parse(&nested(DEEPEST)).is_ok());
+        assert_eq!(uses(&nested(DEEPEST + 1)), Err("expected fewer parentheses at octet 50".to_owned()));
+        let chain = [b"OR FILTER a ".repeat(5_000), b"NOT ".repeat(5_000), b"SEEN".to_vec()].concat();
+        assert_eq!(uses(&chain).map(|found| found.len()), Ok(5_000));
+    }
+
+    #[test]
+    fn charset_keys_and_octets_are_told() {
+        let program = Program::parse(b"RETURN (ALL) CHARSET \"iso-8859-1\" TEXT {1}\r\n\xe9").unwrap();
+        assert_eq!(program.charset, Some((13..33, Cow::Borrowed(&b"iso-8859-1"[..]))));
+        assert_eq!((program.keys, program.ascii, program.is_unicode()), (34, false, false));
+        let program = Program::parse(b"CHARSET us-ascii SEEN").unwrap();
+        assert_eq!((program.keys, program.ascii, program.is_unicode()), (17, true, true));
+        let program = Program::parse(b"SEEN").unwrap();
+        assert_eq!((program.charset.is_none(), program.keys, program.is_unicode()), (true, 0, true));
+    }
+
+    #[test]
+    fn the_value_of_a_filter_is_criteria_in_utf_8() {
+        let check = |value: &[u8]| criteria(value).map(|program| program.keys).map_err(|error| error.to_string());
+        // RFC 5466 3.1 and 3.2.
+        assert_eq!(check(b"OR SMALLER 5000 FROM \"boss@example.com\""), Ok(0));
+        assert_eq!(check(b"OR SMALLER"), Err("expected a space at octet 10".to_owned()));
+        assert_eq!(
+            check(b"from \"@example.com>\" (x-dsfa from 5)"),
+            Err("expected a search key at octet 22".to_owned())
+        );
+        assert_eq!(check("SUBJECT \"\u{e9}\"".as_bytes()), Ok(0));
+        assert_eq!(check(b"SUBJECT \"\xe9\""), Err("expected UTF-8 at octet 9".to_owned()));
+        assert_eq!(check(b"charset utf-8 SEEN"), Ok(14));
+        assert_eq!(check(b"CHARSET KOI8-R SEEN"), Err("expected no charset but UTF-8 at octet 0".to_owned()));
+        assert_eq!(check(b"RETURN (ALL) SEEN"), Err("expected a search key at octet 0".to_owned()));
+        assert_eq!(check(b"SEEN\r\nb LOGOUT"), Err("expected a space at octet 4".to_owned()));
+        assert_eq!(check(b""), Err("expected a search key at octet 0".to_owned()));
+    }
+
+    #[test]
+    fn the_word_is_looked_for_in_any_case() {
+        assert!(mentions_filter(b"SEEN filter x"));
+        assert!(mentions_filter(b"TEXT \"Filters\""));
+        assert!(!mentions_filter(b"FILTE"));
+    }
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(KEYS.windows(2).all(|rows| rows[0].0 < rows[1].0));
+    }
+
+    #[test]
+    fn what_imap_codec_reads_we_read() {
+        // One key after the other, alone and within others.
+        let keys: &[&str] = &[
+            "ALL",
+            "ANSWERED",
+            "BCC a",
+            "BEFORE 1-Jan-2000",
+            "BODY {1+}\r\nx",
+            "CC \"a\\\"b\"",
+            "DELETED",
+            "DRAFT",
+            "FLAGGED",
+            "FROM a]b",
+            "HEADER a \"\"",
+            "KEYWORD $x",
+            "LARGER 007",
+            "MODSEQ 0",
+            "MODSEQ \"/flags/\\\\seen\" shared 1",
+            "NEW",
+            "OLD",
+            "OLDER 1",
+            "ON \"01-dec-1999\"",
+            "RECENT",
+            "SEEN",
+            "SENTBEFORE 1-Jan-2000",
+            "SENTON 1-Jan-2000",
+            "SENTSINCE 1-Jan-2000",
+            "SINCE 1-Jan-2000",
+            "SMALLER 4294967295",
+            "SUBJECT \"\"",
+            "TEXT nil",
+            "TO +x",
+            "UID *:1,2",
+            "UNANSWERED",
+            "UNDELETED",
+            "UNDRAFT",
+            "UNFLAGGED",
+            "UNKEYWORD x",
+            "UNSEEN",
+            "YOUNGER 1",
+            "1,2:*",
+        ];
+        for key in keys {
+            for form in
+                ["{}", "NOT {}", "OR {} NOT {}", "({} SEEN)", "CHARSET UTF-8 NOT (({} {}))", "charset \"x\" seen {}"]
+            {
+                let arguments = form.replace("{}", key);
+                let command = format!("a SEARCH {arguments}\r\n");
+                command::decode(command.as_bytes()).unwrap_or_else(|error| panic!("imap-codec: {command}: {error}"));
+                assert_eq!(uses(arguments.as_bytes()), Ok(Vec::new()), "{arguments}");
+            }
+        }
+    }
+}
