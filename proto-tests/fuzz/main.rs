@@ -15,6 +15,7 @@ use lemonade_proxy::imap::{
     capability::Capabilities,
     code, command,
     entry::EntryName,
+    fetch::FetchItems,
     frame::{self, Bounds, CommandFramer, Cut, Skip},
     id::Fields,
     list::{self, List, Listed},
@@ -349,6 +350,26 @@ fn search() {
         if !zero && command::depth(&whole) < 50 && command::decode(&whole).is_ok() {
             program.unwrap_or_else(|error| panic!("imap-codec reads it, and we do not: {error}"));
         }
+    });
+}
+
+#[test]
+fn fetch() {
+    const ITEMS: &[&[u8]] = &[
+        b"(FLAGS UID ENVELOPE)",
+        b"BODY.PEEK[HEADER.FIELDS (FROM \"Subject\")]<0.2048>",
+        b"FULL",
+        b"(RFC822.SIZE BODY.PEEK[1.2.MIME])",
+    ];
+    fuzz("fetch", ITEMS, |octets, _| {
+        let Ok(items) = FetchItems::parse(octets) else { return };
+        let text = items.as_text();
+        assert!(text.starts_with('(') && text.ends_with(')') && text.len() <= FetchItems::LONGEST + 2, "{text}");
+        if text.len() <= FetchItems::LONGEST {
+            assert_eq!(FetchItems::parse(text.as_bytes()).as_ref(), Ok(&items));
+        }
+        let whole = format!("a FETCH 1 {text}\r\n");
+        assert!(command::decode(whole.as_bytes()).is_ok(), "{whole}");
     });
 }
 

@@ -9,6 +9,7 @@
 //! | [`capability`] | which words are ours, which are relayed, which never? |
 //! | [`code`] | what stands in the brackets of a status response? |
 //! | [`entry`] | what is an annotation called? |
+//! | [`fetch`] | what does a FETCH that nobody asked for show? |
 //! | [`id`] | who says it is whom? |
 //! | [`list`] | which mailboxes does LIST ask for, and which does a line name? |
 //! | [`metadata`] | what do GETMETADATA and SETMETADATA ask for, in either dialect? |
@@ -22,6 +23,7 @@ pub mod capability;
 pub mod code;
 pub mod command;
 pub mod entry;
+pub mod fetch;
 pub mod frame;
 pub mod id;
 pub mod list;
