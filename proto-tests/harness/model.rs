@@ -8,6 +8,7 @@
 //! [`Mischief`], what real servers do although they should not. What it has executed stands in [`Backend::executed`]:
 //! a test of smuggling asks there, not the answers.
 
+mod annotations;
 mod changes;
 mod connection;
 mod fetch;
@@ -16,14 +17,17 @@ mod login;
 mod mailboxes;
 mod messages;
 mod mime;
+mod rights;
 mod search;
 mod settings;
+mod special_use;
 mod store;
 mod syntax;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::{
+    annotations::Annotations,
     connection::Connection,
     settings::{Mischief, Settings},
     store::{Flag, Mailbox, Message, Store, Uid},

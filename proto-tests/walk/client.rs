@@ -184,8 +184,12 @@ pub(crate) fn response_len(octets: &[u8]) -> Option<usize> {
         let end = at + octets[at..].iter().position(|&octet| octet == b'\n')? + 1;
         let line = &octets[at..end];
         // In text `{5}` opens nothing.
-        let is_text = at == 0 && !matches!(line.split(|&octet| octet == b' ').nth(2), Some(b"FETCH"));
-        let literal = line.strip_suffix(b"}\r\n").filter(|_| !is_text).and_then(|line| {
+        let mut words = line.split(|&octet| octet == b' ').skip(1);
+        let has_strings = match (words.next(), words.next()) {
+            (Some(b"LIST" | b"LSUB" | b"METADATA" | b"STATUS"), _) | (_, Some(b"FETCH")) => true,
+            _ => at > 0,
+        };
+        let literal = line.strip_suffix(b"}\r\n").filter(|_| has_strings).and_then(|line| {
             let open = line.iter().rposition(|&octet| octet == b'{')?;
             std::str::from_utf8(&line[open + 1..]).ok()?.parse::<usize>().ok()
         });

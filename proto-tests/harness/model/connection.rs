@@ -8,6 +8,7 @@
 
 use super::{
     Backend, Settings,
+    annotations::Listening,
     changes::Selected,
     login::Login,
     store::Store,
@@ -23,6 +24,8 @@ pub struct Connection {
     /// TLS runs; the harness has no real one.
     pub(super) tls: bool,
     pub(super) random: Random,
+    /// What it is told of the annotations that others change.
+    pub(super) listening: Listening,
     /// What ends a line or literal that has not come yet.
     input: Vec<u8>,
     /// The command so far: lines and literals.
@@ -67,29 +70,6 @@ enum Announced {
     Literal { len: usize, synchronising: bool },
 }
 
-/// The verbs whose literals are read; behind others a lazy server takes none for one.
-const WITH_ARGUMENTS: &[&str] = &[
-    "APPEND",
-    "COPY",
-    "CREATE",
-    "DELETE",
-    "EXAMINE",
-    "FETCH",
-    "ID",
-    "LIST",
-    "LOGIN",
-    "LSUB",
-    "MOVE",
-    "RENAME",
-    "SEARCH",
-    "SELECT",
-    "STATUS",
-    "STORE",
-    "SUBSCRIBE",
-    "UID",
-    "UNSUBSCRIBE",
-];
-
 /// A command line longer than this ends the connection.
 const LONGEST_LINE: usize = 1 << 20;
 
@@ -101,6 +81,7 @@ impl Connection {
             state: State::NotAuthenticated,
             tls: false,
             random: Random::new(seed),
+            listening: Listening::to_nothing(number),
             input: Vec::new(),
             command: Vec::new(),
             literal: 0,
@@ -250,11 +231,14 @@ impl Connection {
         let Ok(len) = digits.parse::<usize>() else { return Announced::Nothing };
         let store = self.backend.store();
         let settings = &store.settings;
+        let verb = self.verb();
+        // RFC 5464 5: a value may be a literal8 whatever the server does with messages.
+        let binary = settings.has("BINARY") || (verb == "SETMETADATA" && settings.has_metadata());
         let literal8 = open > 0 && line[open - 1] == b'~';
         let known = synchronising || settings.has("LITERAL+") || (settings.has("LITERAL-") && len <= 4096);
-        let lazy = settings.mischief.lazy_literals && !WITH_ARGUMENTS.contains(&self.verb().as_str());
+        let lazy = settings.mischief.lazy_literals && !settings.takes_literals(&verb);
         // RFC 7888 4: without the capability `{5+}` is a word like any other, and what follows is the next command.
-        if !known || lazy || (literal8 && !settings.has("BINARY")) {
+        if !known || lazy || (literal8 && !binary) {
             return Announced::Nothing;
         }
         Announced::Literal { len, synchronising }
@@ -281,7 +265,7 @@ impl Connection {
             End::No("[LIMIT] no literals today".to_owned())
         } else if len > u32::MAX as usize {
             End::Bad("Literal too large".to_owned())
-        } else if !WITH_ARGUMENTS.contains(&verb.as_str()) {
+        } else if !self.backend.store().settings.takes_literals(&verb) {
             End::Bad(format!("No such command as \"{verb}\""))
         } else if verb == "APPEND" {
             self.refusal_of_append()?
@@ -392,6 +376,9 @@ impl Connection {
             ("APPEND", false) => self.append(cursor)?,
             ("NAMESPACE", false) if nothing => self.namespace(out)?,
             ("ENABLE", false) => self.enable(cursor, out)?,
+            ("GETMETADATA", false) if has_arguments => self.get_metadata(cursor, out)?,
+            ("SETMETADATA", false) if has_arguments => self.set_metadata(cursor, out)?,
+            ("MYRIGHTS", false) if has_arguments => self.my_rights(cursor, out)?,
             ("IDLE", false) if nothing => self.idle(tag, out)?,
             ("CHECK", false) if nothing => self.check()?,
             ("CLOSE", false) if nothing => self.close(true)?,
@@ -402,7 +389,7 @@ impl Connection {
             ("STORE", _) => self.store(cursor, by_uid, out)?,
             ("COPY", _) => self.copy(cursor, by_uid, false, out)?,
             ("MOVE", _) => self.copy(cursor, by_uid, true, out)?,
-            _ if nothing || !WITH_ARGUMENTS.contains(&verb.as_str()) => return Err(self.unknown(&verb)),
+            _ if nothing || !self.backend.store().settings.takes_literals(&verb) => return Err(self.unknown(&verb)),
             _ => return Err(Malformed.into()),
         };
         // RFC 3501 7.4.1: no EXPUNGE in answer to FETCH, STORE and SEARCH; UID commands are free to bring it.
@@ -440,7 +427,7 @@ impl Connection {
         Ok(End::Ok("ID completed".to_owned()))
     }
 
-    fn enable(&self, mut cursor: Cursor<'_>, out: &mut Vec<u8>) -> Result<End, End> {
+    fn enable(&mut self, mut cursor: Cursor<'_>, out: &mut Vec<u8>) -> Result<End, End> {
         self.needs("ENABLE")?;
         self.authenticated()?;
         let mut enabled = Vec::new();
@@ -448,6 +435,7 @@ impl Connection {
             let word = cursor.word()?.to_uppercase();
             if word != "ENABLE" && self.backend.store().settings.has(&word) {
                 enabled.push(format!(" {word}"));
+                self.listen(&word);
             }
             if !cursor.eat(b" ") {
                 break;
@@ -499,8 +487,9 @@ impl Connection {
         }
     }
 
-    /// Tells what has happened in the selected mailbox since it was told last.
+    /// Tells what has happened to annotations and in the selected mailbox since it was told last.
     pub(super) fn tell(&mut self, may_expunge: bool, out: &mut Vec<u8>) {
+        self.tell_annotations(out);
         let backend = self.backend.clone();
         let mut store = backend.store();
         let (State::Selected(selected) | State::Idle { selected: Some(selected), .. }) = &mut self.state else {

@@ -2,13 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Connection,
-    changes::say,
-    connection::End,
-    store::Store,
-    syntax::{Cursor, astring},
-};
+use super::{Connection, changes::say, connection::End, store::Store, syntax::Cursor};
 
 impl Connection {
     pub(super) fn list(&self, mut cursor: Cursor<'_>, subscribed: bool, out: &mut Vec<u8>) -> Result<End, End> {
@@ -28,7 +22,7 @@ impl Connection {
         let pattern: Vec<char> = format!("{reference}{pattern}").chars().collect();
         for (name, attributes) in names(&store, subscribed, pattern.contains(&'%')) {
             if matches(&pattern, &name.chars().collect::<Vec<_>>(), separator) {
-                say(out, &format!("* {verb} ({attributes}) \"{separator}\" {}", astring(&name)));
+                say(out, &format!("* {verb} ({attributes}) \"{separator}\" {}", store.settings.name(&name)));
             }
         }
         Ok(End::Ok(format!("{verb} completed")))

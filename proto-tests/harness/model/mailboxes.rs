@@ -5,11 +5,30 @@ use super::{
     changes::{Selected, say},
     connection::{End, State},
     store::{Mailbox, canonical},
-    syntax::{Cursor, Malformed, astring},
+    syntax::{Cursor, Malformed},
 };
 
 /// The system flags that a client may set.
 const FLAGS: &str = "\\Answered \\Flagged \\Deleted \\Seen \\Draft";
+
+/// What STATUS knows.
+const ITEMS: [&str; 5] = ["MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN"];
+
+impl Mailbox {
+    /// The items of a STATUS response.
+    pub(super) fn status(&self, wanted: &[String]) -> String {
+        let messages = &self.messages;
+        let value = |item| match item {
+            "MESSAGES" => messages.len(),
+            "RECENT" => messages.iter().filter(|message| message.recent).count(),
+            "UIDNEXT" => self.uidnext as usize,
+            "UIDVALIDITY" => self.uidvalidity as usize,
+            _ => messages.iter().filter(|message| !message.has("\\Seen")).count(),
+        };
+        let said = ITEMS.into_iter().filter(|item| wanted.iter().any(|word| word == item));
+        said.map(|item| format!("{item} {}", value(item))).collect::<Vec<_>>().join(" ")
+    }
+}
 
 impl Connection {
     pub(super) fn select(&mut self, mut cursor: Cursor<'_>, read_only: bool, out: &mut Vec<u8>) -> Result<End, End> {
@@ -21,6 +40,7 @@ impl Connection {
         let backend = self.backend.clone();
         let mut store = backend.store();
         let twice = store.settings.mischief.exists_twice;
+        store.may_read(&name)?;
         let Some(mailbox) = store.mailbox(&name).filter(|mailbox| !mailbox.noselect) else {
             return Err(End::No(format!("[NONEXISTENT] Mailbox doesn't exist: {name}")));
         };
@@ -49,6 +69,7 @@ impl Connection {
     pub(super) fn create(&self, mut cursor: Cursor<'_>) -> Result<End, End> {
         self.authenticated()?;
         let name = cursor.text()?;
+        let uses = self.uses_asked_for(&mut cursor)?;
         cursor.done()?;
         let mut store = self.backend.store();
         // RFC 3501 6.3.3: a separator at the end only declares that there will be children.
@@ -57,7 +78,8 @@ impl Connection {
             return Err(End::No("[ALREADYEXISTS] Mailbox already exists".to_owned()));
         }
         let uidvalidity = 3_857_529_045 + store.mailboxes.len() as u32;
-        store.mailboxes.insert(name, Mailbox { uidvalidity, ..Mailbox::new() });
+        store.mailboxes.insert(name.clone(), Mailbox { uidvalidity, ..Mailbox::new() });
+        store.assign(&name, &uses);
         Ok(End::Ok("CREATE completed".to_owned()))
     }
 
@@ -94,8 +116,9 @@ impl Connection {
         };
         store.mailboxes.insert(to.clone(), mailbox);
         if from == "INBOX" {
-            // RFC 3501 6.3.5: the messages move, INBOX stays, and so do its children.
-            store.mailboxes.insert(from, Mailbox::new());
+            // RFC 3501 6.3.5: the messages move, INBOX stays, and so do its children. RFC 5464 4.1: annotations are copied.
+            let annotations = store.mailboxes[&to].annotations.clone();
+            store.mailboxes.insert(from, Mailbox { annotations, ..Mailbox::new() });
             return Ok(End::Ok("RENAME completed".to_owned()));
         }
         let prefix = format!("{from}{}", store.settings.separator);
@@ -114,24 +137,16 @@ impl Connection {
         cursor.space()?;
         let wanted: Vec<String> = cursor.words()?.iter().map(|word| word.to_uppercase()).collect();
         cursor.done()?;
+        if !wanted.iter().all(|word| ITEMS.contains(&word.as_str())) {
+            return Err(Malformed.into());
+        }
         let mut store = self.backend.store();
+        store.may_read(&name)?;
+        let written = store.settings.name(&name);
         let Some(mailbox) = store.mailbox(&name).filter(|mailbox| !mailbox.noselect) else {
             return Err(End::No(format!("[NONEXISTENT] Mailbox doesn't exist: {name}")));
         };
-        let messages = &mailbox.messages;
-        let items = [
-            ("MESSAGES", messages.len()),
-            ("RECENT", messages.iter().filter(|message| message.recent).count()),
-            ("UIDNEXT", mailbox.uidnext as usize),
-            ("UIDVALIDITY", mailbox.uidvalidity as usize),
-            ("UNSEEN", messages.iter().filter(|message| !message.has("\\Seen")).count()),
-        ];
-        if wanted.iter().any(|word| !items.iter().any(|(name, _)| name == word)) {
-            return Err(Malformed.into());
-        }
-        let said = items.iter().filter(|(name, _)| wanted.iter().any(|word| word == name));
-        let said: Vec<String> = said.map(|(name, value)| format!("{name} {value}")).collect();
-        say(out, &format!("* STATUS {} ({})", astring(&name), said.join(" ")));
+        say(out, &format!("* STATUS {written} ({})", mailbox.status(&wanted)));
         Ok(End::Ok("STATUS completed".to_owned()))
     }
 

@@ -1,5 +1,7 @@
 //! What a model backend advertises, and the manners it has.
 
+use super::syntax::astring;
+
 /// How one model backend differs from the next.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -17,6 +19,10 @@ pub struct Settings {
     pub namespace: String,
     /// What ID answers.
     pub id: String,
+    /// The octets of the largest value an annotation may have (RFC 5464 4.1: at least 1024).
+    pub largest_value: usize,
+    /// How many annotations a mailbox, or the server, may have (RFC 5464 4.1: at least 10).
+    pub most_entries: usize,
     /// What a real server does although it should not, or would rather not.
     pub mischief: Mischief,
     /// Where its own choices begin.
@@ -52,7 +58,32 @@ pub struct Mischief {
     pub runs_injected: bool,
     /// Tells news as soon as it can, not only at the end of a command.
     pub chatty: bool,
+    /// Writes every mailbox name as a literal; real servers do so where a name has quotes or eight bits.
+    pub literal_names: bool,
 }
+
+/// The verbs of every server that take arguments.
+const WITH_ARGUMENTS: &[&str] = &[
+    "APPEND",
+    "COPY",
+    "CREATE",
+    "DELETE",
+    "EXAMINE",
+    "FETCH",
+    "ID",
+    "LIST",
+    "LOGIN",
+    "LSUB",
+    "MOVE",
+    "RENAME",
+    "SEARCH",
+    "SELECT",
+    "STATUS",
+    "STORE",
+    "SUBSCRIBE",
+    "UID",
+    "UNSUBSCRIBE",
+];
 
 impl Default for Settings {
     fn default() -> Self {
@@ -64,6 +95,8 @@ impl Default for Settings {
             separator: '/',
             namespace: r#"(("" "/")) NIL NIL"#.into(),
             id: "NIL".into(),
+            largest_value: 64 << 10,
+            most_entries: 100,
             mischief: Mischief::default(),
             seed: 0,
         }
@@ -80,6 +113,25 @@ impl Settings {
     pub fn has(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|word| word.eq_ignore_ascii_case(capability))
     }
+
+    /// Whether it knows GETMETADATA and SETMETADATA, if only for the server (RFC 5464 section 1).
+    pub(super) fn has_metadata(&self) -> bool {
+        self.has("METADATA") || self.has("METADATA-SERVER")
+    }
+
+    /// Whether this verb has arguments that may be literals; behind others a lazy server takes none for one.
+    pub(super) fn takes_literals(&self, verb: &str) -> bool {
+        match verb {
+            "GETMETADATA" | "SETMETADATA" => self.has_metadata(),
+            "MYRIGHTS" => self.has("ACL"),
+            _ => WITH_ARGUMENTS.contains(&verb),
+        }
+    }
+
+    /// A mailbox name as this server writes it.
+    pub(super) fn name(&self, name: &str) -> String {
+        if self.mischief.literal_names { format!("{{{}}}\r\n{name}", name.len()) } else { astring(name) }
+    }
 }
 
 impl Mischief {
@@ -93,7 +145,7 @@ impl Mischief {
     }
 
     /// All of them, by name.
-    pub fn all(&mut self) -> [(&'static str, &mut bool); 13] {
+    pub fn all(&mut self) -> [(&'static str, &mut bool); 14] {
         [
             ("reorders", &mut self.reorders),
             ("early-expunge", &mut self.early_expunge),
@@ -108,6 +160,7 @@ impl Mischief {
             ("no-to-unknown", &mut self.no_to_unknown),
             ("runs-injected", &mut self.runs_injected),
             ("chatty", &mut self.chatty),
+            ("literal-names", &mut self.literal_names),
         ]
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Settings, mime};
+use super::{
+    Settings,
+    annotations::{Annotations, Changed},
+    mime,
+};
 
 /// A message's unique identifier (RFC 3501 2.3.1.1).
 pub type Uid = u32;
@@ -19,6 +23,12 @@ pub struct Store {
     pub mailboxes: BTreeMap<String, Mailbox>,
     /// What SUBSCRIBE named.
     pub subscriptions: BTreeSet<String>,
+    /// The annotations of the server.
+    pub annotations: Annotations,
+    /// The rights of the user (RFC 4314) in mailboxes where they are not all of them.
+    pub rights: BTreeMap<String, String>,
+    /// Every change of an annotation, for those who want to be told.
+    pub(super) changed: Vec<Changed>,
     /// Every command executed so far.
     pub executed: Vec<Vec<u8>>,
     pub(super) connections: u32,
@@ -37,6 +47,8 @@ pub struct Mailbox {
     pub gone: Vec<Message>,
     /// `\Noselect`.
     pub noselect: bool,
+    /// Its annotations.
+    pub annotations: Annotations,
 }
 
 /// One message.
@@ -63,6 +75,9 @@ impl Store {
             settings,
             mailboxes: BTreeMap::from([("INBOX".to_owned(), Mailbox::new())]),
             subscriptions: BTreeSet::new(),
+            annotations: Annotations::new(),
+            rights: BTreeMap::new(),
+            changed: Vec::new(),
             executed: Vec::new(),
             connections: 0,
         }
@@ -76,6 +91,16 @@ impl Store {
     /// The mailbox of this name, created if it is missing.
     pub fn mailbox_or_new(&mut self, name: &str) -> &mut Mailbox {
         self.mailboxes.entry(canonical(name)).or_insert_with(Mailbox::new)
+    }
+
+    /// What the user may do with this mailbox (RFC 4314 2.1).
+    pub(super) fn rights(&self, name: &str) -> &str {
+        self.rights.get(&canonical(name)).map_or("lrswipkxtea", String::as_str)
+    }
+
+    /// Whether the user has this right.
+    pub(super) fn allows(&self, name: &str, right: char) -> bool {
+        self.rights(name).contains(right)
     }
 
     /// Whether there are names below this one.
@@ -92,7 +117,14 @@ pub(super) fn canonical(name: &str) -> String {
 
 impl Mailbox {
     pub(super) fn new() -> Self {
-        Self { uidvalidity: 3_857_529_045, uidnext: 1, messages: Vec::new(), gone: Vec::new(), noselect: false }
+        Self {
+            uidvalidity: 3_857_529_045,
+            uidnext: 1,
+            messages: Vec::new(),
+            gone: Vec::new(),
+            noselect: false,
+            annotations: Annotations::new(),
+        }
     }
 
     /// The message of this UID, also when it is gone and somebody may still ask for it.

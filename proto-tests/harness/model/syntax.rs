@@ -89,6 +89,14 @@ impl<'a> Cursor<'a> {
         self.0.starts_with(b"{") || self.0.starts_with(b"~{")
     }
 
+    /// NIL, a quoted string, a literal or a literal8, but no atom.
+    pub(super) fn nstring(&mut self) -> Result<Option<Vec<u8>>, Malformed> {
+        if self.eat(b"NIL") {
+            return Ok(None);
+        }
+        if self.peek() == Some(b'"') || self.is_literal() { self.astring().map(Some) } else { Err(Malformed) }
+    }
+
     fn quoted(&mut self) -> Result<Vec<u8>, Malformed> {
         self.expect(b"\"")?;
         let mut value = Vec::new();
@@ -194,4 +202,14 @@ pub(super) fn string(value: &[u8]) -> String {
         let value = text(value);
         format!("{{{}}}\r\n{value}", value.len())
     }
+}
+
+/// The value of an annotation: quoted if it can be, else a literal, or a literal8 if there is a NUL in it.
+pub(super) fn value(value: Option<&[u8]>) -> Vec<u8> {
+    let Some(octets) = value else { return b"NIL".to_vec() };
+    if octets.iter().all(|octet| (0x20..0x7f).contains(octet)) {
+        return string(octets).into_bytes();
+    }
+    let binary = if octets.contains(&0) { "~" } else { "" };
+    [format!("{binary}{{{}}}\r\n", octets.len()).as_bytes(), octets].concat()
 }
