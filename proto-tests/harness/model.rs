@@ -12,6 +12,7 @@ mod annotations;
 mod changes;
 mod connection;
 mod fetch;
+mod filters;
 mod listing;
 mod login;
 mod mailboxes;

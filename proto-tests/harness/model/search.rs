@@ -11,12 +11,14 @@ use super::{
 
 /// A search key.
 #[derive(Clone, Debug)]
-enum Key {
+pub(super) enum Key {
     All(Vec<Key>),
     /// INTERNALDATE, as a day: before, on, since.
     Arrived(Order, u32),
     /// The Date header, as a day.
     Sent(Order, u32),
+    /// A search that is kept under this name (RFC 5466).
+    Filter(String),
     Flag(String),
     Header(String, String),
     Larger(usize),
@@ -34,7 +36,7 @@ enum Key {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Order {
+pub(super) enum Order {
     Before,
     On,
     Since,
@@ -56,11 +58,12 @@ impl Connection {
             let charset = cursor.text()?.to_uppercase();
             cursor.space()?;
             if !matches!(charset.as_str(), "UTF-8" | "US-ASCII") {
-                return Err(End::No("[BADCHARSET (US-ASCII UTF-8)] Charset not supported".to_owned()));
+                return Err(bad_charset(&Key::All(keys(&mut cursor)?)));
             }
         }
         let key = Key::All(keys(&mut cursor)?);
         cursor.done()?;
+        let key = self.with_filters(key)?;
         let manners = self.manners();
         if manners.early_expunge && by_uid && self.random.one_in(2) {
             self.tell(true, out);
@@ -87,6 +90,12 @@ impl Connection {
     }
 }
 
+/// RFC 3501 6.4.4: NO. RFC 5466 3.1: a search with a filter is in UTF-8, and BAD if it says that it is not.
+fn bad_charset(key: &Key) -> End {
+    let why = "[BADCHARSET (US-ASCII UTF-8)] Charset not supported".to_owned();
+    if key.has_filter() { End::Bad(why) } else { End::No(why) }
+}
+
 impl Key {
     fn holds(&self, place: &Place<'_>) -> bool {
         let message = place.message;
@@ -96,6 +105,7 @@ impl Key {
             Self::Sent(order, day) => {
                 order.holds(mime::value(message.header(), "Date").map_or(0, |date| day_of(&date)), *day)
             }
+            Self::Filter(_) => unreachable!("filters have been put in"),
             Self::Flag(flag) => message.has(flag),
             Self::Header(name, wanted) => {
                 mime::value(message.header(), name).is_some_and(|value| contains(&value, wanted))
@@ -127,7 +137,7 @@ fn contains(text: &str, wanted: &str) -> bool {
     text.to_lowercase().contains(&wanted.to_lowercase())
 }
 
-fn keys(cursor: &mut Cursor<'_>) -> Result<Vec<Key>, Malformed> {
+pub(super) fn keys(cursor: &mut Cursor<'_>) -> Result<Vec<Key>, Malformed> {
     let mut keys = vec![key(cursor)?];
     while cursor.eat(b" ") {
         keys.push(key(cursor)?);
@@ -153,6 +163,7 @@ fn key(cursor: &mut Cursor<'_>) -> Result<Key, Malformed> {
         "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => Key::Header(word, cursor.text()?),
         "BEFORE" => Key::Arrived(Order::Before, day(cursor)?),
         "BODY" => Key::Text { whole: false, wanted: cursor.text()? },
+        "FILTER" => Key::Filter(cursor.word()?),
         "HEADER" => {
             let name = cursor.text()?;
             cursor.space()?;
