@@ -45,11 +45,18 @@
 //! one another come in any order); `proxy: only` (what is shown is the proxy's doing, the model alone cannot);
 //! `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
 //!
+//! With `order: any` an untagged response without gaps stands for what it means: strings may be atoms, quoted or literals,
+//! attributes come in any order and case, LIST may add `\HasChildren` and the like where none of them is expected, and
+//! METADATA and STATUS responses may be joined or split. `S|` stays as it is. A response with literals is expected line by
+//! line, `S: * METADATA INBOX (/private/comment {5}` and `S: hello)`, or, to be understood, whole in one `S\`.
+//!
 //! Every transcript runs whole, octet by octet and cut at random.
 
+mod meaning;
 mod pattern;
 mod read;
 mod run;
+mod unordered;
 
 use std::{fmt, path::PathBuf, time::Duration};
 

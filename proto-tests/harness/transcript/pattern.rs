@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::meaning::{self, Fact};
+
 /// Variables and what they were found to be.
 pub(super) type Variables = HashMap<String, Vec<u8>>;
 
@@ -10,6 +12,8 @@ pub(super) type Variables = HashMap<String, Vec<u8>>;
 pub(super) struct Pattern {
     text: String,
     parts: Vec<Part>,
+    /// It was written with `|`: another spelling will not do.
+    to_the_octet: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -41,12 +45,20 @@ impl Pattern {
                 rest = &rest[len..];
             }
         }
-        Self { text: text.to_owned(), parts }
+        Self { text: text.to_owned(), parts, to_the_octet: false }
     }
 
     /// The text as it stands.
     pub(super) fn exactly(text: &str) -> Self {
-        Self { text: text.to_owned(), parts: vec![Part::Exactly(text.as_bytes().to_vec())] }
+        Self { text: text.to_owned(), parts: vec![Part::Exactly(text.as_bytes().to_vec())], to_the_octet: true }
+    }
+
+    /// What it says, if it stands for what lines mean and has no gaps.
+    pub(super) fn facts(&self) -> Option<Vec<Fact>> {
+        match self.parts.as_slice() {
+            [Part::Exactly(text)] if !self.to_the_octet => meaning::facts(text),
+            _ => None,
+        }
     }
 
     /// Whether it only says that something comes.

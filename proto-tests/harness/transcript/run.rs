@@ -3,7 +3,10 @@
 use lemonade_proxy::session::effect::Side;
 
 use super::{
-    Action, Before, Failure, Pattern, Step, Transcript, flags_of, pattern, pattern::Variables, read::numbered,
+    Action, Before, Failure, Pattern, Step, Transcript, flags_of,
+    pattern::{self, Variables},
+    read::numbered,
+    unordered,
 };
 use crate::{
     cast::{Between, Cut, Scene, take_line},
@@ -21,10 +24,10 @@ pub struct Run {
 }
 
 /// A transcript under way.
-struct Play<'a> {
+pub(super) struct Play<'a> {
     transcript: &'a Transcript,
-    scene: Scene,
-    variables: Variables,
+    pub(super) scene: Scene,
+    pub(super) variables: Variables,
     /// Every line that came to the client.
     heard: Vec<Vec<u8>>,
     /// Where we are.
@@ -38,7 +41,7 @@ struct Play<'a> {
 const SHOWN: usize = 30;
 
 /// How a step fails: expected, got.
-type Wrong = (String, String);
+pub(super) type Wrong = (String, String);
 
 impl Transcript {
     /// Plays the transcript once.
@@ -126,7 +129,9 @@ impl Play<'_> {
         let action = &steps[0].action;
         match action {
             Action::Client(_) | Action::ClientLine(_) => return self.client_sends(steps),
-            Action::Expect(_) if self.transcript.header.any_order => return self.expect_in_any_order(steps),
+            _ if self.transcript.header.any_order && unordered::begins(action) => {
+                return self.expect_in_any_order(steps);
+            }
             Action::Backend { pattern, scripted } => self.backend_gets(pattern, *scripted)?,
             _ => {}
         }
@@ -211,7 +216,7 @@ impl Play<'_> {
         Ok(taken)
     }
 
-    fn next_line(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next_line(&mut self) -> Option<Vec<u8>> {
         let line = take_line(self.scene.client_inbox()).or_else(|| {
             self.scene.run_backend();
             take_line(self.scene.client_inbox())
@@ -228,29 +233,6 @@ impl Play<'_> {
         } else {
             Err((pattern.text().to_owned(), shown(&line)))
         }
-    }
-
-    /// Untagged lines behind one another come as they like.
-    fn expect_in_any_order(&mut self, steps: &[Step]) -> Result<usize, Wrong> {
-        let untagged = |step: &Step| match &step.action {
-            Action::Expect(pattern) if pattern.is_untagged() => Some(pattern.clone()),
-            _ => None,
-        };
-        let mut left: Vec<Pattern> = steps.iter().map_while(untagged).collect();
-        let count = left.len();
-        if count == 0 {
-            let Action::Expect(pattern) = &steps[0].action else { return Ok(1) };
-            return self.expect(pattern).map(|()| 1);
-        }
-        while !left.is_empty() {
-            let wanted = || left.iter().map(Pattern::text).collect::<Vec<_>>().join(" or ");
-            let Some(line) = self.next_line() else { return Err((wanted(), "nothing".to_owned())) };
-            let Some(at) = left.iter().position(|pattern| pattern.matches(&line, &mut self.variables)) else {
-                return Err((wanted(), shown(&line)));
-            };
-            left.remove(at);
-        }
-        Ok(count)
     }
 
     fn expect_octets(&mut self, octets: &[u8]) -> Result<(), Wrong> {
@@ -353,6 +335,6 @@ fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r\n").or_else(|| line.strip_suffix(b"\n")).unwrap_or(line)
 }
 
-fn shown(octets: &[u8]) -> String {
+pub(super) fn shown(octets: &[u8]) -> String {
     octets.iter().take(300).flat_map(|octet| octet.escape_ascii()).map(char::from).collect()
 }
