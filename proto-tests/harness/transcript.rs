@@ -31,7 +31,7 @@
 //! | `>.` | the connection to the backend is closed by now |
 //! | `C.`, `<.` | the client, or the backend, closes its connection |
 //! | `!S`, `!>` | no such line comes to the client, no such command was executed by the backend, in the whole session |
-//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX` |
+//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `metadata BOX ENTRY VALUE` |
 //! | `T:` | time passes: `T: 29m` |
 //! | `P: drain` | the operator ends the proxy |
 //!
@@ -40,7 +40,9 @@
 //!
 //! The header ends with an empty line. Besides `backend` and `mailbox` it knows: `message: BOX 12s` with the message in
 //! `|` lines; `state: greeting | connected | authenticated | selected BOX` (what has happened before the first line, by
-//! default a login); `user: NAME PASSWORD`; `greeting:`, `namespace:`, `id:`, `separator:`, `subscribed: NAMES`;
+//! default a login); `user: NAME PASSWORD`; `greeting:`, `namespace:`, `id:`, `separator:`, `subscribed: NAMES`,
+//! `noselect: NAMES`, `special: Sent=\Sent, Bin=\Trash`, `rights: BOX lrs, OTHER l` (of mailboxes where the user has not all
+//! of them); `metadata: size=1024 entries=10` (bounds of annotations);
 //! `announces: yes` (the backend sends CAPABILITY codes); `mischief: NAMES`; `order: any` (untagged lines expected behind
 //! one another come in any order); `proxy: only` (what is shown is the proxy's doing, the model alone cannot);
 //! `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
@@ -85,6 +87,12 @@ pub struct Header {
     pub mailboxes: Vec<String>,
     /// What is subscribed to.
     pub subscribed: Vec<String>,
+    /// Names that cannot be selected.
+    pub noselect: Vec<String>,
+    /// What mailboxes are for.
+    pub special: Vec<(String, Vec<String>)>,
+    /// What the user may do, where it is not everything.
+    pub rights: Vec<(String, String)>,
     /// What has happened before the first line.
     pub state: Before,
     /// Untagged lines come in any order.
@@ -195,6 +203,14 @@ impl Header {
         for name in &self.mailboxes {
             store.mailbox_or_new(name);
         }
+        for name in &self.noselect {
+            store.mailbox_or_new(name).noselect = true;
+        }
+        for (name, uses) in &self.special {
+            store.mailbox_or_new(name);
+            store.assign(name, uses);
+        }
+        store.rights.extend(self.rights.iter().cloned());
         store.subscriptions.extend(self.subscribed.iter().cloned());
         for stored in &self.messages {
             let octets = stored.octets.clone().unwrap_or_else(|| Message::plain(stored.uid));

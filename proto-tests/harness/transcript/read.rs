@@ -89,6 +89,21 @@ impl Header {
                 self.messages.push(Stored { mailbox: mailbox.into(), uid, flags, octets: Some(Vec::new()) });
             }
             "subscribed" => self.subscribed = value.split_whitespace().map(str::to_owned).collect(),
+            "noselect" => self.noselect = value.split_whitespace().map(str::to_owned).collect(),
+            "special" => {
+                for one in value.split(", ") {
+                    let (mailbox, uses) = one.split_once('=').ok_or("`special: BOX=\\Use \\Use, BOX=\\Use`")?;
+                    let uses = uses.split_whitespace().map(str::to_owned).collect();
+                    self.special.push((mailbox.to_owned(), uses));
+                }
+            }
+            "rights" => {
+                for one in value.split(", ") {
+                    let (mailbox, rights) = one.split_once(' ').unwrap_or((one, ""));
+                    self.rights.push((mailbox.to_owned(), rights.to_owned()));
+                }
+            }
+            "metadata" => self.bounds(value)?,
             "state" => {
                 self.state = match value.split_once(' ') {
                     Some(("selected", mailbox)) => Before::Selected(mailbox.to_owned()),
@@ -104,6 +119,20 @@ impl Header {
                 self.proxy.push((name.to_owned(), value.to_owned()));
             }
             _ => return Err("a header line that is known".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// `metadata: size=1024 entries=10`.
+    fn bounds(&mut self, value: &str) -> Result<(), String> {
+        for word in value.split_whitespace() {
+            let (name, bound) = word.split_once('=').ok_or("`size=N` or `entries=N`")?;
+            let bound = bound.parse().map_err(|_| "a number")?;
+            match name {
+                "size" => self.settings.largest_value = bound,
+                "entries" => self.settings.most_entries = bound,
+                _ => return Err("`size=N` or `entries=N`".to_owned()),
+            }
         }
         Ok(())
     }

@@ -285,6 +285,9 @@ impl Play<'_> {
 
     /// Somebody else changes the store.
     fn other_client(&mut self, what: &str) -> Result<(), String> {
+        if let Some(annotation) = what.strip_prefix("metadata ") {
+            return self.other_client_annotates(annotation);
+        }
         let words: Vec<&str> = what.split_whitespace().collect();
         let mut store = self.scene.backend.store();
         match words.as_slice() {
@@ -307,8 +310,19 @@ impl Play<'_> {
                 let message = store.mailbox_or_new(mailbox).message_mut(uid).ok_or("a message that is there")?;
                 message.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
             }
-            _ => return Err("append, expunge, flags or create".to_owned()),
+            _ => return Err("append, expunge, flags, create or metadata".to_owned()),
         }
+        Ok(())
+    }
+
+    /// `BOX ENTRY VALUE`: the value is the rest of the line, NIL for none; the box `""` is the server.
+    fn other_client_annotates(&mut self, what: &str) -> Result<(), String> {
+        let mut words = what.splitn(3, ' ');
+        let (Some(mailbox), Some(entry), Some(value)) = (words.next(), words.next(), words.next()) else {
+            return Err("metadata BOX ENTRY VALUE".to_owned());
+        };
+        let value = (value != "NIL").then(|| value.trim_matches('"').as_bytes().to_vec());
+        self.scene.backend.store().annotate_as_another(mailbox.trim_matches('"'), entry, value);
         Ok(())
     }
 
