@@ -52,6 +52,10 @@
 //! METADATA and STATUS responses may be joined or split. `S|` stays as it is. A response with literals is expected line by
 //! line, `S: * METADATA INBOX (/private/comment {5}` and `S: hello)`, or, to be understood, whole in one `S\`.
 //!
+//! A capability in brackets is optional: `backend: IMAP4rev1 [METADATA]`. A client cannot tell whether the backend has it or
+//! the proxy does it, so the transcript runs directly and through the proxy with it, and as another test, `... without
+//! METADATA`, through the proxy before a backend that lacks it.
+//!
 //! Every transcript runs whole, octet by octet and cut at random.
 
 mod meaning;
@@ -93,6 +97,8 @@ pub struct Header {
     pub special: Vec<(String, Vec<String>)>,
     /// What the user may do, where it is not everything.
     pub rights: Vec<(String, String)>,
+    /// Capabilities of the backend that the proxy may stand in for.
+    pub optional: Vec<String>,
     /// What has happened before the first line.
     pub state: Before,
     /// Untagged lines come in any order.
@@ -193,6 +199,16 @@ impl fmt::Display for Failure {
             writeln!(f, "    {line}")?;
         }
         Ok(())
+    }
+}
+
+impl Transcript {
+    /// The same before a backend without what is optional; none if nothing is.
+    pub fn without_optional(&self) -> Option<Self> {
+        let mut without = self.clone();
+        let optional = std::mem::take(&mut without.header.optional);
+        without.header.settings.capabilities.retain(|word| !optional.contains(word));
+        (!optional.is_empty()).then_some(without)
     }
 }
 

@@ -64,7 +64,7 @@ impl Header {
         let value = value.trim();
         let settings = &mut self.settings;
         match name {
-            "backend" => settings.capabilities = Settings::with(value).capabilities,
+            "backend" => self.capabilities(value)?,
             "greeting" => settings.greeting = value.to_owned(),
             "announces" => settings.announces = value == "yes",
             "namespace" => settings.namespace = value.to_owned(),
@@ -120,6 +120,21 @@ impl Header {
             }
             _ => return Err("a header line that is known".to_owned()),
         }
+        Ok(())
+    }
+
+    /// `IMAP4rev1 [METADATA FILTERS]`: what stands in brackets is optional.
+    fn capabilities(&mut self, value: &str) -> Result<(), String> {
+        let mut rest = value;
+        self.settings.capabilities.clear();
+        while let Some((before, behind)) = rest.split_once('[') {
+            let (inside, behind) = behind.split_once(']').ok_or("`]` behind `[`")?;
+            self.settings.capabilities.extend(Settings::with(before).capabilities);
+            self.settings.capabilities.extend(Settings::with(inside).capabilities);
+            self.optional.extend(Settings::with(inside).capabilities);
+            rest = behind;
+        }
+        self.settings.capabilities.extend(Settings::with(rest).capabilities);
         Ok(())
     }
 
