@@ -27,6 +27,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -39,6 +40,7 @@ use self::{
     origin::Origins,
 };
 use crate::{
+    account,
     io::{
         admin::Admin,
         admission::Admission,
@@ -51,7 +53,7 @@ use crate::{
         transport::Tcp,
     },
     session::{
-        plan::Modes,
+        plan::{Modes, NonSync, Offer},
         settings::{Limits, Timeouts},
     },
 };
@@ -88,6 +90,8 @@ pub struct Config {
     pub drain: Drain,
     /// Extensions that are not left to the proxy's own judgement, by name.
     pub extensions: Modes,
+    /// What a user may keep, and how devices are told apart.
+    pub account: Arc<account::Settings>,
 }
 
 /// What a configuration is made of; a reload reads it again.
@@ -121,6 +125,14 @@ struct Draft {
     config: Config,
     origins: Origins,
     findings: Vec<Finding>,
+}
+
+impl Config {
+    /// What sessions offer that come in by a listener with such literals.
+    pub fn offer(&self, literals: NonSync) -> Offer {
+        let Self { extensions, limits, account, .. } = self;
+        Offer { modes: extensions.clone(), literals, append: limits.append, account: Arc::clone(account) }
+    }
 }
 
 impl Source {
@@ -215,6 +227,7 @@ impl Default for Config {
             admin: Admin::default(),
             drain: Drain::default(),
             extensions: Modes::new(),
+            account: Arc::default(),
         }
     }
 }

@@ -5,9 +5,10 @@
 //! | directory | question |
 //! |---|---|
 //! | [`imap`] | how is the language written? (no opinion about sessions) |
+//! | [`store`] | what is kept across sessions and restarts? |
+//! | [`account`] | what is true of one user across sessions? |
 //! | [`session`] | what happens on one client's connection? (a pure state machine: no socket, no clock) |
 //! | [`ext`] | which extensions do we add, one file each? |
-//! | [`store`] | what is kept across sessions and restarts? |
 //! | [`io`] | who touches the world: sockets, clocks, files, signals? |
 //! | [`config`] | what may an operator set, and where did a value come from? |
 //!
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+pub mod account;
 pub mod config;
 pub mod ext;
 pub mod imap;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use lemonade_proxy::{
-    ext,
+    account, ext,
     imap::{capability::Capabilities, sasl::Mechanism},
     session::{
         Session,
@@ -61,6 +61,8 @@ pub struct Setup {
     pub profile: Option<&'static Profile>,
     /// The mechanisms that the backend has.
     pub mechanisms: Vec<Mechanism>,
+    /// `[account]`.
+    pub account: Arc<account::Settings>,
 }
 
 /// The proxy of a scene.
@@ -142,6 +144,7 @@ impl Setup {
             trusted: false,
             profile: None,
             mechanisms,
+            account: Arc::default(),
         }
     }
 
@@ -236,7 +239,12 @@ impl Setup {
         Front {
             limits: self.limits.clone(),
             timeouts: self.timeouts.clone(),
-            offer: Offer { modes: Default::default(), literals: self.literals, append: self.limits.append },
+            offer: Offer {
+                modes: Default::default(),
+                literals: self.literals,
+                append: self.limits.append,
+                account: self.account.clone(),
+            },
             starttls: self.starttls,
             plaintext_login: self.plaintext,
             mechanisms: self.mechanisms.clone(),

@@ -24,7 +24,7 @@ use crate::{
         probe::{self, Probe},
     },
     session::{
-        plan::{NonSync, Offer, Plan},
+        plan::{NonSync, Plan},
         profile,
     },
 };
@@ -95,8 +95,7 @@ fn mechanisms(capabilities: &Capabilities) -> String {
 
 /// Each extension that we have, and whether it would be added to what this backend can do.
 fn additions(capabilities: &Capabilities, config: &Config) -> Vec<(String, String)> {
-    let offer = Offer { modes: config.extensions.clone(), literals: NonSync::default(), append: config.limits.append };
-    let plan = Plan::new(&ext::ALL, capabilities.clone(), &offer);
+    let plan = Plan::new(&ext::ALL, capabilities.clone(), &config.offer(NonSync::default()));
     let said = |ours| if ours { "added" } else { "not added" };
     plan.reasons
         .iter()

@@ -202,6 +202,7 @@ impl Judge<'_> {
             ("admission.failures_per_address", self.config.admission.failures_per_address),
             ("admission.failures_per_user", self.config.admission.failures_per_user),
             ("admission.handshakes", self.config.admission.handshakes),
+            ("account.entries", self.config.account.entries),
         ] {
             if number == 0 {
                 self.error(path, "nobody could do anything");

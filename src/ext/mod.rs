@@ -14,6 +14,8 @@ pub static ALL: [&Extension; 4] = [&id::ID, &enable::ENABLE, &namespace::NAMESPA
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         imap::{capability::Capabilities, verb},
@@ -23,7 +25,7 @@ mod tests {
 
     fn plan(backend: &str, modes: &[(&str, Mode)]) -> Plan {
         let modes = modes.iter().map(|(name, mode)| ((*name).to_owned(), *mode)).collect();
-        let offer = Offer { modes, literals: NonSync::Plus, append: Size::mib(1) };
+        let offer = Offer { modes, literals: NonSync::Plus, append: Size::mib(1), account: Arc::default() };
         Plan::new(&ALL, Capabilities::parse(backend.as_bytes()), &offer)
     }
 

@@ -138,7 +138,7 @@ impl Listening {
 }
 
 fn front(settings: &Listener, dialers: &[Arc<Dialer>], config: &Config) -> Front {
-    let offer = Offer { modes: config.extensions.clone(), literals: settings.literal, append: config.limits.append };
+    let offer = config.offer(settings.literal);
     Front {
         limits: config.limits.clone(),
         timeouts: config.timeouts.clone(),

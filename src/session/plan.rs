@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layer::Extension;
 use crate::{
+    account,
     imap::{
         capability::{self, Capabilities, Class},
         verb::{self, Verb},
@@ -82,6 +83,8 @@ pub struct Plan {
     pub layers: Vec<&'static Extension>,
     /// Why each extension is in or out.
     pub reasons: Vec<Reason>,
+    /// What the operator says of accounts.
+    pub account: Arc<account::Settings>,
     /// For each layer: what the server below it can do.
     below: Vec<Capabilities>,
     /// For each row of the table of verbs: which levels hear it. The lowest bit is the top.
@@ -99,6 +102,8 @@ pub struct Offer {
     pub literals: NonSync,
     /// The largest literal a client may send.
     pub append: Size,
+    /// What the operator says of accounts.
+    pub account: Arc<account::Settings>,
 }
 
 impl Plan {
@@ -137,7 +142,8 @@ impl Plan {
         };
         let hears = verb::TABLE.iter().map(level).collect();
         let offered = verb::TABLE.iter().map(|verb| is_offered(verb, &below)).collect();
-        Self { told: below, backend, idle, layers, reasons, below: seen, hears, offered }
+        let account = Arc::clone(&offer.account);
+        Self { told: below, backend, idle, layers, reasons, account, below: seen, hears, offered }
     }
 
     /// The first level, from `level` downwards, that hears this command.
