@@ -2,8 +2,18 @@
 //!
 //! | file | question |
 //! |---|---|
+//! | [`annotation`] | what is this entry to us, and whose? |
+//! | [`channel`] | how can a device be reached, and what is an address there? |
+//! | [`draft`] | what does source document 001 call a row? |
+//! | [`preference`] | what does a device prefer, and in which order does that hold? |
+//! | [`registration`] | how do clients of today register? |
 //! | [`settings`] | what does the operator say of accounts? |
 
+pub mod annotation;
+pub mod channel;
+pub mod draft;
+pub mod preference;
+pub mod registration;
 pub mod settings;
 
 pub use settings::Settings;

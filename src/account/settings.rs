@@ -1,7 +1,10 @@
 //! What an operator says of accounts: `[account]` of the configuration.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::channel::{Format, Kind};
 use crate::{store::Quota, units::Size};
 
 /// `[account]`: what a user may keep, and how devices are told apart.
@@ -14,6 +17,8 @@ pub struct Settings {
     pub entries: u32,
     /// Octets of these annotations, names and values together.
     pub octets: Size,
+    /// How devices that are away may be told.
+    pub outband: Outband,
 }
 
 impl Settings {
@@ -25,6 +30,38 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { device_separator: None, entries: 2000, octets: Size::mib(1) }
+        Self { device_separator: None, entries: 2000, octets: Size::mib(1), outband: Outband::default() }
+    }
+}
+
+/// `[account.outband]`: the channels over which devices may ask to be told, and who tells them (requirement N12).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outband {
+    /// Channels, and how much may be said over each: `SMS = ["WAKEUP"]`.
+    pub channels: BTreeMap<Kind, Vec<Format>>,
+    /// From whom notifications come, as a device will see it: `credential.priv`.
+    pub sender: Option<String>,
+    /// The key with which devices can verify notifications, in base64; it is public.
+    pub public_key: Option<String>,
+    /// How many recipients a message of a Delta Chat client may have here: `/shared/vendor/deltachat/maxsmtprecipients`.
+    pub deltachat_recipients: Option<u32>,
+    /// The channels over which somebody really sends. Not an operator's word: a promise is told only while it is kept.
+    #[serde(skip)]
+    pub running: Vec<Kind>,
+}
+
+impl Outband {
+    /// Whether a device may ask for this.
+    pub fn offers(&self, kind: Kind, format: Format) -> bool {
+        self.channels.get(&kind).is_some_and(|formats| formats.contains(&format))
+    }
+
+    /// What stands in `/notify/outband` channel.priv (section 11.2).
+    pub fn provision(&self) -> String {
+        let over = |(kind, formats): (&Kind, &Vec<Format>)| {
+            formats.iter().map(|format| format!(" {kind}={format}")).collect::<String>()
+        };
+        format!("NONE{}", self.channels.iter().map(over).collect::<String>())
     }
 }

@@ -1,0 +1,269 @@
+//! Channels over which a device that is away is told, and how one is named in preferences (source document 001 section 11).
+//!
+//!     NONE    SMS=WAKEUP    SIP=EXTENDED    WEBPUSH=WAKEUP
+//!
+//! The draft's five and those that phones use today. What an address of each looks like is said here; who sends over it is
+//! not. Requirements N12, N13, N20.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+/// A way to reach a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Kind {
+    /// Short messages: a telephone number.
+    Sms,
+    /// Multimedia messages: a telephone number or a mail address.
+    Mms,
+    /// SIP MESSAGE: a SIP URI.
+    Sip,
+    /// XMPP: a JID.
+    Xmpp,
+    /// A datagram: host and port.
+    Udp,
+    /// Web Push (RFC 8030): `endpoint|p256dh|auth`.
+    WebPush,
+    /// An HTTP request: a URL.
+    Webhook,
+    /// A mail: an address.
+    Mailto,
+    /// The notifier of Delta Chat: a token.
+    DeltaChat,
+}
+
+/// How much a notification says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Format {
+    /// That there is something.
+    Wakeup,
+    /// What there is.
+    Extended,
+}
+
+/// What a device prefers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// Not to be told while it is away.
+    #[default]
+    None,
+    /// To be told in this way.
+    Over(Kind, Format),
+}
+
+/// What is wrong with a channel or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct ChannelError(pub &'static str);
+
+impl Kind {
+    const NAMES: [(Self, &str); 9] = [
+        (Self::Sms, "SMS"),
+        (Self::Mms, "MMS"),
+        (Self::Sip, "SIP"),
+        (Self::Xmpp, "XMPP"),
+        (Self::Udp, "UDP"),
+        (Self::WebPush, "WEBPUSH"),
+        (Self::Webhook, "WEBHOOK"),
+        (Self::Mailto, "MAILTO"),
+        (Self::DeltaChat, "DELTACHAT"),
+    ];
+
+    /// Its name in preferences and in the configuration.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether a device can be reached there over this channel, as far as the address says.
+    pub fn check(self, address: &str) -> Result<(), ChannelError> {
+        let plain = address.len() <= 2048 && address.bytes().all(|octet| octet.is_ascii_graphic());
+        let (fits, expected) = match self {
+            Self::Sms => (is_number(address), "a telephone number: + and 7 to 15 digits"),
+            Self::Mms => (is_number(address) || is_mail(address), "a telephone number or a mail address"),
+            Self::Sip => (is_sip(address), "a SIP URI: sip:user@host or sips:user@host"),
+            Self::Xmpp => (is_jid(address), "a JID: user@host, perhaps with a resource"),
+            Self::Udp => (is_host_and_port(address), "host:port"),
+            Self::WebPush => (is_subscription(address), "endpoint|p256dh|auth of a push subscription"),
+            Self::Webhook => (is_https(address), "a URL that begins with https://"),
+            Self::Mailto => (is_mail(address.strip_prefix("mailto:").unwrap_or(address)), "a mail address"),
+            Self::DeltaChat => (!address.is_empty(), "a token"),
+        };
+        if plain && fits { Ok(()) } else { Err(ChannelError(expected)) }
+    }
+
+    /// The address as it may be shown: what gives the power to send is cut.
+    pub fn shown(self, address: &str) -> String {
+        let start = |most: usize| address.chars().take(most).collect::<String>();
+        match self {
+            Self::WebPush => format!("{}...", address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")),
+            Self::DeltaChat => format!("{}...", start(12)),
+            _ => address.to_owned(),
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ChannelError;
+
+    fn from_str(text: &str) -> Result<Self, ChannelError> {
+        let known = Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
+        known
+            .map(|(kind, _)| *kind)
+            .ok_or(ChannelError("SMS, MMS, SIP, XMPP, UDP, WEBPUSH, WEBHOOK, MAILTO or DELTACHAT"))
+    }
+}
+
+impl FromStr for Format {
+    type Err = ChannelError;
+
+    fn from_str(text: &str) -> Result<Self, ChannelError> {
+        match text.to_ascii_uppercase().as_str() {
+            "WAKEUP" => Ok(Self::Wakeup),
+            "EXTENDED" => Ok(Self::Extended),
+            _ => Err(ChannelError("WAKEUP or EXTENDED")),
+        }
+    }
+}
+
+impl FromStr for Channel {
+    type Err = ChannelError;
+
+    fn from_str(text: &str) -> Result<Self, ChannelError> {
+        if text.eq_ignore_ascii_case("NONE") {
+            return Ok(Self::None);
+        }
+        let (kind, format) = text.split_once('=').ok_or(ChannelError("NONE, or a channel and a format: SMS=WAKEUP"))?;
+        Ok(Self::Over(kind.parse()?, format.parse()?))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Wakeup { "WAKEUP" } else { "EXTENDED" })
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("NONE"),
+            Self::Over(kind, format) => write!(f, "{kind}={format}"),
+        }
+    }
+}
+
+/// E.164.
+fn is_number(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len())
+            && digits.bytes().all(|octet| octet.is_ascii_digit())
+            && !digits.starts_with('0')
+    })
+}
+
+fn is_host(text: &str) -> bool {
+    let name = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-.".contains(&octet));
+    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    name || bracketed.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+fn is_mail(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(local, host)| !local.is_empty() && !local.contains('@') && is_host(host))
+}
+
+/// RFC 3261 19.1, as far as one can be called by it.
+fn is_sip(text: &str) -> bool {
+    let rest = text.split_once(':').filter(|(scheme, _)| ["sip", "sips"].contains(scheme)).map(|(_, rest)| rest);
+    let address = rest.map(|rest| rest.split([';', '?']).next().unwrap_or_default());
+    address.and_then(|address| address.rsplit_once('@')).is_some_and(|(user, host)| {
+        let host = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
+        !user.is_empty() && is_host(host)
+    })
+}
+
+fn is_jid(text: &str) -> bool {
+    let text = text.strip_prefix("xmpp:").unwrap_or(text);
+    is_mail(text.split('/').next().unwrap_or_default())
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+fn is_https(text: &str) -> bool {
+    let rest = text.strip_prefix("https://");
+    rest.and_then(|rest| rest.split('/').next()).is_some_and(|authority| {
+        is_host(authority.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(authority, |it| it.0))
+    })
+}
+
+/// An endpoint, the receiver's key (an uncompressed point of P-256) and its secret of 16 octets (RFC 8291 section 2).
+fn is_subscription(text: &str) -> bool {
+    let mut parts = text.split('|');
+    let (Some(endpoint), Some(key), Some(secret), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let decode = |text: &str| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).unwrap_or_default();
+    let key = decode(key);
+    endpoint.len() <= 512 && is_https(endpoint) && key.len() == 65 && key[0] == 4 && decode(secret).len() == 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8291 section 5.
+    const KEY: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+
+    #[test]
+    fn a_channel_is_read_and_written() {
+        for text in ["NONE", "SMS=WAKEUP", "MMS=EXTENDED", "WEBPUSH=WAKEUP", "DELTACHAT=EXTENDED"] {
+            assert_eq!(text.parse::<Channel>().unwrap().to_string(), text);
+            assert_eq!(text.to_lowercase().parse::<Channel>().unwrap().to_string(), text);
+        }
+        for text in ["", "SMS", "SMS=", "SMS=LOUD", "PIGEON=WAKEUP", "SMS=WAKEUP MMS=WAKEUP"] {
+            assert!(text.parse::<Channel>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_fits_its_channel() {
+        let push = format!("https://push.example.org/x|{KEY}|BTBZMqHH6r4Tts7J_aSIgg");
+        let table = [
+            (Kind::Sms, "+4915112345678", "015112345678"),
+            (Kind::Mms, "joe@example.org", "joe"),
+            (Kind::Sip, "sips:joe@example.org:5061;method=MESSAGE", "joe@example.org"),
+            (Kind::Sip, "sip:+1555@[2001:db8::1]", "sip:@host"),
+            (Kind::Xmpp, "joe@example.org/phone", "example.org/phone"),
+            (Kind::Udp, "[2001:db8::1]:4000", "host:0"),
+            (Kind::Udp, "phone.example.org:4000", "phone.example.org"),
+            (Kind::WebPush, &push, "https://push.example.org/x|AAAA|BBBB"),
+            (Kind::Webhook, "https://example.org:8443/x?y", "http://example.org/"),
+            (Kind::Mailto, "mailto:joe@example.org", "joe@"),
+            (Kind::DeltaChat, "openpgp:abc", "two words"),
+        ];
+        for (kind, good, bad) in table {
+            assert_eq!(kind.check(good), Ok(()), "{kind}: {good}");
+            assert!(kind.check(bad).is_err(), "{kind}: {bad}");
+            assert!(kind.check("a\r\nb@c").is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_gives_the_power_to_send_is_not_shown() {
+        let push = format!("https://push.example.org/x|{KEY}|BTBZMqHH6r4Tts7J_aSIgg");
+        assert_eq!(Kind::WebPush.shown(&push), "https://push.example.org...");
+        assert_eq!(Kind::DeltaChat.shown("fcm-chat.delta:abcdefgh"), "fcm-chat.del...");
+        assert_eq!(Kind::Sms.shown("+4915112345678"), "+4915112345678");
+    }
+}
