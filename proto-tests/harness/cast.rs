@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use lemonade_proxy::session::effect::Side;
+use lemonade_proxy::session::effect::{Annotated, Side};
 
 use crate::{
     model::{Backend, Connection, Settings},
@@ -25,6 +25,8 @@ pub trait Between {
     fn pass_time(&mut self, time: Duration);
     /// The operator wants an end.
     fn drain(&mut self);
+    /// Another session of the account has changed entries: whoever keeps none does not hear of it.
+    fn annotated(&mut self, _what: &Annotated) {}
     /// What is to be sent to this side.
     fn take_sent(&mut self, to: Side) -> Vec<u8>;
     /// Whether it waits for a connection to the backend.
@@ -243,6 +245,13 @@ impl Scene {
     pub fn pass_time(&mut self, time: Duration) {
         self.trace.push(format!("T: {time:?}"));
         self.between.pass_time(time);
+        self.collect();
+    }
+
+    /// Another session of the account has changed entries.
+    pub fn annotated(&mut self, what: &Annotated) {
+        self.trace.push(format!("O: annotated {:?}", what.entries));
+        self.between.annotated(what);
         self.collect();
     }
 

@@ -14,7 +14,8 @@ use std::{
 };
 
 use lemonade_proxy::{
-    account, ext,
+    account::{self, channel::ChannelError},
+    ext,
     imap::{capability::Capabilities, sasl::Mechanism},
     session::{
         Session,
@@ -63,6 +64,8 @@ pub struct Setup {
     pub mechanisms: Vec<Mechanism>,
     /// `[account]`.
     pub account: Arc<account::Settings>,
+    /// Nothing can be kept any more.
+    pub store_is_full: bool,
 }
 
 /// The proxy of a scene.
@@ -145,6 +148,7 @@ impl Setup {
             profile: None,
             mechanisms,
             account: Arc::default(),
+            store_is_full: false,
         }
     }
 
@@ -155,6 +159,11 @@ impl Setup {
             "dial" => self.dial(value),
             "limits" => value.split(',').try_for_each(|one| self.limit(one.trim())),
             "timeouts" => value.split(',').try_for_each(|one| self.timeout(one.trim())),
+            "account" => value.split_whitespace().try_for_each(|word| self.account(word)),
+            "store" if value == "full" => {
+                self.store_is_full = true;
+                Ok(())
+            }
             "profile" => {
                 self.profile = Some(profile::find(value).ok_or("the name of a profile")?);
                 Ok(())
@@ -174,6 +183,27 @@ impl Setup {
             "tls" => self.tls = true,
             "minus" => self.literals = NonSync::Minus,
             _ => return Err(format!("starttls, plaintext, tls or minus, not {word}")),
+        }
+        Ok(())
+    }
+
+    /// `SMS=WAKEUP` is a channel that is offered, `running=SMS` one that somebody sends over.
+    fn account(&mut self, word: &str) -> Result<(), String> {
+        let account = Arc::make_mut(&mut self.account);
+        let (name, value) = word.split_once('=').ok_or("name=value")?;
+        let wrong = |error: ChannelError| error.to_string();
+        match name {
+            "separator" => account.device_separator = value.chars().next(),
+            "entries" => account.entries = value.parse().map_err(|_| "a number")?,
+            "octets" => account.octets = Size(value.parse().map_err(|_| "a number")?),
+            "sender" => account.outband.sender = Some(value.to_owned()),
+            "key" => account.outband.public_key = Some(value.to_owned()),
+            "recipients" => account.outband.deltachat_recipients = Some(value.parse().map_err(|_| "a number")?),
+            "running" => account.outband.running.push(value.parse().map_err(wrong)?),
+            kind => {
+                let formats = account.outband.channels.entry(kind.parse().map_err(wrong)?).or_default();
+                formats.push(value.parse().map_err(wrong)?);
+            }
         }
         Ok(())
     }
@@ -355,18 +385,13 @@ impl Proxy {
         while let Some(Request { from, keeping }) = self.requests.pop_front() {
             let account = AccountName { backend: "main".into(), user: "joe".into() };
             let result = match &keeping {
+                Keeping::Save(_) if self.setup.store_is_full => Err(StoreError::Unavailable("disk full".into())),
                 Keeping::Save(change) => at_once(self.store.save(&account, change)).map(Kept::Saved),
                 Keeping::Load(query) => at_once(self.store.load(&account, query)).map(Kept::Found),
             };
             let at = NOON + self.now.duration_since(self.since).as_secs() as i64;
             self.tell(Input::Kept(Box::new(Answer::new(from, at, result))));
         }
-    }
-
-    /// Another session of the account, or an operator, has changed entries.
-    pub fn annotated(&mut self, what: &Annotated) {
-        self.tell(Input::Annotated(what));
-        self.pump();
     }
 
     /// Whether something moved.
@@ -540,6 +565,11 @@ impl Between for Proxy {
             self.tell(Input::Drain);
             self.pump();
         }
+    }
+
+    fn annotated(&mut self, what: &Annotated) {
+        self.tell(Input::Annotated(what));
+        self.pump();
     }
 
     fn take_sent(&mut self, to: Side) -> Vec<u8> {

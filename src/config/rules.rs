@@ -41,6 +41,7 @@ pub(super) fn judge(config: &Config, origins: &Origins, is_torn: bool) -> Vec<Fi
     judge.backends();
     judge.routing();
     judge.limits();
+    judge.account();
     judge.timeouts();
     judge.log();
     judge.extensions();
@@ -246,6 +247,19 @@ impl Judge<'_> {
         let known = ext::ALL.map(|extension| extension.name);
         for name in self.config.extensions.keys().filter(|name| !known.contains(&name.as_str())) {
             self.error(&origin::key("extensions", name), format!("no extension `{name}`{}", hint(name, &known)));
+        }
+    }
+
+    fn account(&mut self) {
+        let account = &self.config.account;
+        for kind in account.outband.channels.keys() {
+            let text = "nothing is sent over it yet; devices may ask for it, and no capability promises it";
+            self.warning(&origin::key("account.outband.channels", kind.name()), text);
+        }
+        let separator = account.device_separator;
+        if separator.is_some_and(|separator| separator.is_alphanumeric() || separator == '@' || separator.is_control())
+        {
+            self.error("account.device_separator", "it stands in names of users: take one that does not, as #");
         }
     }
 

@@ -161,6 +161,24 @@ impl Set {
     }
 }
 
+/// The entries and values of a response (RFC 5464 section 4.4.1), given with its literals and without its end; nothing for one
+/// that only says which entries have changed.
+pub fn values(line: &[u8]) -> Option<Vec<(EntryName, Box<[u8]>)>> {
+    let mut cursor = Cursor::new(line);
+    if !cursor.accept(b"* METADATA ") {
+        return None;
+    }
+    cursor.astring().ok()?;
+    cursor.space().ok()?;
+    let pairs = cursor.list(|cursor| {
+        let name = cursor.astring()?;
+        cursor.space()?;
+        Ok((EntryName::parse(&name).ok(), cursor.value()?))
+    });
+    let values = pairs.ok()?.into_iter().filter_map(|(name, value)| Some((name?, value?.octets.into_owned().into())));
+    Some(values.collect())
+}
+
 /// An entry of the draft, and what becomes of its attributes.
 type Group = (Box<str>, Vec<(Attribute, Option<Value>)>);
 

@@ -53,6 +53,11 @@ impl Mechanism {
         matches!(self, Self::Plain | Self::Login)
     }
 
+    /// Whether the backend can be told another name than the client's: in the others it stands inside a signature.
+    pub fn names_its_user(self) -> bool {
+        self.is_read() || matches!(self, Self::OauthBearer | Self::Xoauth2)
+    }
+
     /// The name in the client's first message; `None` if it is not to be found there.
     pub fn user(self, message: &[u8]) -> Option<String> {
         match self {

@@ -457,8 +457,15 @@ impl Open {
 
     /// A command has ended.
     fn tagged(&mut self, tag: &[u8], status: Status, line: &[u8], at: usize, out: &mut Effects) -> Result<(), End> {
-        let Some(&mut Running { owner, verb, complete, .. }) = self.gate.find(tag) else { return Ok(()) };
+        let Some(&mut Running { owner, verb, complete, followed, .. }) = self.gate.find(tag) else { return Ok(()) };
         self.resume = true;
+        if let Some((level, ask)) = followed {
+            self.abandon(tag, out);
+            // The layer has it in hand again, and may ask before it ends it.
+            self.gate.find(tag).into_iter().for_each(|running| running.written = false);
+            self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);
+            return Ok(());
+        }
         match owner {
             Owner::Client => {
                 match self.own_capabilities(line) {
@@ -482,6 +489,7 @@ impl Open {
             }
             Owner::Layer(level, ask) => {
                 self.gate.end(tag);
+                self.abandon(tag, out);
                 self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);
             }
         }
@@ -568,6 +576,7 @@ impl Open {
             written: true,
             complete: true,
             tagged: false,
+            followed: None,
         });
     }
 

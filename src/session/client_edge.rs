@@ -275,6 +275,7 @@ impl Open {
             written: level.is_none() && head.verb.name != "IDLE",
             complete: open.is_none(),
             tagged: false,
+            followed: None,
         };
         if head.verb.name == "IDLE" {
             self.client.idle = Some(running.tag.clone());

@@ -44,6 +44,8 @@ pub struct Running {
     pub complete: bool,
     /// Its end has come, before all its octets were sent.
     pub tagged: bool,
+    /// A layer wants to hear of its end before the client does.
+    pub followed: Option<(u8, u32)>,
 }
 
 /// The commands in progress.
@@ -138,6 +140,7 @@ mod tests {
             written: true,
             complete: true,
             tagged: false,
+            followed: None,
         }
     }
 

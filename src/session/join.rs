@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    effect::{Dialled, Effect, Effects, Origin, Side},
+    effect::{Binding, Dialled, Effect, Effects, Origin, Side},
     gate::Tag,
     login::Attempt,
     profile::{self, Profile},
@@ -108,6 +108,10 @@ impl Join {
 
     pub(super) fn user(&self) -> Option<&Arc<str>> {
         self.attempt.user.as_ref()
+    }
+
+    pub(super) fn device(&mut self) -> Option<Binding> {
+        self.attempt.device.take()
     }
 
     pub(super) fn origin(&mut self) -> Option<Origin> {

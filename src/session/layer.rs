@@ -17,6 +17,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
+    account,
     imap::{capability::Capabilities, response::Status, verb::Verb},
     store::{Change, Query},
 };
@@ -34,6 +35,8 @@ pub struct Extension {
     pub needs: &'static [&'static str],
     /// It adds to what the backend has of it, and so stands in the stack although the backend has it.
     pub joins: bool,
+    /// Whether it is to be offered at all, by what the operator says of accounts.
+    pub when: fn(&account::Settings) -> bool,
     /// The verbs that visit it.
     pub hears: &'static [&'static str],
     /// Of these verbs, the commands that concern it, told from their arguments: the others pass by and are pipelined.
@@ -50,6 +53,7 @@ impl Extension {
         gives: &[],
         needs: &[],
         joins: false,
+        when: |_| true,
         hears: &[],
         concerns: |_, _| true,
         build: || Box::new(Deaf),
@@ -166,6 +170,8 @@ impl Refusal {
 pub(super) enum Act {
     /// The command in hand goes to the server below, as these octets; `None`: as it came.
     Forward(Option<Vec<u8>>),
+    /// The command in hand goes to the server below as it came, and its end comes back as a reply.
+    Follow(Ask),
     /// An untagged line for whoever gave the command in hand, its end cut off.
     Answer(Vec<u8>),
     /// The good end of the command in hand: what stands behind `OK `.
@@ -204,6 +210,14 @@ impl Out<'_> {
     pub fn forward_as(&mut self, command: &Command<'_>, arguments: &[u8]) {
         let words: [&[u8]; 6] = [command.tag, b" ", command.verb.name.as_bytes(), b" ", arguments, b"\r\n"];
         self.acts.push(Act::Forward(Some(words.concat())));
+    }
+
+    /// The command goes to the server below as it came, and stays in hand: how it ended comes as a reply, and the layer
+    /// ends it then.
+    pub fn follow(&mut self) -> Ask {
+        let ask = self.next();
+        self.acts.push(Act::Follow(ask));
+        ask
     }
 
     /// Tells whoever gave the command an untagged line, given without its end; the client, where no command is in hand.

@@ -13,19 +13,22 @@ use std::{sync::Arc, time::Instant};
 use imap_codec::imap_types::{auth::AuthMechanism, command::CommandBody};
 
 use super::{
-    effect::{Dial, DialError, Dialled, Effect, Effects, End, Fault, Input, Side},
+    effect::{Binding, Dial, DialError, Dialled, Effect, Effects, End, Fault, Input, Side},
     front::Front,
     gate::Tag,
     join::{Credentials, Join, Outcome},
     layer::Refusal,
     open::Open,
 };
-use crate::imap::{
-    Secret,
-    command::{self, Head},
-    frame::{self, Bounds, CommandFramer, Cut, FrameError, Literal, Skip},
-    id::Fields,
-    sasl::{self, Mechanism, Plain},
+use crate::{
+    imap::{
+        Secret,
+        command::{self, Head},
+        frame::{self, Bounds, CommandFramer, Cut, FrameError, Literal, Skip},
+        id::Fields,
+        sasl::{self, Mechanism, Plain},
+    },
+    store::{DeviceName, Source},
 };
 
 /// A client that is not logged in.
@@ -81,6 +84,8 @@ pub(super) struct Attempt {
     pub(super) tag: Tag,
     pub(super) user: Option<Arc<str>>,
     pub(super) credentials: Credentials,
+    /// The device that the login name says.
+    pub(super) device: Option<Binding>,
 }
 
 /// What comes next.
@@ -453,8 +458,14 @@ impl Login {
         credentials: Credentials,
         out: &mut Effects,
     ) {
-        let user: Option<Arc<str>> = user.map(Into::into);
-        let attempt = Attempt { tag: Tag::from_slice(tag), user: user.clone(), credentials };
+        let separator = self.front.offer.account.device_separator;
+        // A name that stands inside a signature cannot be changed.
+        let separator = separator.filter(|_| mechanism.is_none_or(Mechanism::names_its_user));
+        let (user, device) = match user {
+            Some(user) => split_device(user, separator),
+            None => (None, None),
+        };
+        let attempt = Attempt { tag: Tag::from_slice(tag), user: user.clone(), credentials, device };
         self.state = State::AwaitBackend(Box::new(attempt));
         out.push(Effect::Dial(Box::new(Dial { user, mechanism })));
     }
@@ -487,7 +498,9 @@ impl Login {
                 let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
                 line.iter().for_each(|piece| out.put(Side::Client, piece));
                 out.push(Effect::Authenticated { user: join.user().cloned() });
-                let open = Open::new(Arc::clone(&self.front), plan, &self.prefix, join.origin(), now);
+                let device = join.device().or_else(|| Binding::said_by(&self.id));
+                let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, join.origin(), now);
+                device.into_iter().for_each(|device| open.bind(device, out));
                 return Ok(Next::Open(took, Box::new(open)));
             }
             Some(Outcome::Refused { line, trouble }) => {
@@ -514,6 +527,16 @@ impl Login {
             true => Err(bye("too many bad commands", End::NoLogin, out)),
             false => Ok(()),
         }
+    }
+}
+
+/// `joe#phone` is the device `phone` of `joe`. What cannot be the name of a device belongs to the user's.
+fn split_device(user: String, separator: Option<char>) -> (Option<Arc<str>>, Option<Binding>) {
+    let parts = separator.and_then(|separator| user.rsplit_once(separator));
+    let named = parts.and_then(|(user, device)| Some((user, DeviceName::parse(device.as_bytes()).ok()?)));
+    match named.filter(|(user, _)| !user.is_empty()) {
+        Some((user, device)) => (Some(user.into()), Some(Binding { device, source: Source::Suffix })),
+        None => (Some(user.into()), None),
     }
 }
 

@@ -118,7 +118,7 @@ impl Plan {
         let mut reasons = Vec::new();
         for extension in extensions.iter().rev() {
             let mode = offer.modes.get(extension.name).copied().unwrap_or_default();
-            let verdict = judge(extension, mode, &below, &backend);
+            let verdict = judge(extension, mode, &below, &backend, &offer.account);
             if mode != Mode::Auto {
                 extension.gives.iter().for_each(|word| below.remove(word));
             }
@@ -179,12 +179,19 @@ impl Plan {
 }
 
 /// Whether a layer is to stand in the stack, and why, or why not.
-fn judge(extension: &Extension, mode: Mode, below: &Capabilities, backend: &Capabilities) -> Result<String, String> {
+fn judge(
+    extension: &Extension,
+    mode: Mode,
+    below: &Capabilities,
+    backend: &Capabilities,
+    account: &account::Settings,
+) -> Result<String, String> {
     let has = extension.gives.iter().all(|word| backend.has(word));
     let lacking = extension.needs.iter().find(|word| !below.has(word));
     let native = !extension.gives.is_empty() && extension.gives.iter().all(|word| below.has(word));
     match (mode, lacking) {
         (Mode::Never, _) => Err("switched off by the configuration".to_owned()),
+        _ if !(extension.when)(account) => Err("nothing here does what it promises".to_owned()),
         (_, Some(word)) => Err(format!("the backend lacks {word}")),
         (Mode::Auto, None) if native && extension.joins => Ok("adds to what the backend has".to_owned()),
         (Mode::Auto, None) if native => Err("the backend has it".to_owned()),

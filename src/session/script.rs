@@ -140,6 +140,7 @@ impl Script {
             match want {
                 Want::Answer(line) => out.answer(line),
                 Want::Ask(verb, arguments) => desk.ask = Some(out.ask(verb, arguments)),
+                Want::Follow => desk.ask = Some(out.follow()),
                 Want::Keep(Keeping::Save(change)) => desk.ask = Some(out.save(change)),
                 Want::Keep(Keeping::Load(query)) => desk.ask = Some(out.load(query)),
                 Want::Publish(what) => out.publish(what),
@@ -199,6 +200,7 @@ struct Desk {
 enum Want {
     Answer(Vec<u8>),
     Ask(&'static Verb, Vec<u8>),
+    Follow,
     Keep(Keeping),
     Publish(Annotated),
     Bind(Binding),
@@ -274,7 +276,16 @@ impl Server {
 
     /// Asks the server below. Literals stand in the arguments as a client would write them.
     pub async fn ask(&self, verb: &'static Verb, arguments: impl Into<Vec<u8>>) -> Result<Answers, Refusal> {
-        match self.outcome(Want::Ask(verb, arguments.into())).await {
+        self.answers(Want::Ask(verb, arguments.into())).await
+    }
+
+    /// Sends the command down as it came, and waits for its end: what answers it goes to the client, but for the last word.
+    pub async fn follow(&self) -> Result<Answers, Refusal> {
+        self.answers(Want::Follow).await
+    }
+
+    async fn answers(&self, want: Want) -> Result<Answers, Refusal> {
+        match self.outcome(want).await {
             Outcome::Done(status, text) => {
                 let mut desk = self.desk();
                 desk.held = 0;

@@ -134,6 +134,7 @@ impl Open {
     fn act(&mut self, level: usize, act: Act, out: &mut Effects) {
         match act {
             Act::Forward(edited) => self.forward(level, edited, out),
+            Act::Follow(ask) => self.follow_up(level, ask, out),
             Act::Answer(line) => self.answer(level, line, out),
             Act::Done(text) => self.end_in_hand(level, Ok(text), out),
             Act::Refuse(why) => self.end_in_hand(level, Err(why), out),
@@ -199,6 +200,22 @@ impl Open {
         }
     }
 
+    /// The command in hand goes on, and the layer hears of its end. One that others hear, or that a layer has asked, goes on as
+    /// a question: it has a name of its own there.
+    fn follow_up(&mut self, level: usize, ask: Ask, out: &mut Effects) {
+        let Some(Some(InHand { from, verb, octets, .. })) = self.stack.in_hand.get(level) else { return };
+        let (verb, octets) = (*verb, octets.clone());
+        let Ok(head) = command::head(&octets) else { return };
+        if *from != Owner::Client || self.plan.hears(verb, head.arguments, level + 1).is_some() {
+            let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
+            return self.ask(level, ask, verb, arguments, out);
+        }
+        if let Some(running) = self.gate.find(head.tag) {
+            running.followed = Some((level as u8, ask.0));
+        }
+        self.write_visited(&head, &octets, out);
+    }
+
     /// A layer asks the server below: the next layer that hears it, or the backend.
     fn ask(&mut self, level: usize, ask: Ask, verb: &'static Verb, arguments: &[u8], out: &mut Effects) {
         let tag = self.backend.next_tag();
@@ -237,6 +254,7 @@ impl Open {
                 written: true,
                 complete: true,
                 tagged: false,
+                followed: None,
             });
         }
     }

@@ -115,7 +115,7 @@ impl Header {
             }
             "order" => self.any_order = value == "any",
             "proxy" => self.proxy_only = value == "only",
-            "listener" | "dial" | "limits" | "timeouts" | "profile" | "trusted" => {
+            "listener" | "dial" | "limits" | "timeouts" | "profile" | "trusted" | "account" | "store" => {
                 self.proxy.push((name.to_owned(), value.to_owned()));
             }
             _ => return Err("a header line that is known".to_owned()),

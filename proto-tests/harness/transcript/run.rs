@@ -1,6 +1,10 @@
 //! Running a transcript: each line in its turn, and nothing comes that no line expects.
 
-use lemonade_proxy::session::effect::Side;
+use lemonade_proxy::{
+    imap::entry::EntryName,
+    session::effect::{Annotated, Side},
+    store::{DeviceName, Owner},
+};
 
 use super::{
     Action, Before, Failure, Pattern, Step, Transcript, flags_of,
@@ -285,6 +289,10 @@ impl Play<'_> {
 
     /// Somebody else changes the store.
     fn other_client(&mut self, what: &str) -> Result<(), String> {
+        if let Some(annotation) = what.strip_prefix("annotated ") {
+            self.scene.annotated(&annotated(annotation)?);
+            return Ok(());
+        }
         if let Some(annotation) = what.strip_prefix("metadata ") {
             return self.other_client_annotates(annotation);
         }
@@ -343,6 +351,21 @@ impl Play<'_> {
         }
         Ok(())
     }
+}
+
+/// `BOX ENTRY` and, if it belongs to one, `DEVICE`.
+fn annotated(text: &str) -> Result<Annotated, String> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let (mailbox, entry, owner) = match words.as_slice() {
+        [mailbox, entry] => (mailbox, entry, Owner::User),
+        [mailbox, entry, device] => {
+            let device = DeviceName::parse(device.as_bytes()).map_err(|error| error.to_string())?;
+            (mailbox, entry, Owner::Device(device))
+        }
+        _ => return Err("annotated BOX ENTRY".to_owned()),
+    };
+    let entry = EntryName::parse(entry.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(Annotated { mailbox: mailbox.trim_matches('"').as_bytes().into(), owner, entries: vec![entry] })
 }
 
 fn without_end(line: &[u8]) -> &[u8] {
