@@ -13,6 +13,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lemonade_proxy::{
+    account::device::Wish,
     config::{Source, check::Report, flags::Flags, state_dir},
     io::{
         admin::client::{self, segment},
@@ -75,6 +76,17 @@ enum Command {
         #[command(flatten)]
         running: Running,
     },
+    /// Look at the devices of a user, or change them
+    #[command(subcommand)]
+    Devices(DevicesCommand),
+    /// Remove all that is kept of a user, and say what that was
+    Purge {
+        /// The user, as at login
+        user: String,
+        /// Which proxy.
+        #[command(flatten)]
+        running: Running,
+    },
     /// Make the running proxy read its configuration, certificates and tables again
     Reload(Running),
 }
@@ -83,6 +95,69 @@ enum Command {
 enum ConfigCommand {
     /// Print every value in force and where it comes from, secrets struck out
     Show(Source),
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesCommand {
+    /// List the devices of a user, as JSON
+    List {
+        /// The user, as at login
+        user: String,
+        /// Which proxy.
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Say what holds for a device: its own word, its default, or what is built in
+    Show {
+        /// Whose, and which.
+        #[command(flatten)]
+        device: Named,
+    },
+    /// Set what a device prefers, with the checks that the device itself would go through
+    Set {
+        /// Whose, and which.
+        #[command(flatten)]
+        device: Named,
+        /// For this mailbox, as the server writes its name; without it, the device's default for all mailboxes
+        #[arg(long, value_name = "MAILBOX")]
+        mailbox: Option<String>,
+        /// Over which channel it is told while it is away, and how much: SMS=WAKEUP; NONE for none
+        #[arg(long, value_name = "KIND=FORMAT")]
+        channel: Option<String>,
+        /// Where: a telephone number, a URI, endpoint|p256dh|auth, ...; empty to take it back, as with all of these
+        #[arg(long)]
+        address: Option<String>,
+        /// At most so much a day: size=OCTETS, total=NUMBER
+        #[arg(long)]
+        limit: Option<String>,
+        /// Which events: ALL, NEW or NONE
+        #[arg(long)]
+        filter: Option<String>,
+        /// What is sent of new messages while it is connected: (UID FLAGS)
+        #[arg(long)]
+        msgformat: Option<String>,
+        /// Whether that is sent unasked: push or pull
+        #[arg(long)]
+        push: Option<String>,
+    },
+    /// Forget a device, and all that is its own
+    Forget {
+        /// Whose, and which.
+        #[command(flatten)]
+        device: Named,
+    },
+}
+
+/// A device of a user.
+#[derive(Args, Debug)]
+struct Named {
+    /// The user, as at login
+    user: String,
+    /// The device
+    device: String,
+    /// Which proxy.
+    #[command(flatten)]
+    running: Running,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -121,6 +196,8 @@ fn main() -> ExitCode {
         Command::Trace { user: Some(user), switch, running } => {
             running.ask(switch.method(), &format!("/trace/{}", segment(&user)))
         }
+        Command::Devices(command) => command.run(),
+        Command::Purge { user, running } => running.ask("DELETE", &format!("/accounts/{}", segment(&user))),
         Command::Reload(running) => running.ask("POST", "/reload"),
     }
 }
@@ -156,10 +233,35 @@ impl Switch {
     }
 }
 
+impl DevicesCommand {
+    fn run(self) -> ExitCode {
+        match self {
+            Self::List { user, running } => running.ask("GET", &format!("/devices/{}", segment(&user))),
+            Self::Show { device } => device.ask("GET", ""),
+            Self::Forget { device } => device.ask("DELETE", ""),
+            Self::Set { device, mailbox, channel, address, limit, filter, msgformat, push } => {
+                let wish = Wish { mailbox, channel, address, limit, filter, msgformat, push };
+                device.ask("PUT", &serde_json::to_string(&wish).unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl Named {
+    fn ask(self, method: &str, body: &str) -> ExitCode {
+        let path = format!("/devices/{}/{}", segment(&self.user), segment(&self.device));
+        self.running.ask_with(method, &path, body)
+    }
+}
+
 impl Running {
     fn ask(self, method: &str, path: &str) -> ExitCode {
+        self.ask_with(method, path, "")
+    }
+
+    fn ask_with(self, method: &str, path: &str, body: &str) -> ExitCode {
         let source = Source { file: self.config, flags: Flags { state: self.state, ..Flags::default() } };
-        match client::request(&source.state(), method, path) {
+        match client::request(&source.state(), method, path, body) {
             // A body of JSON ends without a line end, which a terminal wants.
             Ok(text) => told(&Report { code: 0, out: format!("{}\n", text.trim_end()), err: String::new() }),
             Err(error) => failed(&error.to_string()),
@@ -204,6 +306,10 @@ mod tests {
             "p trace joe",
             "p trace joe off --config f",
             "p reload",
+            "p devices list joe",
+            "p devices set joe pixel --mailbox INBOX --channel SMS=WAKEUP --address +4915112345678 --state s",
+            "p devices forget joe pixel",
+            "p purge joe",
         ] {
             assert!(read(line).is_ok(), "{line}: {:?}", read(line));
         }
@@ -216,6 +322,8 @@ mod tests {
             "p serve --online",
             "p trace joe maybe",
             "p kick",
+            "p purge",
+            "p devices show joe",
         ] {
             assert!(read(line).is_err(), "{line}");
         }

@@ -60,6 +60,9 @@ pub struct Entry {
     pub value: Box<[u8]>,
 }
 
+/// What becomes of an entry: its new value, or nothing where it is to be removed.
+pub type Edit = (Key, Option<Box<[u8]>>);
+
 /// A device that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -125,7 +128,7 @@ pub enum Change {
     /// Sets entries, or removes them where there is no value.
     Entries {
         /// Which, and to what. Of one key that is named twice the last one counts.
-        edits: Vec<(Key, Option<Box<[u8]>>)>,
+        edits: Vec<Edit>,
         /// What the account may have afterwards; nobody is refused for removing something.
         quota: Quota,
     },

@@ -105,6 +105,16 @@ impl Kind {
     }
 }
 
+impl Channel {
+    /// Over which, if over any.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::None => None,
+            Self::Over(kind, _) => Some(kind),
+        }
+    }
+}
+
 impl FromStr for Kind {
     type Err = ChannelError;
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`annotation`] | what is this entry to us, and whose? |
 //! | [`channel`] | how can a device be reached, and what is an address there? |
+//! | [`device`] | which devices are there, and what holds for them? |
 //! | [`draft`] | what does source document 001 call a row? |
 //! | [`preference`] | what does a device prefer, and in which order does that hold? |
 //! | [`registration`] | how do clients of today register? |
@@ -11,6 +12,7 @@
 
 pub mod annotation;
 pub mod channel;
+pub mod device;
 pub mod draft;
 pub mod preference;
 pub mod registration;

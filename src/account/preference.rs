@@ -14,7 +14,7 @@ use super::channel::{Channel, ChannelError, Kind};
 use crate::{
     account::Settings,
     imap::{entry::EntryName, fetch::FetchItems},
-    store::{DeviceName, Entry, Owner},
+    store::{DeviceName, Edit, Entry, Key, Owner},
 };
 
 /// Below this stand the entries of source document 001, under their names of RFC 5464.
@@ -208,9 +208,28 @@ impl Preferences {
         }
     }
 
+    /// What will hold when these entries have been changed, if it goes together.
+    pub fn after(
+        entries: impl Iterator<Item = Entry>,
+        edits: &[Edit],
+        device: &DeviceName,
+        mailbox: &[u8],
+    ) -> Result<Self, Wrong> {
+        let mut after: BTreeMap<Key, Box<[u8]>> = entries.map(|entry| (entry.key, entry.value)).collect();
+        for (key, value) in edits {
+            match value {
+                Some(value) => _ = after.insert(key.clone(), value.clone()),
+                None => _ = after.remove(key),
+            }
+        }
+        let after: Vec<_> = after.into_iter().map(|(key, value)| Entry { key, value }).collect();
+        let preferences = Self::resolve(&after, device, mailbox);
+        preferences.check().map(|()| preferences)
+    }
+
     /// Whether channel and address go together; no address is the device's own, if its network knows it.
-    pub fn check(&self) -> Result<(), Wrong> {
-        match (self.channel(), self.value(Preference::Address).0) {
+    fn check(&self) -> Result<(), Wrong> {
+        match (self.channel(), self.address()) {
             (Channel::None, _) | (Channel::Over(..), "") => Ok(()),
             (Channel::Over(kind, _), address) => kind.check(address).map_err(|error| {
                 Wrong::Impossible(format!("{kind} has another address: {error}; set channel and address together"))

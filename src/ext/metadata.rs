@@ -37,7 +37,7 @@ use crate::{
         layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
         script::{Answers, Ending, Given, Script, Server, Work},
     },
-    store::{Change, DeviceName, Entry, Key, Owner, Query, Source},
+    store::{self, Change, DeviceName, Entry, Key, Owner, Query, Source},
 };
 
 /// RFC 5464.
@@ -250,8 +250,7 @@ async fn get_attributes(
     let mut entries: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
     for (row, value) in read(given, server, b"").await? {
         let name = draft::name(&row);
-        let matched = |pattern: &Box<str>| list::matches(pattern.as_bytes(), name.entry.as_bytes(), Some(b'/'));
-        if !patterns.iter().any(matched) {
+        if !patterns.iter().any(|pattern| list::matches(pattern.as_bytes(), name.entry.as_bytes(), Some(b'/'))) {
             continue;
         }
         let found = entries.entry(name.entry.clone()).or_default();
@@ -368,7 +367,7 @@ struct Edit<'a> {
     before: &'a Binding,
     /// The device that it belongs to; another one than before if the command says so.
     device: Binding,
-    keys: Vec<(Key, Option<Box<[u8]>>)>,
+    keys: Vec<store::Edit>,
     touched: Vec<(Box<[u8]>, Owner, EntryName)>,
     /// What the store has of the server, for the defaults of the device.
     defaults: Option<(Vec<Entry>, i64)>,
@@ -485,17 +484,8 @@ impl<'a> Edit<'a> {
             self.defaults = Some(self.server.entries(Query::Mailbox(Box::default())).await?);
         }
         let defaults = self.defaults.iter().flat_map(|(entries, _)| entries.clone());
-        let mut after: BTreeMap<Key, Box<[u8]>> =
-            before.into_iter().chain(defaults).map(|entry| (entry.key, entry.value)).collect();
-        for (key, value) in &self.keys {
-            match value {
-                Some(value) => _ = after.insert(key.clone(), value.clone()),
-                None => _ = after.remove(key),
-            }
-        }
-        let after: Vec<_> = after.into_iter().map(|(key, value)| Entry { key, value }).collect();
-        let preferences = Preferences::resolve(&after, &self.device.device, mailbox);
-        preferences.check().map_err(wrong)?;
+        let entries = before.into_iter().chain(defaults);
+        let preferences = Preferences::after(entries, &self.keys, &self.device.device, mailbox).map_err(wrong)?;
         if preferences.is_web_push() && self.device.source == Source::Default {
             self.move_to(registration::device(Kind::WebPush, preferences.address()));
         }

@@ -12,6 +12,10 @@
 //! | `PUT /trace/{user}` | traces this user's sessions, those that are open too |
 //! | `DELETE /trace/{user}` | no longer |
 //! | `POST /reload` | what SIGHUP does, with an answer |
+//! | `GET /devices/{user}`, `GET /devices/{user}/{device}` | the devices of a user, and what they prefer, as JSON |
+//! | `PUT /devices/{user}/{device}` | changes what a device prefers: a body of JSON |
+//! | `DELETE /devices/{user}/{device}` | forgets a device |
+//! | `DELETE /accounts/{user}` | forgets all that is kept of a user |
 //!
 //! The first four name nobody. The others need the bearer token over TCP, also on loopback, and need none over the socket
 //! `STATE/admin.sock`: the whole rule is in [`Door`].
@@ -45,7 +49,12 @@ use tokio::{
 use tracing::warn;
 
 pub use self::door::{Denied, Door, Token, TokenError};
-use crate::io::{metrics::Meters, registry::Registry, trace::Traces};
+use crate::io::{
+    accounts::{Managing, Order},
+    metrics::Meters,
+    registry::Registry,
+    trace::Traces,
+};
 
 pub mod client;
 mod door;
@@ -125,6 +134,8 @@ pub trait Operated: Send + Sync + 'static {
     /// Takes over a changed configuration, as SIGHUP does, and counts that; says what came into force, or why the old one
     /// stays.
     fn reload(&self) -> Reloading<'_>;
+    /// Does this with what is kept of a user.
+    fn manage<'a>(&'a self, user: &'a str, order: Order) -> Managing<'a>;
 }
 
 /// A reload under way.

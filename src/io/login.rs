@@ -111,7 +111,7 @@ impl Shell {
         session: Box<str>,
         user: Option<Arc<str>>,
     ) -> Result<Connected, DialError> {
-        let (dialer, name) = self.find_backend(&listening, user.as_deref()).await?;
+        let (dialer, name) = self.find_backend(&listening.dialers, user.as_deref()).await?;
         let account = user.is_some().then(|| account(&dialer, &name));
         let address = ends.client.ip();
         let delay = self.door.delay(account.as_deref(), address, Instant::now())?;
@@ -137,10 +137,10 @@ impl Shell {
         Ok(Connected { transport, dialled: Box::new(dialled), login })
     }
 
-    /// The backend of a user, among those of the listener, and the user's name there.
-    async fn find_backend(
+    /// The backend of a user, among these, and the user's name there.
+    pub async fn find_backend(
         &self,
-        listening: &Listening,
+        dialers: &[Arc<Dialer>],
         user: Option<&str>,
     ) -> Result<(Arc<Dialer>, Arc<str>), DialError> {
         let setup = self.setup.load_full();
@@ -148,7 +148,7 @@ impl Shell {
             Some(user) => setup.router.route(user).await?,
             None => None,
         };
-        let dialer = match (&route, &listening.dialers[..]) {
+        let dialer = match (&route, dialers) {
             (Some(Route { backend, .. }), dialers) => dialers.iter().find(|dialer| dialer.name == *backend),
             (None, [only]) => Some(only),
             (None, _) => None,

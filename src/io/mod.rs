@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`serve`] | how does the program run, reload and end? |
 //! | [`shell`] | what do all sessions share, and what of it does a reload replace? |
+//! | [`accounts`] | what may an operator ask and change of what is kept? |
 //! | [`keeper`] | how does a session ask the store? |
 //! | [`listener`], [`sockets`] | where do clients come in, and what happens before their session begins? |
 //! | [`session_task`], `peer`, `visit` | who drives a session? |
@@ -13,6 +14,7 @@
 //! | [`transport`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
+pub mod accounts;
 pub mod admin;
 pub mod admission;
 pub mod backends;

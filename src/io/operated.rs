@@ -13,6 +13,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    accounts::{self, Managing},
     admin::{
         Operated, Reloading,
         status::{BackendStatus, Configured, HostStatus, Listening, Status},
@@ -83,6 +84,10 @@ impl Operated for Running {
             listeners: setup.listenings.iter().map(listening).collect(),
             backends: setup.dialers.values().map(|dialer| backend(dialer)).collect(),
         }
+    }
+
+    fn manage<'a>(&'a self, user: &'a str, order: accounts::Order) -> Managing<'a> {
+        Box::pin(self.shell.manage(user, order))
     }
 
     fn reload(&self) -> Reloading<'_> {

@@ -47,13 +47,14 @@ pub enum ClientError {
     },
 }
 
-/// Asks the proxy that runs with this state directory. `path` may name a user by [`segment`].
-pub fn request(state: &Path, method: &str, path: &str) -> Result<String, ClientError> {
+/// Asks the proxy that runs with this state directory; the body, if there is one, is JSON. `path` may name a user by [`segment`].
+pub fn request(state: &Path, method: &str, path: &str, body: &str) -> Result<String, ClientError> {
     let at = socket::path(state);
     let mut stream = UnixStream::connect(&at).map_err(|source| ClientError::Absent { path: at, source })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
+    let kind = "Content-Type: application/json";
+    write!(stream, "{method} {path} HTTP/1.0\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer)?;
     let answer = String::from_utf8(answer).map_err(|_| ClientError::Strange)?;
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn without_a_proxy_it_says_where_it_looked() {
         let state = tempfile::tempdir().unwrap();
-        let error = request(state.path(), "GET", "/statusz").unwrap_err();
+        let error = request(state.path(), "GET", "/statusz", "").unwrap_err();
         assert!(error.to_string().contains("admin.sock"), "{error}");
     }
 }

@@ -4,22 +4,31 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use serde::Deserialize;
 use tracing::info;
 
 use super::{AdminState, Door, status::Report};
-use crate::io::{
-    log::Clean,
-    registry::{Notice, Row},
+use crate::{
+    account::device::Wish,
+    io::{
+        accounts::{AccountError, Order},
+        log::Clean,
+        registry::{Notice, Row},
+    },
+    store::{DeviceName, DeviceNameError},
 };
 
 type Admin = State<Arc<AdminState>>;
+
+/// Octets: a push subscription and all other wishes together need less.
+const LONGEST_BODY: usize = 16 << 10;
 
 /// All paths, as they are behind this door.
 pub(super) fn router(door: Door, state: Arc<AdminState>) -> Router {
@@ -30,6 +39,10 @@ pub(super) fn router(door: Door, state: Arc<AdminState>) -> Router {
         .route("/trace", get(traced))
         .route("/trace/{user}", put(trace).delete(untrace))
         .route("/reload", post(reload))
+        .route("/devices/{user}", get(devices))
+        .route("/devices/{user}/{device}", get(device).put(set_device).delete(forget_device))
+        .route("/accounts/{user}", delete(purge))
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .route_layer(guard);
     Router::new()
         .route("/livez", get(async || "alive\n"))
@@ -111,6 +124,50 @@ async fn untrace(State(state): Admin, Path(user): Path<String>) -> Response {
     let open = state.registry.tell(&user, Notice::Trace(false));
     info!(user = %Clean(&user), sessions = open, "trace switched off");
     format!("open sessions: {open}\n").into_response()
+}
+
+async fn devices(State(state): Admin, Path(user): Path<String>) -> Response {
+    manage(&state, &user, Ok(Order::List)).await
+}
+
+async fn device(State(state): Admin, Path((user, device)): Path<(String, String)>) -> Response {
+    manage(&state, &user, DeviceName::parse(device.as_bytes()).map(Order::Show)).await
+}
+
+async fn set_device(State(state): Admin, Path((user, device)): Path<(String, String)>, body: Bytes) -> Response {
+    let body = if body.is_empty() { b"{}" } else { &body[..] };
+    match serde_json::from_slice::<Wish>(body) {
+        Ok(wish) => {
+            manage(&state, &user, DeviceName::parse(device.as_bytes()).map(|device| Order::Set(device, wish))).await
+        }
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn forget_device(State(state): Admin, Path((user, device)): Path<(String, String)>) -> Response {
+    manage(&state, &user, DeviceName::parse(device.as_bytes()).map(Order::Forget)).await
+}
+
+async fn purge(State(state): Admin, Path(user): Path<String>) -> Response {
+    manage(&state, &user, Ok(Order::Purge)).await
+}
+
+async fn manage(state: &AdminState, user: &str, order: Result<Order, DeviceNameError>) -> Response {
+    let order = match order {
+        Ok(order) => order,
+        Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
+    };
+    match state.shell.manage(user, order).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error) => {
+            let status = match &error {
+                AccountError::User(_) | AccountError::Device => StatusCode::NOT_FOUND,
+                AccountError::Wish(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                AccountError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, format!("{error}\n")).into_response()
+        }
+    }
 }
 
 async fn reload(State(state): Admin) -> Response {

@@ -12,7 +12,10 @@ use super::{
     status::{BackendStatus, Listening, Status},
     *,
 };
-use crate::io::registry::{Notice, Seat};
+use crate::io::{
+    accounts::AccountError,
+    registry::{Notice, Seat},
+};
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -31,6 +34,15 @@ impl Operated for Shell {
             backends: vec![BackendStatus { name: "main".to_owned(), up: true, ..BackendStatus::default() }],
             ..Status::default()
         }
+    }
+
+    fn manage<'a>(&'a self, user: &'a str, order: Order) -> Managing<'a> {
+        Box::pin(async move {
+            match order {
+                Order::Purge if user == "nobody" => Err(AccountError::Device),
+                order => Ok(serde_json::Value::from(format!("{user} {order:?}"))),
+            }
+        })
     }
 
     fn reload(&self) -> Reloading<'_> {
@@ -88,8 +100,17 @@ impl Scene {
 
     /// Asks over the socket, as the subcommands do.
     async fn socket(&self, method: &'static str, path: &str) -> Result<String, client::ClientError> {
+        self.socket_with(method, path, "").await
+    }
+
+    async fn socket_with(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: &'static str,
+    ) -> Result<String, client::ClientError> {
         let (state, path) = (self.state.path().to_owned(), path.to_owned());
-        tokio::task::spawn_blocking(move || client::request(&state, method, &path)).await.unwrap()
+        tokio::task::spawn_blocking(move || client::request(&state, method, &path, body)).await.unwrap()
     }
 
     fn notice(&self) -> Option<Notice> {
@@ -113,6 +134,11 @@ const PATHS: &[(&str, &str, bool)] = &[
     ("PUT", "/trace/joe@example.org", true),
     ("DELETE", "/trace/joe@example.org", true),
     ("POST", "/reload", true),
+    ("GET", "/devices/joe", true),
+    ("GET", "/devices/joe/pixel", true),
+    ("PUT", "/devices/joe/pixel", true),
+    ("DELETE", "/devices/joe/pixel", true),
+    ("DELETE", "/accounts/joe", true),
 ];
 
 #[tokio::test]
@@ -228,6 +254,26 @@ async fn a_trace_reaches_open_sessions_and_later_ones() {
     scene.socket("DELETE", &path).await.unwrap();
     assert_eq!(scene.notice(), Some(Notice::Trace(false)));
     assert!(scene.socket("DELETE", &path).await.is_err());
+}
+
+#[tokio::test]
+async fn devices_are_managed_and_mistakes_are_named() {
+    let scene = scene(false);
+    let path = format!("/devices/{}/pixel", client::segment("joe@example.org"));
+    let said = scene.socket_with("PUT", &path, r#"{"channel":"SMS=WAKEUP"}"#).await.unwrap();
+    assert!(said.contains("joe@example.org Set(DeviceName") && said.contains("SMS=WAKEUP"), "{said}");
+    assert_eq!(scene.socket("DELETE", "/accounts/joe").await.unwrap(), "\"joe Purge\"");
+    for (method, path, body, status) in [
+        ("PUT", path.as_str(), r#"{"chanel":"SMS=WAKEUP"}"#, 422),
+        ("PUT", path.as_str(), "{", 422),
+        ("GET", "/devices/joe/two%20words", "", 422),
+        ("DELETE", "/accounts/nobody", "", 404),
+    ] {
+        match scene.socket_with(method, path, body).await {
+            Err(client::ClientError::Refused { status: said, .. }) => assert_eq!(said, status, "{path} {body}"),
+            other => panic!("{path} {body}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
