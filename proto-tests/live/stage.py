@@ -108,6 +108,15 @@ class Server:
         return f"{scheme}://localhost:{self.tls_port if scheme == 'imaps' else self.port}"
 
 
+# What no flag says: the channels that devices may ask for.
+CONFIG = """
+[account.outband]
+sender = "55555"
+deltachat_recipients = 50
+channels = { SMS = ["WAKEUP"], MMS = ["EXTENDED"] }
+"""
+
+
 class Proxy:
     """The program under test in front of one server; has the ports a client needs, like a server."""
 
@@ -116,10 +125,12 @@ class Proxy:
         self.port, self.tls_port, self.admin_port = port, tls_port, admin_port
         self.state = folder / f"proxy-state-{server.name}"
         self.log = folder / f"proxy-{server.name}-{scheme}.log"
+        self.config = folder / f"proxy-{server.name}-{scheme}.toml"
         self.process = None
 
     def start(self):
         shutil.rmtree(self.state, ignore_errors=True)
+        self.config.write_text(CONFIG)
         self.process = subprocess.Popen(
             self.command(), stdout=self.log.open("wb"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -130,7 +141,7 @@ class Proxy:
             ports = [f"{self.port}:{self.server.port}", f"{self.tls_port}:{self.server.tls_port}"]
             return [sys.executable, str(HERE / "relay.py"), *ports]
         return [
-            *(str(self.program), "serve", "--state", str(self.state), "--backend", self.server.url(self.scheme)),
+            *(str(self.program), "serve", "--config", str(self.config), "--state", str(self.state), "--backend", self.server.url(self.scheme)),
             *("--listen", f"127.0.0.1:{self.port}", "--listen-tls", f"127.0.0.1:{self.tls_port}"),
             *("--admin", f"127.0.0.1:{self.admin_port}"),
             *(["--backend-ca", str(self.server.folder / "tls" / "ca.pem")] if self.scheme != "imap" else []),

@@ -6,7 +6,9 @@ What it checks is what that client can see; the octets it compares it made itsel
 import imaplib
 import os
 import pathlib
+import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -50,6 +52,42 @@ class Account:
             check(session.select(f'"{mailbox}"', readonly=True)[0] == "OK", f"cannot open {mailbox}")
             found = session.search(None, "ALL")[1][0].split()
             return [session.fetch(number, "(BODY.PEEK[])")[1][0][1] for number in found]
+
+
+class Wire:
+    """A session line by line, for words that no library knows. Literals in answers are read with their lines."""
+
+    def __init__(self, account):
+        self.socket = socket.create_connection((account.host, account.port), timeout=60)
+        self.file = self.socket.makefile("rwb")
+        self.number = 0
+        check(self.line().startswith(b"* OK"), "no greeting")
+        self.ok(f'LOGIN {account.user} "{account.password}"')
+
+    def line(self):
+        """The next response, whole."""
+        line = self.file.readline()
+        while match := re.search(rb"\{(\d+)\}\r\n$", line):
+            line += self.file.read(int(match[1])) + self.file.readline()
+        check(line.endswith(b"\r\n"), "the connection was closed")
+        return line[:-2]
+
+    def say(self, command):
+        """A command; its untagged answers, and the words of its end."""
+        self.number += 1
+        tag = b"w%d" % self.number
+        self.file.write(tag + b" " + (command if isinstance(command, bytes) else command.encode()) + b"\r\n")
+        self.file.flush()
+        lines = []
+        while not (line := self.line()).startswith(tag + b" "):
+            lines.append(line)
+        return lines, line[len(tag) + 1 :]
+
+    def ok(self, command):
+        """The same, for one that must succeed."""
+        lines, end = self.say(command)
+        check(end.startswith(b"OK"), f"{command}: {end}")
+        return lines
 
 
 def message(subject, size=300):

@@ -1,14 +1,14 @@
 # Dovecot 2.3, the full one and the legacy one.
 #
-# dovecot         all that Debian's package offers, with LMTP, QUOTA and COMPRESS; sdbox storage
+# dovecot         all that Debian's package offers, with LMTP, QUOTA, COMPRESS and METADATA; sdbox storage
 # dovecot-legacy  advertises only IMAP4rev1 UIDPLUS; maildir storage. The setting only hides: what is hidden still works when sent.
 #
 # login_trusted_networks, a zero failure delay and a closed anvil penalty socket: a proxy has one address, and must not be slowed for it.
 
 launch() {
-  local storage=sdbox plugins="quota imap_quota imap_zlib" capability=""
+  local storage=sdbox plugins="quota imap_quota imap_zlib" capability="" metadata="imap_metadata = yes"
   if [ "$NAME" = dovecot-legacy ]; then
-    storage=maildir plugins="" capability="imap_capability = IMAP4rev1 UIDPLUS"
+    storage=maildir plugins="" capability="imap_capability = IMAP4rev1 UIDPLUS" metadata=""
   fi
   mkdir "$HOME_DIR/mail"; chown mail: "$HOME_DIR/mail"
   printf '%s:{PLAIN}pw\n' $USERS > "$HOME_DIR/passwd"
@@ -34,6 +34,7 @@ first_valid_uid = 1
 mail_fsync = never
 mail_location = $storage:~/mail
 lmtp_save_to_detail_mailbox = yes
+mail_attribute_dict = file:%h/dovecot-attributes
 lda_mailbox_autocreate = yes
 recipient_delimiter = +
 $capability
@@ -51,6 +52,7 @@ namespace inbox {
 }
 protocol imap {
   mail_plugins = $plugins
+  $metadata
 }
 plugin {
   quota = count:User quota
