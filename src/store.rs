@@ -269,6 +269,9 @@ impl Source {
 }
 
 impl Quota {
+    /// None: for what the proxy keeps for itself.
+    pub const NONE: Self = Self { entries: u64::MAX, octets: u64::MAX };
+
     /// Whether an account with so many entries and octets keeps to it.
     fn judge(self, entries: u64, octets: u64) -> Result<(), StoreError> {
         match () {

@@ -17,11 +17,54 @@ use crate::{
         entry::{Depth, EntryName},
         search,
     },
-    store::{DeviceName, Entry, Owner},
+    store::{DeviceName, Edit, Entry, Key, Owner},
 };
 
 /// The device that a session belongs to: reading says which, writing chooses another one.
 pub const DEVICE: &str = "/private/vendor/lemonade/device";
+
+/// Marks a mailbox that was not found, with the time of day: what is kept of it is not thrown away at once.
+pub const MISSING: &str = "/private/vendor/lemonade/missing";
+
+/// Seconds that the entries of a mailbox outlive it, unless we saw it deleted: a server may hide one for a while.
+const GRACE: i64 = 24 * 3600;
+
+/// What becomes of the entries of a mailbox that is not found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// There are none, or their time is not over.
+    Nothing,
+    /// Note when it began.
+    Mark(Edit),
+    /// They go.
+    Forget,
+}
+
+/// What is to be done about a mailbox that is not found, with these entries.
+pub fn lost(mailbox: &[u8], entries: &[Entry], now: i64) -> Loss {
+    match missing_since(entries) {
+        _ if entries.is_empty() => Loss::Nothing,
+        Some(since) if now >= since + GRACE => Loss::Forget,
+        Some(_) => Loss::Nothing,
+        None => mark(mailbox, Some(now)).map_or(Loss::Nothing, Loss::Mark),
+    }
+}
+
+/// What is to be done about one that is found: nothing, unless it was not before.
+pub fn found(mailbox: &[u8], entries: &[Entry]) -> Option<Edit> {
+    missing_since(entries).and_then(|_| mark(mailbox, None))
+}
+
+fn missing_since(entries: &[Entry]) -> Option<i64> {
+    let mark = entries.iter().find(|entry| entry.key.name.as_str() == MISSING)?;
+    std::str::from_utf8(&mark.value).ok()?.parse().ok()
+}
+
+fn mark(mailbox: &[u8], since: Option<i64>) -> Option<Edit> {
+    let name = EntryName::parse(MISSING.as_bytes()).ok()?;
+    let key = Key { mailbox: mailbox.into(), owner: Owner::User, name };
+    Some((key, since.map(|since| since.to_string().into_bytes().into())))
+}
 
 /// What an annotation is to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +209,7 @@ pub fn visible(
     let shown = |entry: &Entry| match role(&entry.key.name, on_server) {
         Role::Subscription(_) => true,
         Role::Token => false,
+        Role::Unknown if entry.key.name.as_str() == MISSING => false,
         _ => entry.key.owner == Owner::User || entry.key.owner == Owner::Device(device.clone()),
     };
     let kept = entries.into_iter().filter(shown).map(|entry| (entry.key.name, entry.value));

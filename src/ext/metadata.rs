@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     account::{
-        annotation::{self, Role},
+        annotation::{self, Loss, Role},
         channel::Kind,
         draft,
         preference::{Preferences, Wrong},
@@ -37,7 +37,7 @@ use crate::{
         layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
         script::{Answers, Ending, Given, Script, Server, Work},
     },
-    store::{self, Change, DeviceName, Entry, Key, Owner, Query, Source},
+    store::{self, Change, DeviceName, Entry, Key, Owner, Query, Quota, Source},
 };
 
 /// RFC 5464.
@@ -284,7 +284,7 @@ fn write_pair(name: &str, value: &[u8], line: &mut Vec<u8>) {
 
 /// What this session may read of a mailbox, or of the server, in our store.
 async fn read(given: &Given, server: &Server, mailbox: &[u8]) -> Result<Vec<(EntryName, Box<[u8]>)>, Refusal> {
-    let (entries, now) = server.entries(Query::Mailbox(mailbox.into())).await?;
+    let (entries, now) = load(server, mailbox).await?;
     let inband = server.plan().told.has("IDLE");
     let settings = &server.plan().account;
     Ok(annotation::visible(entries, mailbox.is_empty(), &given.device.device, settings, inband, now))
@@ -296,14 +296,15 @@ fn is_native(server: &Server, on_server: bool) -> bool {
 }
 
 /// RFC 5464 section 3.3: the mailbox can be listed, and the user may do something with its content.
-async fn accessible(server: &Server, mailbox: &[u8]) -> Result<Listed, Refusal> {
+async fn accessible(server: &Server, mailbox: &[u8]) -> Result<(), Refusal> {
     let mut pattern = b"\"\" ".to_vec();
     token::write_string(mailbox, &mut pattern);
     let answers = server.ask(LIST, pattern).await?.ok()?;
     let listed = answers.parts.iter().filter_map(|line| Listed::parse(line));
-    let Some(listed) = listed.into_iter().find(|listed| *list::canonical(&listed.name) == *mailbox) else {
+    if !listed.into_iter().any(|listed| *list::canonical(&listed.name) == *mailbox) {
+        lose(server, mailbox).await?;
         return Err(Refusal::no("NONEXISTENT", "no such mailbox"));
-    };
+    }
     if server.below().has("ACL") {
         let mut name = Vec::new();
         token::write_string(mailbox, &mut name);
@@ -314,7 +315,29 @@ async fn accessible(server: &Server, mailbox: &[u8]) -> Result<Listed, Refusal> 
             return Err(Refusal::no("NOPERM", "annotations need a right to the mailbox and its content"));
         }
     }
-    Ok(listed)
+    Ok(())
+}
+
+/// A mailbox is not there. Its entries wait a day for it: a list that lacks it may be a server's bad hour.
+async fn lose(server: &Server, mailbox: &[u8]) -> Result<(), Refusal> {
+    let (entries, now) = server.entries(Query::Mailbox(mailbox.into())).await?;
+    let quota = Quota::NONE;
+    let change = match annotation::lost(mailbox, &entries, now) {
+        Loss::Nothing => return Ok(()),
+        Loss::Mark(mark) => Change::Entries { edits: vec![mark], quota },
+        Loss::Forget => Change::Deleted(mailbox.into()),
+    };
+    server.save(change).await.map(|_| ())
+}
+
+/// The entries of a mailbox that is there, or of the server, and the time of day.
+async fn load(server: &Server, mailbox: &[u8]) -> Result<(Vec<Entry>, i64), Refusal> {
+    let (mut entries, now) = server.entries(Query::Mailbox(mailbox.into())).await?;
+    if let Some(edit) = annotation::found(mailbox, &entries) {
+        entries.retain(|entry| entry.key != edit.0);
+        let _ = server.save(Change::Entries { edits: vec![edit], quota: Quota::NONE }).await?;
+    }
+    Ok((entries, now))
 }
 
 async fn set(given: Given, server: Server) -> Result<Ending, Refusal> {
@@ -406,7 +429,7 @@ impl<'a> Edit<'a> {
         for (role, _, value) in &roles {
             self.check(role, value.as_ref())?;
         }
-        let (before, now) = self.server.entries(Query::Mailbox(mailbox.into())).await?;
+        let (before, now) = load(self.server, mailbox).await?;
         for (role, name, value) in roles {
             let value = value.map(|value| value.octets);
             self.edit(mailbox, role, name, value, &before, now)?;
@@ -448,6 +471,8 @@ impl<'a> Edit<'a> {
             }
             (Role::Token, Some(value)) => {
                 let token = Token::parse(&value, now).ok_or_else(|| Refusal::bad("this is no device token"))?;
+                let dead = before.iter().filter(|entry| Token::of_row(entry).is_some_and(|token| !token.lives(now)));
+                self.keys.extend(dead.map(|entry| (entry.key.clone(), None)));
                 self.register(token.device());
                 self.keys.push((key(Owner::Device(token.device())), Some(token.stored())));
             }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::metrics::{Meters, StoreOutcome};
 use crate::{
     session::effect::{Answer, Binding, Keeping, Kept, Request},
-    store::{AccountName, Change, Device, Store, StoreError},
+    store::{AccountName, Change, Device, Found, Query, Store, StoreError},
 };
 
 /// A store that does not answer for so long is not available: longer than it waits for its own locks.
@@ -80,17 +80,32 @@ impl Keeper {
         }
     }
 
-    /// A device of this account is here. Nobody waits for it.
+    /// Whether the device is known as it is, and was seen lately.
+    async fn knows(&self, account: &AccountName, device: &Device) -> bool {
+        let known = self.ask(account, &Keeping::Load(Query::Devices)).await;
+        let Ok(Kept::Found(Found::Devices(known))) = known else { return false };
+        let same = |known: &Device| known.name == device.name && known.source == device.source;
+        known.iter().any(|known| same(known) && device.last_seen - known.last_seen < EXACT)
+    }
+
+    /// A device of this account is here: known to the hour. Nobody waits for it.
     pub fn seen(self: &Arc<Self>, account: Arc<AccountName>, binding: &Binding) {
         let (keeper, now) = (Arc::clone(self), now());
         let Binding { device: name, source } = binding.clone();
         tokio::spawn(async move {
             let device = Device { name, source, first_seen: now, last_seen: now };
+            // Phones come back every few minutes, and a disk can write only so often.
+            if keeper.knows(&account, &device).await {
+                return;
+            }
             // Counted and said where it fails; the session goes on.
             let _ = keeper.ask(&account, &Keeping::Save(Change::Seen(device))).await;
         });
     }
 }
+
+/// How exactly it is known when a device was last seen, in seconds.
+const EXACT: i64 = 3600;
 
 /// The time of day, in seconds since 1970.
 pub fn now() -> i64 {
@@ -155,7 +170,7 @@ mod tests {
     use super::*;
     use crate::{
         session::layer::Ask,
-        store::{Answer as Answering, Changed, Found, Query, memory::Memory},
+        store::{Answer as Answering, Changed, memory::Memory},
     };
 
     /// A store whose disk is full.

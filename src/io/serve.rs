@@ -11,6 +11,7 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -200,7 +201,7 @@ impl House {
     /// Reads what the configuration names, opens the ports and begins to ask the backends how they are.
     pub async fn open(config: Config, passed: Passed) -> Result<Self, ServeError> {
         let setup = prepare(config, None).await?;
-        let store = Arc::new(Database::open(&setup.config.state).await?);
+        let store = Arc::new(open_store(&setup.config.state).await?);
         let shell = Arc::new(Shell::new(setup, Arc::new(Meters::new()), store.clone()));
         let mut house = Self { shell, store, doors: HashMap::new(), tasks: Vec::new(), passed };
         let setup = house.shell.setup.load_full();
@@ -293,6 +294,17 @@ impl House {
         let left = drain::drain(&self.shell.registry, &rules).await;
         self.store.close().await;
         tracing::info!(sessions = left, "drained");
+    }
+}
+
+/// A store that cannot be opened does not keep mail from anybody; one of a later version must not be touched.
+async fn open_store(state: &Path) -> Result<Database, OpenError> {
+    match Database::open(state).await {
+        Err(error @ OpenError::Unusable { .. }) => {
+            tracing::error!(error = %error, "store not available; it is tried again when it is needed");
+            Ok(Database::later(state))
+        }
+        opened => opened,
     }
 }
 

@@ -16,6 +16,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
+use tokio::sync::OnceCell;
 
 use super::{
     AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Source, Store,
@@ -35,6 +36,13 @@ const READERS: u32 = 4;
 /// The engine.
 #[derive(Debug)]
 pub struct Database {
+    state: PathBuf,
+    /// Opened with the first question that finds a disk to open it on.
+    pools: OnceCell<Pools>,
+}
+
+#[derive(Debug)]
+struct Pools {
     writer: SqlitePool,
     readers: SqlitePool,
 }
@@ -69,41 +77,31 @@ impl Database {
         Self::open_with(state, &VERSIONS).await
     }
 
+    /// The store in this directory, which cannot be opened now: it is tried again with each question.
+    pub fn later(state: &Path) -> Self {
+        Self { state: state.to_owned(), pools: OnceCell::new() }
+    }
+
     async fn open_with(state: &Path, versions: &[(i64, &'static str, &'static str)]) -> Result<Self, OpenError> {
-        let file = state.join("store.sqlite");
-        let unusable = |source: sqlx::Error| OpenError::Unusable { file: file.clone(), source };
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(PATIENCE);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(unusable)?;
-        let known = versions.iter().map(|(version, ..)| *version).max().unwrap_or_default();
-        let found = version(&writer).await.map_err(unusable)?;
-        if found > known {
-            return Err(OpenError::Newer { file, found, known });
-        }
-        if (1..known).contains(&found) {
-            let copy = state.join(format!("store.before-{known}.sqlite"));
-            let made = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string()).execute(&writer).await;
-            made.map_err(unusable)?;
-        }
-        migrator(versions).run(&writer).await.map_err(|error| unusable(error.into()))?;
-        let readers =
-            pool(READERS).connect_with(options.read_only(true).create_if_missing(false)).await.map_err(unusable)?;
-        Ok(Self { writer, readers })
+        let pools = Pools::open(state, versions).await?;
+        Ok(Self { state: state.to_owned(), pools: OnceCell::new_with(Some(pools)) })
+    }
+
+    async fn pools(&self) -> Result<&Pools, StoreError> {
+        let opened = self.pools.get_or_try_init(|| Pools::open(&self.state, &VERSIONS)).await;
+        opened.map_err(|error| StoreError::Unavailable(error.into()))
     }
 
     /// Writes what is under way, and closes the file.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        if let Some(Pools { writer, readers }) = self.pools.get() {
+            readers.close().await;
+            writer.close().await;
+        }
     }
 
     async fn change(&self, account: &AccountName, change: &Change) -> Result<Changed, StoreError> {
-        let mut writer = self.writer.acquire().await?;
+        let mut writer = self.pools().await?.writer.acquire().await?;
         let changed = transact(&mut writer, account, change).await;
         if matches!(changed, Err(StoreError::Unavailable(_))) {
             // A full disk makes SQLite end the transaction by itself, and sqlx would take this one to be open for ever.
@@ -130,11 +128,40 @@ impl Database {
         if let Query::Mailbox(mailbox) = query {
             asked = asked.bind(&**mailbox);
         }
-        let rows = asked.fetch_all(&self.readers).await?;
+        let rows = asked.fetch_all(&self.pools().await?.readers).await?;
         Ok(match query {
             Query::Devices => Found::Devices(rows.iter().map(device).collect::<Result<_, _>>()?),
             Query::Entries | Query::Mailbox(_) => Found::Entries(rows.iter().map(entry).collect::<Result<_, _>>()?),
         })
+    }
+}
+
+impl Pools {
+    async fn open(state: &Path, versions: &[(i64, &'static str, &'static str)]) -> Result<Self, OpenError> {
+        let file = state.join("store.sqlite");
+        let unusable = |source: sqlx::Error| OpenError::Unusable { file: file.clone(), source };
+        let options = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(unusable)?;
+        let known = versions.iter().map(|(version, ..)| *version).max().unwrap_or_default();
+        let found = version(&writer).await.map_err(unusable)?;
+        if found > known {
+            return Err(OpenError::Newer { file, found, known });
+        }
+        if (1..known).contains(&found) {
+            let copy = state.join(format!("store.before-{known}.sqlite"));
+            let made = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string()).execute(&writer).await;
+            made.map_err(unusable)?;
+        }
+        migrator(versions).run(&writer).await.map_err(|error| unusable(error.into()))?;
+        let readers =
+            pool(READERS).connect_with(options.read_only(true).create_if_missing(false)).await.map_err(unusable)?;
+        Ok(Self { writer, readers })
     }
 }
 
@@ -375,6 +402,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_store_that_could_not_be_opened_is_tried_again() {
+        let state = tempfile::tempdir().unwrap();
+        let missing = state.path().join("later");
+        assert!(matches!(Database::open(&missing).await, Err(OpenError::Unusable { .. })));
+        let database = Database::later(&missing);
+        let account = AccountName { backend: "main".into(), user: "joe".into() };
+        assert!(database.load(&account, &Query::Devices).await.is_err());
+        std::fs::create_dir(&missing).unwrap();
+        assert_eq!(database.load(&account, &Query::Devices).await.unwrap(), Found::Devices(Vec::new()));
+    }
+
+    #[tokio::test]
     async fn a_store_of_a_newer_version_is_left_alone() {
         let state = tempfile::tempdir().unwrap();
         Database::open_with(state.path(), &NEWER).await.unwrap().close().await;
@@ -390,9 +429,10 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let database = Database::open(state.path()).await.unwrap();
         database.save(&joe(), &both(b"before")).await.unwrap();
-        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&database.writer).await.unwrap();
+        let pages: i64 =
+            sqlx::query_scalar("PRAGMA page_count").fetch_one(&database.pools().await.unwrap().writer).await.unwrap();
         let limit = |pages: i64| sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-        sqlx::query(limit(pages)).execute(&database.writer).await.unwrap();
+        sqlx::query(limit(pages)).execute(&database.pools().await.unwrap().writer).await.unwrap();
         let large = database.save(&joe(), &both(&vec![0; 1 << 20])).await;
         assert!(matches!(large, Err(StoreError::Unavailable(_))), "{large:?}");
         assert_eq!(values(&database).await, [Box::from(*b"before"), Box::from(*b"before")]);
@@ -405,7 +445,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let database = Database::open(state.path()).await.unwrap();
         database.save(&joe(), &both(b"before")).await.unwrap();
-        sqlx::query("PRAGMA query_only = 1").execute(&database.writer).await.unwrap();
+        sqlx::query("PRAGMA query_only = 1").execute(&database.pools().await.unwrap().writer).await.unwrap();
         let refused = database.save(&joe(), &both(b"after")).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
         assert_eq!(values(&database).await, [Box::from(*b"before"), Box::from(*b"before")]);
