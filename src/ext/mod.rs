@@ -2,6 +2,7 @@
 //!
 //! Height is meaning: each makes the server below look like one that has it, to everything above (architecture section 7).
 
+pub mod children;
 pub mod enable;
 pub mod id;
 pub mod namespace;
@@ -10,7 +11,8 @@ pub mod unselect;
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 4] = [&id::ID, &enable::ENABLE, &namespace::NAMESPACE, &unselect::UNSELECT];
+pub static ALL: [&Extension; 5] =
+    [&id::ID, &enable::ENABLE, &children::CHILDREN, &namespace::NAMESPACE, &unselect::UNSELECT];
 
 #[cfg(test)]
 mod tests {
@@ -35,13 +37,14 @@ mod tests {
 
     #[test]
     fn what_the_backend_lacks_is_ours_and_what_it_has_is_its_own() {
-        assert_eq!(layers(&plan("IMAP4rev1", &[])), ["ID", "ENABLE", "NAMESPACE", "UNSELECT"]);
-        assert_eq!(layers(&plan("IMAP4rev1 NAMESPACE UNSELECT ID ENABLE", &[])), ["ID", "ENABLE"]);
+        assert_eq!(layers(&plan("IMAP4rev1", &[])), ["ID", "ENABLE", "CHILDREN", "NAMESPACE", "UNSELECT"]);
+        assert_eq!(layers(&plan("IMAP4rev1 CHILDREN NAMESPACE UNSELECT ID ENABLE", &[])), ["ID", "ENABLE"]);
     }
 
     #[test]
     fn the_operator_has_the_last_word() {
-        let plan = plan("IMAP4rev1 NAMESPACE UNSELECT", &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)]);
+        let plan =
+            plan("IMAP4rev1 CHILDREN NAMESPACE UNSELECT", &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)]);
         assert_eq!(layers(&plan), ["ID", "ENABLE", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
@@ -50,7 +53,10 @@ mod tests {
     #[test]
     fn of_a_backend_the_client_is_told_what_is_true_of_the_mail() {
         let plan = plan("IMAP4rev1 LITERAL- AUTH=PLAIN STARTTLS X-ODD UTF8=ACCEPT QUOTA IDLE APPENDLIMIT=1000", &[]);
-        assert_eq!(plan.told.text(), "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000");
+        assert_eq!(
+            plan.told.text(),
+            "IMAP4rev1 QUOTA UNSELECT NAMESPACE CHILDREN ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000"
+        );
     }
 
     #[test]
