@@ -5,14 +5,23 @@
 pub mod children;
 pub mod enable;
 pub mod id;
+pub mod list_extended;
+pub mod listext;
 pub mod namespace;
 pub mod unselect;
 
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 5] =
-    [&id::ID, &enable::ENABLE, &children::CHILDREN, &namespace::NAMESPACE, &unselect::UNSELECT];
+pub static ALL: [&Extension; 7] = [
+    &id::ID,
+    &enable::ENABLE,
+    &listext::LISTEXT,
+    &list_extended::LIST_EXTENDED,
+    &children::CHILDREN,
+    &namespace::NAMESPACE,
+    &unselect::UNSELECT,
+];
 
 #[cfg(test)]
 mod tests {
@@ -37,15 +46,23 @@ mod tests {
 
     #[test]
     fn what_the_backend_lacks_is_ours_and_what_it_has_is_its_own() {
-        assert_eq!(layers(&plan("IMAP4rev1", &[])), ["ID", "ENABLE", "CHILDREN", "NAMESPACE", "UNSELECT"]);
-        assert_eq!(layers(&plan("IMAP4rev1 CHILDREN NAMESPACE UNSELECT ID ENABLE", &[])), ["ID", "ENABLE"]);
+        assert_eq!(
+            layers(&plan("IMAP4rev1", &[])),
+            ["ID", "ENABLE", "LISTEXT", "LIST-EXTENDED", "CHILDREN", "NAMESPACE", "UNSELECT"]
+        );
+        assert_eq!(
+            layers(&plan("IMAP4rev1 CHILDREN LIST-EXTENDED NAMESPACE UNSELECT ID ENABLE", &[])),
+            ["ID", "ENABLE", "LISTEXT"]
+        );
     }
 
     #[test]
     fn the_operator_has_the_last_word() {
-        let plan =
-            plan("IMAP4rev1 CHILDREN NAMESPACE UNSELECT", &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)]);
-        assert_eq!(layers(&plan), ["ID", "ENABLE", "NAMESPACE"]);
+        let plan = plan(
+            "IMAP4rev1 CHILDREN LIST-EXTENDED NAMESPACE UNSELECT",
+            &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)],
+        );
+        assert_eq!(layers(&plan), ["ID", "ENABLE", "LISTEXT", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
     }
@@ -55,7 +72,7 @@ mod tests {
         let plan = plan("IMAP4rev1 LITERAL- AUTH=PLAIN STARTTLS X-ODD UTF8=ACCEPT QUOTA IDLE APPENDLIMIT=1000", &[]);
         assert_eq!(
             plan.told.text(),
-            "IMAP4rev1 QUOTA UNSELECT NAMESPACE CHILDREN ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000"
+            "IMAP4rev1 QUOTA UNSELECT NAMESPACE CHILDREN LIST-EXTENDED LISTEXT ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000"
         );
     }
 
