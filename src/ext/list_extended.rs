@@ -214,7 +214,7 @@ impl Asked {
     /// Section 3.1: whether it meets the selection criteria.
     fn selects(&self, node: &Node) -> bool {
         let there = if self.subscribed { node.subscribed } else { node.exists };
-        there && (!self.special_use || USES.iter().any(|attribute| node.listed.has(attribute)))
+        there && (!self.special_use || node.listed.has_use())
     }
 
     /// The lines to be told.
@@ -288,9 +288,6 @@ struct Below {
     selected: Names,
     untold: Names,
 }
-
-/// RFC 6154 section 2.
-const USES: [&[u8]; 7] = [b"\\All", b"\\Archive", b"\\Drafts", b"\\Flagged", b"\\Junk", b"\\Sent", b"\\Trash"];
 
 impl Tree {
     /// A name: the one that is known, or a new one of which nothing is.

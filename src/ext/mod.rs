@@ -6,6 +6,7 @@ pub mod children;
 pub mod enable;
 pub mod id;
 pub mod list_extended;
+pub mod list_status;
 pub mod listext;
 pub mod namespace;
 pub mod unselect;
@@ -13,9 +14,10 @@ pub mod unselect;
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 7] = [
+pub static ALL: [&Extension; 8] = [
     &id::ID,
     &enable::ENABLE,
+    &list_status::LIST_STATUS,
     &listext::LISTEXT,
     &list_extended::LIST_EXTENDED,
     &children::CHILDREN,
@@ -48,21 +50,21 @@ mod tests {
     fn what_the_backend_lacks_is_ours_and_what_it_has_is_its_own() {
         assert_eq!(
             layers(&plan("IMAP4rev1", &[])),
-            ["ID", "ENABLE", "LISTEXT", "LIST-EXTENDED", "CHILDREN", "NAMESPACE", "UNSELECT"]
+            ["ID", "ENABLE", "LIST-STATUS", "LISTEXT", "LIST-EXTENDED", "CHILDREN", "NAMESPACE", "UNSELECT"]
         );
         assert_eq!(
-            layers(&plan("IMAP4rev1 CHILDREN LIST-EXTENDED NAMESPACE UNSELECT ID ENABLE", &[])),
-            ["ID", "ENABLE", "LISTEXT"]
+            layers(&plan("IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS NAMESPACE UNSELECT ID ENABLE", &[])),
+            ["ID", "ENABLE", "LIST-STATUS", "LISTEXT"]
         );
     }
 
     #[test]
     fn the_operator_has_the_last_word() {
         let plan = plan(
-            "IMAP4rev1 CHILDREN LIST-EXTENDED NAMESPACE UNSELECT",
+            "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS NAMESPACE UNSELECT",
             &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)],
         );
-        assert_eq!(layers(&plan), ["ID", "ENABLE", "LISTEXT", "NAMESPACE"]);
+        assert_eq!(layers(&plan), ["ID", "ENABLE", "LIST-STATUS", "LISTEXT", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
     }
@@ -72,7 +74,7 @@ mod tests {
         let plan = plan("IMAP4rev1 LITERAL- AUTH=PLAIN STARTTLS X-ODD UTF8=ACCEPT QUOTA IDLE APPENDLIMIT=1000", &[]);
         assert_eq!(
             plan.told.text(),
-            "IMAP4rev1 QUOTA UNSELECT NAMESPACE CHILDREN LIST-EXTENDED LISTEXT ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000"
+            "IMAP4rev1 QUOTA UNSELECT NAMESPACE CHILDREN LIST-EXTENDED LISTEXT LIST-STATUS ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000"
         );
     }
 

@@ -174,6 +174,11 @@ impl Listed {
         self.attributes.iter().any(|own| own.eq_ignore_ascii_case(attribute))
     }
 
+    /// Whether one of its attributes says what it is used for (RFC 6154 section 2).
+    pub fn has_use(&self) -> bool {
+        USES.iter().any(|attribute| self.has(attribute.as_bytes()))
+    }
+
     /// Gives it an attribute, once.
     pub fn add(&mut self, attribute: &[u8]) {
         if !self.has(attribute) {
@@ -308,6 +313,9 @@ pub fn joined(reference: &[u8], pattern: &[u8]) -> Vec<u8> {
         _ => [reference, pattern].concat(),
     }
 }
+
+/// What mailboxes are used for (RFC 6154 section 2).
+pub const USES: [&str; 7] = ["\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash"];
 
 const INBOX: &[u8] = b"INBOX";
 
