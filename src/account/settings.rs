@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::special_use::Configured;
 use crate::{store::Quota, units::Size};
 
 /// `[account]`: what a user may keep, and how devices are told apart.
@@ -14,6 +15,8 @@ pub struct Settings {
     pub entries: u32,
     /// Octets of these annotations, names and values together.
     pub octets: Size,
+    /// What mailboxes are used for, where neither user nor backend says so (RFC 6154).
+    pub special_use: Configured,
 }
 
 impl Settings {
@@ -25,6 +28,6 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { device_separator: None, entries: 2000, octets: Size::mib(1) }
+        Self { device_separator: None, entries: 2000, octets: Size::mib(1), special_use: Configured::default() }
     }
 }

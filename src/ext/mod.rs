@@ -9,15 +9,17 @@ pub mod list_extended;
 pub mod list_status;
 pub mod listext;
 pub mod namespace;
+pub mod special_use;
 pub mod unselect;
 
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 8] = [
+pub static ALL: [&Extension; 9] = [
     &id::ID,
     &enable::ENABLE,
     &list_status::LIST_STATUS,
+    &special_use::SPECIAL_USE,
     &listext::LISTEXT,
     &list_extended::LIST_EXTENDED,
     &children::CHILDREN,
@@ -50,21 +52,31 @@ mod tests {
     fn what_the_backend_lacks_is_ours_and_what_it_has_is_its_own() {
         assert_eq!(
             layers(&plan("IMAP4rev1", &[])),
-            ["ID", "ENABLE", "LIST-STATUS", "LISTEXT", "LIST-EXTENDED", "CHILDREN", "NAMESPACE", "UNSELECT"]
+            [
+                "ID",
+                "ENABLE",
+                "LIST-STATUS",
+                "SPECIAL-USE",
+                "LISTEXT",
+                "LIST-EXTENDED",
+                "CHILDREN",
+                "NAMESPACE",
+                "UNSELECT"
+            ]
         );
         assert_eq!(
-            layers(&plan("IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS NAMESPACE UNSELECT ID ENABLE", &[])),
-            ["ID", "ENABLE", "LIST-STATUS", "LISTEXT"]
+            layers(&plan("IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT ID ENABLE", &[])),
+            ["ID", "ENABLE", "LISTEXT"]
         );
     }
 
     #[test]
     fn the_operator_has_the_last_word() {
         let plan = plan(
-            "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS NAMESPACE UNSELECT",
+            "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT",
             &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)],
         );
-        assert_eq!(layers(&plan), ["ID", "ENABLE", "LIST-STATUS", "LISTEXT", "NAMESPACE"]);
+        assert_eq!(layers(&plan), ["ID", "ENABLE", "LISTEXT", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
     }
@@ -74,7 +86,8 @@ mod tests {
         let plan = plan("IMAP4rev1 LITERAL- AUTH=PLAIN STARTTLS X-ODD UTF8=ACCEPT QUOTA IDLE APPENDLIMIT=1000", &[]);
         assert_eq!(
             plan.told.text(),
-            "IMAP4rev1 QUOTA UNSELECT NAMESPACE CHILDREN LIST-EXTENDED LISTEXT LIST-STATUS ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000"
+            "IMAP4rev1 QUOTA UNSELECT NAMESPACE CHILDREN LIST-EXTENDED LISTEXT SPECIAL-USE CREATE-SPECIAL-USE \
+             LIST-STATUS ENABLE ID IDLE LITERAL+ APPENDLIMIT=1000"
         );
     }
 
