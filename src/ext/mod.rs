@@ -4,6 +4,7 @@
 
 pub mod children;
 pub mod enable;
+pub mod filters;
 pub mod id;
 pub mod list_extended;
 pub mod list_status;
@@ -15,9 +16,10 @@ pub mod unselect;
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 9] = [
+pub static ALL: [&Extension; 10] = [
     &id::ID,
     &enable::ENABLE,
+    &filters::FILTERS,
     &list_status::LIST_STATUS,
     &special_use::SPECIAL_USE,
     &listext::LISTEXT,
