@@ -18,6 +18,7 @@ REWRITES = [
     ("validity", rb"(UIDVALIDITY|APPENDUID|COPYUID) \d+", rb"\1", "each server makes it from the time"),
     ("mailbox id", rb"MAILBOXID \([^)]*\)", b"MAILBOXID", "the server makes it from the time and chance (RFC 8474)"),
     ("marked", rb" \\(?:Un)?[Mm]arked(?=[ )])|(?<=\()\\(?:Un)?[Mm]arked ?", b"", "Dovecot says so when it happened to look into the mailbox"),
+    ("children", rb" \\Has(?:No)?Children(?=[ )])|(?<=\()\\Has(?:No)?Children ?", b"", "the proxy says so in front of a server that does not (RFC 3348)"),
     ("now", rb'INTERNALDATE "[^"]*-%d [^"]*"' % time.gmtime().tm_year, b'INTERNALDATE "now"', "when an APPEND without a date came"),
     ("user", rb"\bu\d\d?\b", b"user", "the two ways use two accounts"),
 ]

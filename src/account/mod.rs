@@ -9,6 +9,7 @@
 //! | [`preference`] | what does a device prefer, and in which order does that hold? |
 //! | [`registration`] | how do clients of today register? |
 //! | [`settings`] | what does the operator say of accounts? |
+//! | [`special_use`] | what are the mailboxes used for? |
 
 pub mod annotation;
 pub mod channel;
@@ -17,5 +18,6 @@ pub mod draft;
 pub mod preference;
 pub mod registration;
 pub mod settings;
+pub mod special_use;
 
 pub use settings::Settings;

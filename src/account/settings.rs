@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::channel::{Format, Kind};
+use super::special_use::Configured;
 use crate::{store::Quota, units::Size};
 
 /// `[account]`: what a user may keep, and how devices are told apart.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub octets: Size,
     /// How devices that are away may be told.
     pub outband: Outband,
+    /// What mailboxes are used for, where neither user nor backend says so (RFC 6154).
+    pub special_use: Configured,
 }
 
 impl Settings {
@@ -30,7 +33,13 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { device_separator: None, entries: 2000, octets: Size::mib(1), outband: Outband::default() }
+        Self {
+            device_separator: None,
+            entries: 2000,
+            octets: Size::mib(1),
+            outband: Outband::default(),
+            special_use: Configured::default(),
+        }
     }
 }
 

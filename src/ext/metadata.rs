@@ -22,6 +22,7 @@ use crate::{
         draft,
         preference::{Preferences, Wrong},
         registration::{self, Subscription, Token},
+        special_use,
     },
     imap::{
         capability::Capabilities,
@@ -392,6 +393,8 @@ struct Edit<'a> {
     device: Binding,
     keys: Vec<store::Edit>,
     touched: Vec<(Box<[u8]>, Owner, EntryName)>,
+    /// What the client is told of entries that it did not name.
+    lines: Vec<Vec<u8>>,
     /// What the store has of the server, for the defaults of the device.
     defaults: Option<(Vec<Entry>, i64)>,
 }
@@ -410,8 +413,8 @@ impl<'a> Edit<'a> {
                 device = Binding { device: name, source: Source::Entry };
             }
         }
-        let (before, keys, touched) = (&given.device, Vec::new(), Vec::new());
-        Ok(Self { server, edits, before, device, keys, touched, defaults: None })
+        let (before, keys, touched, lines) = (&given.device, Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { server, edits, before, device, keys, touched, lines, defaults: None })
     }
 
     /// Looks at what becomes of one mailbox, or of the server.
@@ -432,7 +435,10 @@ impl<'a> Edit<'a> {
         let (before, now) = load(self.server, mailbox).await?;
         for (role, name, value) in roles {
             let value = value.map(|value| value.octets);
-            self.edit(mailbox, role, name, value, &before, now)?;
+            match (role, value) {
+                (Role::SpecialUse, Some(value)) => self.assign(mailbox, name, &value).await?,
+                (role, value) => self.edit(mailbox, role, name, value, &before, now)?,
+            }
         }
         self.judge(mailbox, before).await?;
         match theirs.is_empty() {
@@ -492,6 +498,27 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
+    /// A use belongs to one mailbox: where another one has it, it is taken from there (RFC 6154 section 5.4).
+    async fn assign(&mut self, mailbox: &[u8], name: EntryName, value: &[u8]) -> Result<(), Refusal> {
+        let uses = special_use::read(value).map_err(|error| Refusal::no("USEATTR", error.to_string()))?;
+        let (all, _) = self.server.entries(Query::Entries).await?;
+        let edits = special_use::assign(&all, mailbox, &uses);
+        for (key, value) in edits.iter().filter(|(key, _)| *key.mailbox != *mailbox) {
+            let mut line = b"* METADATA ".to_vec();
+            token::write_string(&key.mailbox, &mut line);
+            line.extend_from_slice(b" (");
+            match value {
+                Some(value) => write_pair(name.as_str(), value, &mut line),
+                None => line.extend_from_slice(format!("{name} NIL").as_bytes()),
+            }
+            line.push(b')');
+            self.lines.push(line);
+        }
+        self.touched.extend(edits.iter().map(|(key, _)| (key.mailbox.clone(), Owner::User, name.clone())));
+        self.keys.extend(edits);
+        Ok(())
+    }
+
     /// A session that has said nothing of its device belongs to the one that registers (architecture section 12).
     fn register(&mut self, device: DeviceName) {
         let registered = Binding { device, source: Source::Registration };
@@ -542,7 +569,7 @@ impl<'a> Edit<'a> {
 
     /// On the disk, then told.
     async fn save(self) -> Result<(), Refusal> {
-        let Self { server, keys, device, touched, .. } = self;
+        let Self { server, keys, device, touched, lines, .. } = self;
         if !keys.is_empty() {
             let quota = server.plan().account.quota();
             match server.save(Change::Entries { edits: keys, quota }).await? {
@@ -558,6 +585,7 @@ impl<'a> Edit<'a> {
                 }
             }
         }
+        lines.into_iter().for_each(|line| server.answer(line));
         if device != *self.before {
             server.bind(device);
         }

@@ -2,21 +2,33 @@
 //!
 //! Height is meaning: each makes the server below look like one that has it, to everything above (architecture section 7).
 
+pub mod children;
 pub mod enable;
+pub mod filters;
 pub mod id;
+pub mod list_extended;
+pub mod list_status;
+pub mod listext;
 pub mod lnotification;
 pub mod metadata;
 pub mod namespace;
+pub mod special_use;
 pub mod unselect;
 
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 8] = [
+pub static ALL: [&Extension; 14] = [
     &id::ID,
     &lnotification::LNOTIFICATION,
     &lnotification::XDELTAPUSH,
     &lnotification::WEBPUSH,
+    &filters::FILTERS,
+    &list_status::LIST_STATUS,
+    &special_use::SPECIAL_USE,
+    &listext::LISTEXT,
+    &list_extended::LIST_EXTENDED,
+    &children::CHILDREN,
     &metadata::METADATA,
     &enable::ENABLE,
     &namespace::NAMESPACE,
@@ -46,14 +58,35 @@ mod tests {
 
     #[test]
     fn what_the_backend_lacks_is_ours_and_what_it_has_is_its_own() {
-        assert_eq!(layers(&plan("IMAP4rev1", &[])), ["ID", "METADATA", "ENABLE", "NAMESPACE", "UNSELECT"]);
-        assert_eq!(layers(&plan("IMAP4rev1 NAMESPACE UNSELECT ID ENABLE METADATA", &[])), ["ID", "METADATA", "ENABLE"]);
+        assert_eq!(
+            layers(&plan("IMAP4rev1", &[])),
+            [
+                "ID",
+                "FILTERS",
+                "LIST-STATUS",
+                "SPECIAL-USE",
+                "LISTEXT",
+                "LIST-EXTENDED",
+                "CHILDREN",
+                "METADATA",
+                "ENABLE",
+                "NAMESPACE",
+                "UNSELECT"
+            ]
+        );
+        assert_eq!(
+            layers(&plan("IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT ID ENABLE", &[])),
+            ["ID", "FILTERS", "LISTEXT", "METADATA", "ENABLE"]
+        );
     }
 
     #[test]
     fn the_operator_has_the_last_word() {
-        let plan = plan("IMAP4rev1 NAMESPACE UNSELECT", &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)]);
-        assert_eq!(layers(&plan), ["ID", "METADATA", "ENABLE", "NAMESPACE"]);
+        let plan = plan(
+            "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT",
+            &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)],
+        );
+        assert_eq!(layers(&plan), ["ID", "FILTERS", "LISTEXT", "METADATA", "ENABLE", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
     }
@@ -63,7 +96,8 @@ mod tests {
         let plan = plan("IMAP4rev1 LITERAL- AUTH=PLAIN STARTTLS X-ODD UTF8=ACCEPT QUOTA IDLE APPENDLIMIT=1000", &[]);
         assert_eq!(
             plan.told.text(),
-            "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE METADATA ID IDLE LITERAL+ APPENDLIMIT=1000"
+            "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE METADATA CHILDREN LIST-EXTENDED LISTEXT SPECIAL-USE \
+             CREATE-SPECIAL-USE LIST-STATUS FILTERS ID IDLE LITERAL+ APPENDLIMIT=1000"
         );
     }
 

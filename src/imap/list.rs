@@ -90,6 +90,13 @@ impl List {
         Ok(Self { selection, reference, patterns, returns, extended: selects || many || says })
     }
 
+    /// Whether these arguments are in the syntax of RFC 5258, be they right or wrong in it.
+    pub fn is_extended(arguments: &[u8]) -> bool {
+        // A plain LIST neither begins nor ends with a parenthesis, but in a literal.
+        let looks = || arguments.starts_with(b"(") || arguments.ends_with(b")");
+        Self::parse(arguments).map_or_else(|_| looks(), |list| list.extended)
+    }
+
     /// Arguments again: plain ones if they can be. Literals stand inline, each announced as `{n}`.
     pub fn write(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -167,6 +174,11 @@ impl Listed {
         self.attributes.iter().any(|own| own.eq_ignore_ascii_case(attribute))
     }
 
+    /// Whether one of its attributes says what it is used for (RFC 6154 section 2).
+    pub fn has_use(&self) -> bool {
+        USES.iter().any(|attribute| self.has(attribute.as_bytes()))
+    }
+
     /// Gives it an attribute, once.
     pub fn add(&mut self, attribute: &[u8]) {
         if !self.has(attribute) {
@@ -177,6 +189,20 @@ impl Listed {
     /// Takes an attribute from it.
     pub fn remove(&mut self, attribute: &[u8]) {
         self.attributes.retain(|own| !own.eq_ignore_ascii_case(attribute));
+    }
+
+    /// Its name as a key.
+    pub fn key(&self) -> Box<[u8]> {
+        canonical(&self.name)
+    }
+
+    /// Writes an attribute into a line that was read, and leaves the rest of it as it came.
+    pub fn insert(line: &mut Vec<u8>, attribute: &[u8]) {
+        if let Some(at) = memchr::memchr(b')', line) {
+            let first = at > 0 && line[at - 1] == b'(';
+            let space: &[u8] = if first { b"" } else { b" " };
+            line.splice(at..at, [space, attribute].concat());
+        }
     }
 
     /// Writes it as a line of LIST, without the line's end.
@@ -194,6 +220,34 @@ impl Listed {
             out.push(b' ');
             out.extend_from_slice(&self.extended);
         }
+    }
+}
+
+/// Names in order, as keys: what is below one of them stands behind it, and is found at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names(Vec<Box<[u8]>>);
+
+impl Names {
+    /// Whether it is among them.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.0.binary_search_by(|name| (**name).cmp(key)).is_ok()
+    }
+
+    /// Whether one of them is below this one.
+    pub fn has_below(&self, key: &[u8], delimiter: Option<u8>) -> bool {
+        let Some(delimiter) = delimiter else { return false };
+        let above = [key, &[delimiter]].concat();
+        let first = self.0.partition_point(|name| **name < *above);
+        self.0.get(first).is_some_and(|name| name.starts_with(&above))
+    }
+}
+
+impl FromIterator<Box<[u8]>> for Names {
+    fn from_iter<I: IntoIterator<Item = Box<[u8]>>>(names: I) -> Self {
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(names)
     }
 }
 
@@ -259,6 +313,9 @@ pub fn joined(reference: &[u8], pattern: &[u8]) -> Vec<u8> {
         _ => [reference, pattern].concat(),
     }
 }
+
+/// What mailboxes are used for (RFC 6154 section 2).
+pub const USES: [&str; 7] = ["\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash"];
 
 const INBOX: &[u8] = b"INBOX";
 
@@ -364,6 +421,43 @@ fn write_list<T>(members: &[T], write: impl Fn(&T, &mut Vec<u8>), out: &mut Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_below_a_name_is_found() {
+        let names: Names =
+            ["INBOX", "a", "a.b", "a.b.c", "a/x", "ab", "A"].map(|name| name.as_bytes().into()).into_iter().collect();
+        let table =
+            [("a", true), ("a.b", true), ("a.b.c", false), ("ab", false), ("INBOX", false), ("", false), ("A", false)];
+        for (name, expected) in table {
+            assert_eq!(names.has_below(name.as_bytes(), Some(b'.')), expected, "{name}");
+        }
+        assert!(!names.has_below(b"a", None));
+        assert!(names.has_below(b"a", Some(b'/')));
+        assert!(names.contains(b"a.b") && !names.contains(b"a.") && !names.contains(b"inbox"));
+    }
+
+    #[test]
+    fn the_extended_syntax_is_known_by_its_parentheses() {
+        for plain in ["\"\" *", "\"\" \"\"", "\"\" \"a)\"", "", "x"] {
+            assert!(!List::is_extended(plain.as_bytes()), "{plain}");
+        }
+        for extended in ["() \"\" *", "\"\" (a)", "\"\" a RETURN ()", "(WRONG) \"\" *", "\"\" * RETURN (WRONG)"] {
+            assert!(List::is_extended(extended.as_bytes()), "{extended}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_is_written_into_a_line() {
+        let table: &[(&[u8], &[u8])] = &[
+            (b"* LIST () \"/\" \"a)\"", b"* LIST (\\X) \"/\" \"a)\""),
+            (b"* LIST (\\Marked) NIL a", b"* LIST (\\Marked \\X) NIL a"),
+        ];
+        for (line, expected) in table {
+            let mut line = line.to_vec();
+            Listed::insert(&mut line, b"\\X");
+            assert_eq!(line, *expected);
+        }
+    }
 
     fn list(selection: &[Selection], reference: &str, patterns: &[&str], returns: &[Return]) -> List {
         List {

@@ -12,6 +12,7 @@
 //! | [`fetch`] | what does a FETCH that nobody asked for show? |
 //! | [`id`] | who says it is whom? |
 //! | [`list`] | which mailboxes does LIST ask for, and which does a line name? |
+//! | [`mailbox_name`] | how does a name stand on the wire? |
 //! | [`metadata`] | what do GETMETADATA and SETMETADATA ask for, in either dialect? |
 //! | [`search`] | where do search criteria name a filter? |
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
@@ -27,6 +28,7 @@ pub mod fetch;
 pub mod frame;
 pub mod id;
 pub mod list;
+pub mod mailbox_name;
 pub mod metadata;
 pub mod response;
 pub mod sasl;

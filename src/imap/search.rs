@@ -43,6 +43,25 @@ impl<'a> Program<'a> {
         Self::read(cursor, arguments.is_ascii())
     }
 
+    /// Reads the arguments of SORT, THREAD and their UID forms (RFC 5256, RFC 5267 section 3.1): the charset has no word in front of it.
+    pub fn parse_ordered(arguments: &'a [u8]) -> Result<Self, SyntaxError> {
+        let mut cursor = Cursor::new(arguments);
+        if cursor.accept(b"RETURN ") {
+            cursor.list_as_written()?;
+            cursor.space()?;
+        }
+        match cursor.peek() {
+            Some(b'(') => drop(cursor.list_as_written()?),
+            _ => drop(cursor.atom()?),
+        }
+        cursor.space()?;
+        let start = cursor.at();
+        let name = cursor.astring()?;
+        let charset = Some((start..cursor.at(), name));
+        cursor.space()?;
+        Ok(Self { charset, keys: cursor.at(), filters: walk(cursor)?, ascii: arguments.is_ascii() })
+    }
+
     fn read(mut cursor: Cursor<'a>, ascii: bool) -> Result<Self, SyntaxError> {
         let start = cursor.at();
         let mut charset = None;
@@ -366,6 +385,22 @@ mod tests {
         assert_eq!((program.keys, program.ascii, program.is_unicode()), (17, true, true));
         let program = Program::parse(b"SEEN").unwrap();
         assert_eq!((program.charset.is_none(), program.keys, program.is_unicode()), (true, 0, true));
+    }
+
+    #[test]
+    fn criteria_stand_behind_an_order_too() {
+        let read = |arguments: &[u8]| {
+            let program = Program::parse_ordered(arguments).map_err(|error| error.to_string())?;
+            let (at, name) = program.charset.clone().unwrap();
+            Ok((at, String::from_utf8_lossy(&name).into_owned(), program.keys, program.filters.len()))
+        };
+        assert_eq!(read(b"(SUBJECT REVERSE DATE) UTF-8 FILTER a"), Ok((23..28, "UTF-8".to_owned(), 29, 1)));
+        assert_eq!(read(b"RETURN (ALL) (DATE) \"x\" SEEN"), Ok((20..23, "x".to_owned(), 24, 0)));
+        assert_eq!(read(b"REFERENCES us-ascii FILTER a FILTER b"), Ok((11..19, "us-ascii".to_owned(), 20, 2)));
+        assert_eq!(
+            read(b"REFERENCES FILTER a"),
+            Err::<(Range<usize>, String, usize, usize), _>("expected a search key at octet 18".to_owned())
+        );
     }
 
     #[test]

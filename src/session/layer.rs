@@ -31,6 +31,8 @@ pub struct Extension {
     pub spec: &'static str,
     /// The capability words that the client above will be told.
     pub gives: &'static [&'static str],
+    /// Words that the client is told with these, where the layer stands; a backend that lacks only them is left alone.
+    pub along: &'static [&'static str],
     /// What the server below must be able to do.
     pub needs: &'static [&'static str],
     /// It adds to what the backend has of it, and so stands in the stack although the backend has it.
@@ -51,6 +53,7 @@ impl Extension {
         name: "",
         spec: "",
         gives: &[],
+        along: &[],
         needs: &[],
         joins: false,
         when: |_| true,

@@ -120,11 +120,11 @@ impl Plan {
             let mode = offer.modes.get(extension.name).copied().unwrap_or_default();
             let verdict = judge(extension, mode, &below, &backend, &offer.account);
             if mode != Mode::Auto {
-                extension.gives.iter().for_each(|word| below.remove(word));
+                extension.gives.iter().chain(extension.along).for_each(|word| below.remove(word));
             }
             if verdict.is_ok() {
                 seen.insert(0, below.clone());
-                extension.gives.iter().for_each(|word| below.add(word));
+                extension.gives.iter().chain(extension.along).for_each(|word| below.add(word));
                 layers.insert(0, *extension);
             }
             let ours = verdict.is_ok();

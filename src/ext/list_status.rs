@@ -1,0 +1,90 @@
+//! LIST-STATUS: LIST that brings the STATUS of each mailbox (RFC 5819).
+//!
+//! Below: LIST-EXTENDED, and STATUS.   Above: LIST RETURN (STATUS (...)).
+//!
+//!     C: a LIST "" % RETURN (STATUS (MESSAGES))
+//!     >  p1 LIST "" (%)                     without STATUS, in the extended syntax still
+//!     >  p2 STATUS INBOX (MESSAGES)         one for each that can be selected, one after the other
+//!     S: * LIST () "/" INBOX
+//!     S: * STATUS INBOX (MESSAGES 17)
+//!
+//! A mailbox whose STATUS is refused is told as \NoSelect (section 2). Held is what LIST answers, at most 2 MiB; there are
+//! no more questions than names in it, and each line goes out as soon as its STATUS is known. Requirement A4.
+
+use crate::{
+    imap::{
+        list::{List, Listed, Return, Selection},
+        response::Status,
+        token,
+        verb::{self, Verb},
+    },
+    session::{
+        layer::{Extension, Refusal},
+        script::{self, Ending, Given, Server},
+    },
+};
+
+/// RFC 5819.
+pub const LIST_STATUS: Extension = Extension {
+    name: "LIST-STATUS",
+    spec: "RFC 5819",
+    gives: &["LIST-STATUS"],
+    needs: &["LIST-EXTENDED"],
+    hears: &["LIST"],
+    concerns: |_, arguments| List::parse(arguments).is_ok_and(|list| items(&list).is_some()),
+    build: || script::layer(|given, server| Box::pin(list_status(given, server))),
+    ..Extension::NONE
+};
+
+const LIST: &Verb = verb::row_of("LIST");
+const STATUS: &Verb = verb::row_of("STATUS");
+
+/// `(MESSAGES UNSEEN)`
+fn items(list: &List) -> Option<&[u8]> {
+    list.returns.iter().find_map(|option| match option {
+        Return::Status(items) => Some(&**items),
+        _ => None,
+    })
+}
+
+async fn list_status(given: Given, server: Server) -> Result<Ending, Refusal> {
+    let mut list = List::parse(&given.arguments).map_err(|error| Refusal::bad(error.to_string()))?;
+    let items = items(&list).unwrap_or_default().to_vec();
+    list.returns.retain(|option| !matches!(option, Return::Status(_)));
+    let answers = server.ask(LIST, list.write()).await?.ok()?;
+    for mut line in answers.parts {
+        let Some(listed) = Listed::parse(&line).filter(|listed| has_status(listed, &list)) else {
+            server.answer(line);
+            continue;
+        };
+        let mut arguments = Vec::new();
+        token::write_astring(&listed.name, &mut arguments);
+        arguments.push(b' ');
+        arguments.extend_from_slice(&items);
+        let status = server.ask(STATUS, arguments).await?;
+        match status.status {
+            Status::Ok => {
+                server.answer(line);
+                status.parts.into_iter().for_each(|line| server.answer(line));
+            }
+            Status::No => {
+                Listed::insert(&mut line, b"\\NoSelect");
+                server.answer(line);
+            }
+            // The items are wrong, which the backend says of the first mailbox already.
+            Status::Bad => return Err(Refusal::of_backend(Status::Bad)),
+        }
+    }
+    Ok(Ending::Done(answers.text))
+}
+
+/// Whether it can be selected, and meets the selection criteria itself: a parent that is listed for its children does not
+/// (section 3).
+fn has_status(listed: &Listed, list: &List) -> bool {
+    let selectable = !listed.has(b"\\Noselect") && !listed.has(b"\\NonExistent");
+    let selects = |option| list.selection.contains(&option);
+    let met = !selects(Selection::RecursiveMatch)
+        || ((!selects(Selection::Subscribed) || listed.has(b"\\Subscribed"))
+            && (!selects(Selection::SpecialUse) || listed.has_use()));
+    selectable && met
+}
