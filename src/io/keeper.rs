@@ -20,7 +20,10 @@ use tokio::task::JoinHandle;
 
 use super::metrics::{Meters, StoreOutcome};
 use crate::{
-    session::effect::{Answer, Binding, Keeping, Kept, Request},
+    session::{
+        effect::{Answer, Binding, Keeping, Kept, Request},
+        layer::Ask,
+    },
     store::{AccountName, Change, Device, Found, Query, Store, StoreError},
 };
 
@@ -116,7 +119,7 @@ pub fn now() -> i64 {
 #[derive(Debug, Default)]
 pub struct Questions {
     waiting: VecDeque<Request>,
-    running: Option<JoinHandle<Answer>>,
+    running: Option<((u8, Ask), JoinHandle<Answer>)>,
 }
 
 impl Questions {
@@ -138,28 +141,23 @@ impl Questions {
         cx: &mut Context<'_>,
     ) -> Poll<Answer> {
         if self.running.is_none() {
-            let Some(request) = self.waiting.pop_front() else { return Poll::Pending };
+            let Some(Request { from, keeping }) = self.waiting.pop_front() else { return Poll::Pending };
             let (keeper, account) = (Arc::clone(keeper), account.cloned());
-            self.running = Some(tokio::spawn(async move {
+            let asked = tokio::spawn(async move {
                 let result = match account {
-                    Some(account) => keeper.ask(&account, &request.keeping).await,
+                    Some(account) => keeper.ask(&account, &keeping).await,
                     None => Err(StoreError::Unavailable("no user is known".into())),
                 };
-                Answer::new(request.from, now(), result)
-            }));
+                Answer::new(from, now(), result)
+            });
+            self.running = Some((from, asked));
         }
-        let Some(running) = &mut self.running else { return Poll::Pending };
-        match Pin::new(running).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(answer) => {
-                self.running = None;
-                match answer {
-                    Ok(answer) => Poll::Ready(answer),
-                    // The task panicked, or the runtime ends.
-                    Err(_) => Poll::Pending,
-                }
-            }
-        }
+        let Some((from, asked)) = &mut self.running else { return Poll::Pending };
+        let Poll::Ready(answer) = Pin::new(asked).poll(cx) else { return Poll::Pending };
+        // A task that panicked, or that the end of the runtime took with it, has no answer.
+        let answer = answer.unwrap_or(Answer { to: *from, at: now(), kept: None });
+        self.running = None;
+        Poll::Ready(answer)
     }
 }
 
@@ -168,10 +166,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use crate::{
-        session::layer::Ask,
-        store::{Answer as Answering, Changed, memory::Memory},
-    };
+    use crate::store::{Answer as Answering, Changed, memory::Memory};
 
     /// A store whose disk is full.
     struct Full;
@@ -218,6 +213,28 @@ mod tests {
             assert_eq!(answer.kept, Some(Kept::Found(Found::Devices(Vec::new()))));
         }
         assert!(questions.is_empty());
+    }
+
+    /// A store that breaks.
+    struct Broken;
+
+    impl Store for Broken {
+        fn save<'a>(&'a self, _: &'a AccountName, _: &'a Change) -> Answering<'a, Changed> {
+            Box::pin(async { panic!("a store of a test breaks") })
+        }
+
+        fn load<'a>(&'a self, _: &'a AccountName, _: &'a Query) -> Answering<'a, Found> {
+            Box::pin(async { panic!("a store of a test breaks") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_breaks_the_store_is_answered() {
+        let keeper = keeper(Broken);
+        let mut questions = Questions::default();
+        questions.add(Request { from: (0, Ask(1)), keeping: Keeping::Load(Query::Devices) });
+        let answer = poll_fn(|cx| questions.poll(&keeper, Some(&account()), cx)).await;
+        assert_eq!((answer.to, answer.kept), ((0, Ask(1)), None));
     }
 
     #[tokio::test]

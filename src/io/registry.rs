@@ -411,6 +411,7 @@ mod tests {
     use std::{future::poll_fn, sync::Arc};
 
     use super::*;
+    use crate::store::Owner;
 
     fn registry() -> Arc<Registry> {
         Registry::new(Arc::new(Meters::new()))
@@ -420,6 +421,22 @@ mod tests {
         let seat = registry.enter("[::ffff:192.0.2.7]:4711".parse().unwrap(), Arc::from("127.0.0.1:1143"));
         seat.named(Some(Arc::from(user)), Some(Arc::from("main")));
         seat
+    }
+
+    #[test]
+    fn a_change_reaches_the_other_sessions_of_the_account() {
+        let registry = registry();
+        let account = |user: &str| AccountName { backend: "main".into(), user: user.into() };
+        let mut seats = ["joe", "joe", "ann"].map(|user| enter(&registry, user));
+        seats.iter_mut().zip(["joe", "joe", "ann"]).for_each(|(seat, user)| seat.joins(account(user)));
+        let what = Annotated { mailbox: Box::default(), owner: Owner::User, entries: Vec::new() };
+        seats[0].publish(what.clone());
+        let mut context = Context::from_waker(Waker::noop());
+        let heard = seats.each_ref().map(|seat| seat.inbox().poll_take(&mut context));
+        let told = Poll::Ready(Notice::Annotated(Arc::new(what)));
+        assert_eq!(heard, [Poll::Pending, told, Poll::Pending]);
+        drop(seats);
+        assert!(registry.accounts.is_empty(), "nothing is left of accounts without sessions");
     }
 
     /// The value of a series in the rendered metrics.
