@@ -158,7 +158,8 @@ async fn manage(state: &AdminState, user: &str, order: Result<Order, DeviceNameE
         Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
     };
     match state.shell.manage(user, order).await {
-        Ok(answer) => Json(answer).into_response(),
+        // People read it as often as programs do.
+        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], format!("{answer:#}\n")).into_response(),
         Err(error) => {
             let status = match &error {
                 AccountError::User(_) | AccountError::Device => StatusCode::NOT_FOUND,

@@ -262,7 +262,7 @@ async fn devices_are_managed_and_mistakes_are_named() {
     let path = format!("/devices/{}/pixel", client::segment("joe@example.org"));
     let said = scene.socket_with("PUT", &path, r#"{"channel":"SMS=WAKEUP"}"#).await.unwrap();
     assert!(said.contains("joe@example.org Set(DeviceName") && said.contains("SMS=WAKEUP"), "{said}");
-    assert_eq!(scene.socket("DELETE", "/accounts/joe").await.unwrap(), "\"joe Purge\"");
+    assert_eq!(scene.socket("DELETE", "/accounts/joe").await.unwrap(), "\"joe Purge\"\n");
     for (method, path, body, status) in [
         ("PUT", path.as_str(), r#"{"chanel":"SMS=WAKEUP"}"#, 422),
         ("PUT", path.as_str(), "{", 422),
