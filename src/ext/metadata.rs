@@ -105,7 +105,7 @@ impl Layer for Metadata {
             token::write_string(&what.mailbox, &mut line);
             for entry in &what.entries {
                 line.push(b' ');
-                line.extend_from_slice(entry.as_str().as_bytes());
+                token::write_astring(entry.as_str().as_bytes(), &mut line);
             }
             out.answer(line);
         }
@@ -207,7 +207,7 @@ impl Wanted {
         server: &Server,
         theirs: &impl Fn(&EntryName) -> bool,
     ) -> Result<(Vec<(EntryName, Box<[u8]>)>, u64), Refusal> {
-        let entries: Vec<_> = self.entries.iter().filter(|name| theirs(name)).map(EntryName::as_str).collect();
+        let entries: Vec<_> = self.entries.iter().filter(|name| theirs(name)).collect();
         if entries.is_empty() {
             return Ok(Default::default());
         }
@@ -219,7 +219,11 @@ impl Wanted {
         let most = self.most.unwrap_or(LONGEST_VALUE).min(LONGEST_VALUE);
         let mut arguments = format!("(MAXSIZE {most} DEPTH {depth}) ").into_bytes();
         token::write_string(&self.mailbox, &mut arguments);
-        arguments.extend_from_slice(format!(" ({})", entries.join(" ")).as_bytes());
+        for (at, name) in entries.iter().enumerate() {
+            arguments.extend_from_slice(if at == 0 { b" (" } else { b" " });
+            token::write_astring(name.as_str().as_bytes(), &mut arguments);
+        }
+        arguments.push(b')');
         let answers = passed_on(server.ask(GETMETADATA, arguments).await?)?;
         let mut values = Vec::new();
         for line in &answers.parts {
@@ -267,7 +271,9 @@ async fn get_attributes(
 
 /// `* METADATA /notify/outband (channel.priv "NONE" ...)`
 fn draft_line(entry: &str, found: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let mut line = format!("* METADATA {entry} ").into_bytes();
+    let mut line = b"* METADATA ".to_vec();
+    token::write_astring(entry.as_bytes(), &mut line);
+    line.push(b' ');
     for (at, (attribute, value)) in found.iter().enumerate() {
         line.push(if at == 0 { b'(' } else { b' ' });
         write_pair(attribute, value, &mut line);
@@ -508,7 +514,10 @@ impl<'a> Edit<'a> {
             arguments.extend_from_slice(if at == 0 { b" (" } else { b" " });
             match value {
                 Some(value) => write_pair(name.as_str(), &value.octets, &mut arguments),
-                None => arguments.extend_from_slice(format!("{name} NIL").as_bytes()),
+                None => {
+                    token::write_astring(name.as_str().as_bytes(), &mut arguments);
+                    arguments.extend_from_slice(b" NIL");
+                }
             }
         }
         arguments.push(b')');
