@@ -251,8 +251,17 @@ async fn get_attributes(
     patterns: &[Box<str>],
     attributes: &[Attribute],
 ) -> Result<Vec<Vec<u8>>, Refusal> {
+    let mut rows: BTreeMap<_, _> = read(given, server, b"").await?.into_iter().collect();
+    if is_native(server, true) {
+        let theirs = |name: &EntryName| !annotation::is_ours(name, true, &server.plan().backend);
+        rows.retain(|name, _| !theirs(name));
+        let (mailbox, entries) = (Box::default(), patterns.iter().flat_map(|pattern| roots(pattern)).collect());
+        let wanted = Wanted { mailbox, entries, depth: Depth::Infinity, most: None };
+        let (values, _) = wanted.ask_backend(server, &theirs).await?;
+        rows.extend(values.into_iter().filter(|(name, _)| theirs(name)));
+    }
     let mut entries: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
-    for (row, value) in read(given, server, b"").await? {
+    for (row, value) in rows {
         let name = draft::name(&row);
         if !patterns.iter().any(|pattern| list::matches(pattern.as_bytes(), name.entry.as_bytes(), Some(b'/'))) {
             continue;
@@ -267,6 +276,15 @@ async fn get_attributes(
     }
     entries.retain(|_, found| !found.is_empty());
     Ok(entries.into_iter().map(|(entry, found)| draft_line(&entry, &found)).collect())
+}
+
+/// Where a pattern begins, to ask a backend that knows no patterns: `/private/vendor` and `/shared/vendor` for `/vendor/k*`.
+/// Nobody can be asked for what begins with a wildcard, and what stands below `/notify` is ours.
+fn roots(pattern: &str) -> Vec<EntryName> {
+    let wild = pattern.find(['*', '%']);
+    let fixed = wild.map_or(pattern, |at| &pattern[..pattern[..at].rfind('/').unwrap_or(0)]);
+    let names = ["/private", "/shared"].map(|root| EntryName::parse(format!("{root}{fixed}").as_bytes()));
+    names.into_iter().flatten().filter(|name| name.components().nth(1) != Some("notify")).collect()
 }
 
 /// `* METADATA /notify/outband (channel.priv "NONE" ...)`
