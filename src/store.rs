@@ -13,7 +13,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc};
 
 use crate::imap::entry::EntryName;
 
@@ -270,6 +270,19 @@ impl Source {
 }
 
 impl Quota {
+    /// Whether an account with these entries keeps to it when they have been changed; the store itself decides when it is asked.
+    pub fn foresee(self, entries: Vec<Entry>, edits: &[Edit]) -> Result<(), StoreError> {
+        let mut after: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        for (key, value) in edits {
+            match value {
+                Some(value) => _ = after.insert(key.clone(), value.clone()),
+                None => _ = after.remove(key),
+            }
+        }
+        let octets = after.iter().map(|(key, value)| key.name.as_str().len() + value.len());
+        self.judge(after.len() as u64, octets.sum::<usize>() as u64)
+    }
+
     /// Whether an account with so many entries and octets keeps to it.
     fn judge(self, entries: u64, octets: u64) -> Result<(), StoreError> {
         match () {

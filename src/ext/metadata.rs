@@ -393,6 +393,8 @@ struct Edit<'a> {
     device: Binding,
     keys: Vec<store::Edit>,
     touched: Vec<(Box<[u8]>, Owner, EntryName)>,
+    /// What the backend is to keep, mailbox by mailbox.
+    theirs: Vec<(Box<[u8]>, Vec<(EntryName, Option<Value>)>)>,
     /// What the store has of the server, for the defaults of the device.
     defaults: Option<(Vec<Entry>, i64)>,
 }
@@ -411,8 +413,8 @@ impl<'a> Edit<'a> {
                 device = Binding { device: name, source: Source::Entry };
             }
         }
-        let (before, keys, touched) = (&given.device, Vec::new(), Vec::new());
-        Ok(Self { server, edits, before, device, keys, touched, defaults: None })
+        let (before, keys, touched, theirs) = (&given.device, Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { server, edits, before, device, keys, touched, theirs, defaults: None })
     }
 
     /// Looks at what becomes of one mailbox, or of the server.
@@ -436,11 +438,10 @@ impl<'a> Edit<'a> {
             self.edit(mailbox, role, name, value, &before, now)?;
         }
         self.judge(mailbox, before).await?;
-        match theirs.is_empty() {
-            true => Ok(()),
-            // All of it or nothing: what the backend refuses is refused before anything of ours is kept.
-            false => self.tell_backend(mailbox, &theirs).await,
+        if !theirs.is_empty() {
+            self.theirs.push((mailbox.into(), theirs));
         }
+        Ok(())
     }
 
     fn check(&self, role: &Role, value: Option<&Value>) -> Result<(), Refusal> {
@@ -542,23 +543,31 @@ impl<'a> Edit<'a> {
         passed_on(self.server.ask(SETMETADATA, arguments).await?).map(|_| ())
     }
 
+    /// All of it or nothing: what we refuse is refused before the backend hears of it, and what the backend refuses before
+    /// anything of ours is kept.
+    async fn tell(&self) -> Result<(), Refusal> {
+        if self.theirs.is_empty() {
+            return Ok(());
+        }
+        if self.keys.iter().any(|(_, value)| value.is_some()) {
+            let (entries, _) = self.server.entries(Query::Entries).await?;
+            let quota = self.server.plan().account.quota();
+            let over = quota.foresee(entries, &self.keys).err().and_then(|error| OverQuota::of(&error));
+            over.map_or(Ok(()), |which| Err(over_quota(which)))?;
+        }
+        for (mailbox, edits) in &self.theirs {
+            self.tell_backend(mailbox, edits).await?;
+        }
+        Ok(())
+    }
+
     /// On the disk, then told.
     async fn save(self) -> Result<(), Refusal> {
+        self.tell().await?;
         let Self { server, keys, device, touched, .. } = self;
         if !keys.is_empty() {
             let quota = server.plan().account.quota();
-            match server.save(Change::Entries { edits: keys, quota }).await? {
-                Ok(_) => {}
-                Err(OverQuota::Entries(most)) => {
-                    return Err(Refusal::no("METADATA TOOMANY", format!("a user has at most {most} annotations here")));
-                }
-                Err(OverQuota::Octets(most)) => {
-                    return Err(Refusal::no(
-                        "OVERQUOTA",
-                        format!("annotations of a user have at most {most} octets here"),
-                    ));
-                }
-            }
+            server.save(Change::Entries { edits: keys, quota }).await?.map_err(over_quota)?;
         }
         if device != *self.before {
             server.bind(device);
@@ -571,6 +580,17 @@ impl<'a> Edit<'a> {
             server.publish(Annotated { mailbox, owner, entries });
         }
         Ok(())
+    }
+}
+
+fn over_quota(which: OverQuota) -> Refusal {
+    match which {
+        OverQuota::Entries(most) => {
+            Refusal::no("METADATA TOOMANY", format!("a user has at most {most} annotations here"))
+        }
+        OverQuota::Octets(most) => {
+            Refusal::no("OVERQUOTA", format!("annotations of a user have at most {most} octets here"))
+        }
     }
 }
 
