@@ -8,9 +8,11 @@
 //! |---|---|
 //! | `truth` | what should be kept now, and what may be set? |
 //! | `wire` | how is it written, and what was answered? |
+//! | `octets` | is there an octet that does harm? |
 //!
 //! The backend keeps annotations itself or does not; to a client that makes no difference. Requirements N12 to N15.
 
+mod octets;
 mod truth;
 mod wire;
 
@@ -21,7 +23,11 @@ use std::{
 };
 
 use lemonade_proxy::store::{AccountName, Answer, Change, Changed, Found, Owner, Query, Store, memory::Memory};
-use proto_tests::{cast::Cut, model::Settings, random::Random};
+use proto_tests::{
+    cast::Cut,
+    model::{Backend, Settings},
+    random::Random,
+};
 
 use self::{
     truth::{Get, Place, Truth},
@@ -151,14 +157,13 @@ impl World {
             }
             _ => {
                 let name = some_mailbox(&mut self.random, &self.truth);
+                if dialect == Dialect::Draft && name.contains('*') {
+                    // To the draft it is a pattern.
+                    return Ok(());
+                }
                 (name.clone(), vec![name])
             }
         };
-        let starred = dialect == Dialect::Draft && pattern == "star*";
-        if starred {
-            // To the draft it is a pattern.
-            return Ok(());
-        }
         let edits = truth::some_edits(&mut self.random, on_server);
         let expected = self.truth.set(&mailboxes, &session.device, &edits);
         let answer = session.set(dialect, &pattern, &edits)?;
@@ -239,31 +244,9 @@ impl World {
 
     /// What is kept, here and by the backend, is what the truth says.
     fn compare_store(&mut self) -> Result<(), String> {
-        let account = AccountName { backend: "main".into(), user: "joe".into() };
-        let mut answer = self.store.inner.load(&account, &Query::Entries);
-        let Poll::Ready(Ok(Found::Entries(entries))) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        else {
-            return Err("the store is not there".to_owned());
-        };
-        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        let mut kept: BTreeMap<Place, Vec<u8>> = BTreeMap::new();
-        for entry in &entries {
-            let device = match &entry.key.owner {
-                Owner::User => String::new(),
-                Owner::Device(device) => device.to_string(),
-            };
-            kept.insert((text(&entry.key.mailbox), device, entry.key.name.to_string()), entry.value.to_vec());
-        }
-        same("the store", &kept, &self.truth.entries_here())?;
-        let store = self.sessions[0].scene.backend.store();
-        let mut theirs = BTreeMap::new();
-        let of_mailboxes = store.mailboxes.iter().map(|(name, mailbox)| (name.as_str(), &mailbox.annotations));
-        for (mailbox, annotations) in of_mailboxes.chain([("", &store.annotations)]) {
-            for (name, value) in annotations {
-                theirs.insert((mailbox.to_owned(), String::new(), name.clone()), value.clone());
-            }
-        }
-        same("the backend", &theirs, &self.truth.entries_there())
+        let [here, there] = kept(&self.store, &self.sessions[0].scene.backend)?;
+        same("the store", &here, &self.truth.entries_here())?;
+        same("the backend", &there, &self.truth.entries_there())
     }
 
     /// Everything below every root, as each device reads it.
@@ -280,6 +263,29 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// All entries that are kept here, and by the backend.
+fn kept(store: &Kept, backend: &Backend) -> Result<[BTreeMap<Place, Vec<u8>>; 2], String> {
+    let account = AccountName { backend: "main".into(), user: "joe".into() };
+    let mut answer = store.inner.load(&account, &Query::Entries);
+    let Poll::Ready(Ok(Found::Entries(entries))) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        return Err("the store is not there".to_owned());
+    };
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let here = entries.iter().map(|entry| {
+        let device = match &entry.key.owner {
+            Owner::User => String::new(),
+            Owner::Device(device) => device.to_string(),
+        };
+        ((text(&entry.key.mailbox), device, entry.key.name.to_string()), entry.value.to_vec())
+    });
+    let store = backend.store();
+    let of_mailboxes = store.mailboxes.iter().map(|(name, mailbox)| (name.as_str(), &mailbox.annotations));
+    let there = of_mailboxes.chain([("", &store.annotations)]).flat_map(|(mailbox, annotations)| {
+        annotations.iter().map(move |(name, value)| ((mailbox.to_owned(), String::new(), name.clone()), value.clone()))
+    });
+    Ok([here.collect(), there.collect()])
 }
 
 /// One that is there, mostly; and INBOX in any case.
@@ -316,7 +322,9 @@ fn walks(seed: u64, steps: usize, native: impl Fn(&mut Random) -> bool, flaw: Op
 fn walk(native: bool) {
     let seed = Random::seed();
     println!("SEED={seed}");
-    let steps = if std::env::var_os("LEMONADE_LONG").is_some() { 10 * STEPS } else { STEPS };
+    let steps = std::env::var("WALK_STEPS").ok().and_then(|steps| steps.parse().ok());
+    let usual = if std::env::var_os("LEMONADE_LONG").is_some() { 10 * STEPS } else { STEPS };
+    let steps = steps.unwrap_or(usual);
     if let Err(failure) = walks(seed, steps, |_| native, None) {
         panic!("{failure}");
     }

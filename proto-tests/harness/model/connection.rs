@@ -523,7 +523,8 @@ impl End {
     fn line(&self, tag: &str) -> Vec<u8> {
         match self {
             Self::Ok(said) => format!("{tag} OK {said}\r\n"),
-            Self::No(said) => format!("{tag} NO {said}\r\n"),
+            // It may repeat what the client said, and is one line all the same.
+            Self::No(said) => format!("{tag} NO {}\r\n", said.replace(char::is_control, "?")),
             Self::Bad(said) => format!("{tag} BAD {said}\r\n"),
             Self::Later => String::new(),
         }

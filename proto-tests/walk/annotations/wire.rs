@@ -24,7 +24,7 @@ pub(super) enum Dialect {
 /// How a command ended.
 pub(super) struct Answer {
     /// Untagged responses with their literals.
-    lines: Vec<Vec<u8>>,
+    pub(super) lines: Vec<Vec<u8>>,
     pub(super) status: String,
     pub(super) text: String,
 }
@@ -250,7 +250,7 @@ impl Session {
         if atom && !self.random.one_in(4) { put(pieces, &name) } else { self.string(name.as_bytes(), pieces) }
     }
 
-    fn value(&mut self, value: Option<&[u8]>, pieces: &mut Vec<Vec<u8>>) {
+    pub(super) fn value(&mut self, value: Option<&[u8]>, pieces: &mut Vec<Vec<u8>>) {
         match value {
             None => put(pieces, " NIL"),
             Some(value) if value.contains(&0) || self.random.one_in(6) => {
@@ -264,7 +264,7 @@ impl Session {
         }
     }
 
-    fn string(&mut self, octets: &[u8], pieces: &mut Vec<Vec<u8>>) {
+    pub(super) fn string(&mut self, octets: &[u8], pieces: &mut Vec<Vec<u8>>) {
         if octets.iter().any(|octet| b"\r\n\0".contains(octet)) || self.random.one_in(4) {
             return self.literal(octets, pieces);
         }
@@ -288,12 +288,15 @@ fn put(pieces: &mut [Vec<u8>], text: &str) {
     pieces.last_mut().expect("a command has begun").extend_from_slice(text.as_bytes());
 }
 
-/// The first response, without its end, and what stands behind it.
+/// The first response, without its end, and what stands behind it. A tagged one ends in text, which announces nothing.
 fn response(octets: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 0;
     loop {
         let line = at;
         at += octets.get(at..)?.windows(2).position(|pair| pair == b"\r\n")? + 2;
+        if !octets.starts_with(b"* ") {
+            break;
+        }
         let Some(open) = octets[line..at - 2].iter().rposition(|octet| *octet == b'{') else { break };
         let open = line + open;
         let announced = octets[open + 1..at - 2].strip_suffix(b"}").and_then(|it| std::str::from_utf8(it).ok());
@@ -306,7 +309,7 @@ fn response(octets: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// `* METADATA name (name value name value)`
-fn metadata(line: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
+pub(super) fn metadata(line: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
     let mut rest = line.strip_prefix(b"* METADATA ")?;
     let name = string(&mut rest)?;
     rest = rest.strip_prefix(b" (")?;
