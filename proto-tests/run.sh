@@ -68,6 +68,7 @@ else
   step deploy env LEMONADE_PROXY="$target/tests/lemonade-proxy" ./deploy/check.sh
   step matrix proto-tests/live/run.py --proxy "$target/tests/lemonade-proxy"
   step differential proto-tests/live/differential.py --proxy "$target/tests/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"
+  step kill proto-tests/live/kill.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 120 || echo 12)"
   [ -z "$long" ] || step benchmark proto-tests/bench/run.py
 fi
 

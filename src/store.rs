@@ -13,7 +13,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc};
 
 use crate::imap::entry::EntryName;
 
@@ -132,7 +132,8 @@ pub enum Change {
         /// What the account may have afterwards; nobody is refused for removing something.
         quota: Quota,
     },
-    /// A mailbox, and what stands below it, has another name now; what was left under that name is removed.
+    /// A mailbox, and what stands below it, has another name now; what was left under such a name is removed. Other mailboxes
+    /// below the new name keep theirs: a name may have had children before there was a mailbox of that name.
     Renamed {
         /// The old name.
         from: Box<[u8]>,
@@ -271,6 +272,19 @@ impl Source {
 impl Quota {
     /// None: for what the proxy keeps for itself.
     pub const NONE: Self = Self { entries: u64::MAX, octets: u64::MAX };
+
+    /// Whether an account with these entries keeps to it when they have been changed; the store itself decides when it is asked.
+    pub fn foresee(self, entries: Vec<Entry>, edits: &[Edit]) -> Result<(), StoreError> {
+        let mut after: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        for (key, value) in edits {
+            match value {
+                Some(value) => _ = after.insert(key.clone(), value.clone()),
+                None => _ = after.remove(key),
+            }
+        }
+        let octets = after.iter().map(|(key, value)| key.name.as_str().len() + value.len());
+        self.judge(after.len() as u64, octets.sum::<usize>() as u64)
+    }
 
     /// Whether an account with so many entries and octets keeps to it.
     fn judge(self, entries: u64, octets: u64) -> Result<(), StoreError> {

@@ -128,11 +128,13 @@ class Proxy:
         self.config = folder / f"proxy-{server.name}-{scheme}.toml"
         self.process = None
 
-    def start(self):
-        shutil.rmtree(self.state, ignore_errors=True)
+    def start(self, fresh=True):
+        """Starts it; with what an earlier process has kept, unless it is to be fresh."""
+        if fresh:
+            shutil.rmtree(self.state, ignore_errors=True)
         self.config.write_text(CONFIG)
         self.process = subprocess.Popen(
-            self.command(), stdout=self.log.open("wb"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+            self.command(), stdout=self.log.open("wb" if fresh else "ab"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )
         wait_for(self.port, self.process, self.log)
 
@@ -156,6 +158,11 @@ class Proxy:
         """Seconds of CPU the program has used."""
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self):
+        """Without a chance to say or write anything more."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def stop(self):
         end(self.process)

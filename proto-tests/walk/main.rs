@@ -11,7 +11,9 @@
 //! | `cuts` | what is left when a peer goes at any octet? |
 //! | `stalls` | what is held for a reader that does not read? |
 //! | `flaws` | would the walk notice? |
+//! | `annotations` | is what is read what was set, on either device, after every rename? |
 
+mod annotations;
 mod client;
 mod commands;
 mod cuts;

@@ -106,7 +106,7 @@ impl Layer for Metadata {
             token::write_string(&what.mailbox, &mut line);
             for entry in &what.entries {
                 line.push(b' ');
-                line.extend_from_slice(entry.as_str().as_bytes());
+                token::write_astring(entry.as_str().as_bytes(), &mut line);
             }
             out.answer(line);
         }
@@ -208,7 +208,7 @@ impl Wanted {
         server: &Server,
         theirs: &impl Fn(&EntryName) -> bool,
     ) -> Result<(Vec<(EntryName, Box<[u8]>)>, u64), Refusal> {
-        let entries: Vec<_> = self.entries.iter().filter(|name| theirs(name)).map(EntryName::as_str).collect();
+        let entries: Vec<_> = self.entries.iter().filter(|name| theirs(name)).collect();
         if entries.is_empty() {
             return Ok(Default::default());
         }
@@ -220,7 +220,11 @@ impl Wanted {
         let most = self.most.unwrap_or(LONGEST_VALUE).min(LONGEST_VALUE);
         let mut arguments = format!("(MAXSIZE {most} DEPTH {depth}) ").into_bytes();
         token::write_string(&self.mailbox, &mut arguments);
-        arguments.extend_from_slice(format!(" ({})", entries.join(" ")).as_bytes());
+        for (at, name) in entries.iter().enumerate() {
+            arguments.extend_from_slice(if at == 0 { b" (" } else { b" " });
+            token::write_astring(name.as_str().as_bytes(), &mut arguments);
+        }
+        arguments.push(b')');
         let answers = passed_on(server.ask(GETMETADATA, arguments).await?)?;
         let mut values = Vec::new();
         for line in &answers.parts {
@@ -248,8 +252,17 @@ async fn get_attributes(
     patterns: &[Box<str>],
     attributes: &[Attribute],
 ) -> Result<Vec<Vec<u8>>, Refusal> {
+    let mut rows: BTreeMap<_, _> = read(given, server, b"").await?.into_iter().collect();
+    if is_native(server, true) {
+        let theirs = |name: &EntryName| !annotation::is_ours(name, true, &server.plan().backend);
+        rows.retain(|name, _| !theirs(name));
+        let (mailbox, entries) = (Box::default(), patterns.iter().flat_map(|pattern| roots(pattern)).collect());
+        let wanted = Wanted { mailbox, entries, depth: Depth::Infinity, most: None };
+        let (values, _) = wanted.ask_backend(server, &theirs).await?;
+        rows.extend(values.into_iter().filter(|(name, _)| theirs(name)));
+    }
     let mut entries: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
-    for (row, value) in read(given, server, b"").await? {
+    for (row, value) in rows {
         let name = draft::name(&row);
         if !patterns.iter().any(|pattern| list::matches(pattern.as_bytes(), name.entry.as_bytes(), Some(b'/'))) {
             continue;
@@ -266,9 +279,20 @@ async fn get_attributes(
     Ok(entries.into_iter().map(|(entry, found)| draft_line(&entry, &found)).collect())
 }
 
+/// Where a pattern begins, to ask a backend that knows no patterns: `/private/vendor` and `/shared/vendor` for `/vendor/k*`.
+/// Nobody can be asked for what begins with a wildcard, and what stands below `/notify` is ours.
+fn roots(pattern: &str) -> Vec<EntryName> {
+    let wild = pattern.find(['*', '%']);
+    let fixed = wild.map_or(pattern, |at| &pattern[..pattern[..at].rfind('/').unwrap_or(0)]);
+    let names = ["/private", "/shared"].map(|root| EntryName::parse(format!("{root}{fixed}").as_bytes()));
+    names.into_iter().flatten().filter(|name| name.components().nth(1) != Some("notify")).collect()
+}
+
 /// `* METADATA /notify/outband (channel.priv "NONE" ...)`
 fn draft_line(entry: &str, found: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let mut line = format!("* METADATA {entry} ").into_bytes();
+    let mut line = b"* METADATA ".to_vec();
+    token::write_astring(entry.as_bytes(), &mut line);
+    line.push(b' ');
     for (at, (attribute, value)) in found.iter().enumerate() {
         line.push(if at == 0 { b'(' } else { b' ' });
         write_pair(attribute, value, &mut line);
@@ -395,6 +419,8 @@ struct Edit<'a> {
     touched: Vec<(Box<[u8]>, Owner, EntryName)>,
     /// What the client is told of entries that it did not name.
     lines: Vec<Vec<u8>>,
+    /// What the backend is to keep, mailbox by mailbox.
+    theirs: Vec<(Box<[u8]>, Vec<(EntryName, Option<Value>)>)>,
     /// What the store has of the server, for the defaults of the device.
     defaults: Option<(Vec<Entry>, i64)>,
 }
@@ -413,8 +439,9 @@ impl<'a> Edit<'a> {
                 device = Binding { device: name, source: Source::Entry };
             }
         }
-        let (before, keys, touched, lines) = (&given.device, Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { server, edits, before, device, keys, touched, lines, defaults: None })
+        let (before, keys, touched) = (&given.device, Vec::new(), Vec::new());
+        let (lines, theirs) = (Vec::new(), Vec::new());
+        Ok(Self { server, edits, before, device, keys, touched, lines, theirs, defaults: None })
     }
 
     /// Looks at what becomes of one mailbox, or of the server.
@@ -441,11 +468,10 @@ impl<'a> Edit<'a> {
             }
         }
         self.judge(mailbox, before).await?;
-        match theirs.is_empty() {
-            true => Ok(()),
-            // All of it or nothing: what the backend refuses is refused before anything of ours is kept.
-            false => self.tell_backend(mailbox, &theirs).await,
+        if !theirs.is_empty() {
+            self.theirs.push((mailbox.into(), theirs));
         }
+        Ok(())
     }
 
     fn check(&self, role: &Role, value: Option<&Value>) -> Result<(), Refusal> {
@@ -560,30 +586,41 @@ impl<'a> Edit<'a> {
             arguments.extend_from_slice(if at == 0 { b" (" } else { b" " });
             match value {
                 Some(value) => write_pair(name.as_str(), &value.octets, &mut arguments),
-                None => arguments.extend_from_slice(format!("{name} NIL").as_bytes()),
+                None => {
+                    token::write_astring(name.as_str().as_bytes(), &mut arguments);
+                    arguments.extend_from_slice(b" NIL");
+                }
             }
         }
         arguments.push(b')');
         passed_on(self.server.ask(SETMETADATA, arguments).await?).map(|_| ())
     }
 
+    /// All of it or nothing: what we refuse is refused before the backend hears of it, and what the backend refuses before
+    /// anything of ours is kept.
+    async fn tell(&self) -> Result<(), Refusal> {
+        if self.theirs.is_empty() {
+            return Ok(());
+        }
+        if self.keys.iter().any(|(_, value)| value.is_some()) {
+            let (entries, _) = self.server.entries(Query::Entries).await?;
+            let quota = self.server.plan().account.quota();
+            let over = quota.foresee(entries, &self.keys).err().and_then(|error| OverQuota::of(&error));
+            over.map_or(Ok(()), |which| Err(over_quota(which)))?;
+        }
+        for (mailbox, edits) in &self.theirs {
+            self.tell_backend(mailbox, edits).await?;
+        }
+        Ok(())
+    }
+
     /// On the disk, then told.
     async fn save(self) -> Result<(), Refusal> {
+        self.tell().await?;
         let Self { server, keys, device, touched, lines, .. } = self;
         if !keys.is_empty() {
             let quota = server.plan().account.quota();
-            match server.save(Change::Entries { edits: keys, quota }).await? {
-                Ok(_) => {}
-                Err(OverQuota::Entries(most)) => {
-                    return Err(Refusal::no("METADATA TOOMANY", format!("a user has at most {most} annotations here")));
-                }
-                Err(OverQuota::Octets(most)) => {
-                    return Err(Refusal::no(
-                        "OVERQUOTA",
-                        format!("annotations of a user have at most {most} octets here"),
-                    ));
-                }
-            }
+            server.save(Change::Entries { edits: keys, quota }).await?.map_err(over_quota)?;
         }
         lines.into_iter().for_each(|line| server.answer(line));
         if device != *self.before {
@@ -597,6 +634,17 @@ impl<'a> Edit<'a> {
             server.publish(Annotated { mailbox, owner, entries });
         }
         Ok(())
+    }
+}
+
+fn over_quota(which: OverQuota) -> Refusal {
+    match which {
+        OverQuota::Entries(most) => {
+            Refusal::no("METADATA TOOMANY", format!("a user has at most {most} annotations here"))
+        }
+        OverQuota::Octets(most) => {
+            Refusal::no("OVERQUOTA", format!("annotations of a user have at most {most} octets here"))
+        }
     }
 }
 

@@ -201,6 +201,17 @@ pub enum OverQuota {
     Octets(u64),
 }
 
+impl OverQuota {
+    /// Which bound it is, if that is what is wrong.
+    pub fn of(error: &StoreError) -> Option<Self> {
+        match error {
+            StoreError::TooMany(most) => Some(Self::Entries(*most)),
+            StoreError::TooLarge(most) => Some(Self::Octets(*most)),
+            StoreError::Unavailable(_) => None,
+        }
+    }
+}
+
 /// The answer of the store on its way to who asked.
 #[derive(Debug)]
 pub struct Answer {
@@ -217,9 +228,7 @@ impl Answer {
     pub fn new(to: (u8, Ask), at: i64, result: Result<Kept, StoreError>) -> Self {
         let kept = match result {
             Ok(kept) => Some(kept),
-            Err(StoreError::TooMany(most)) => Some(Kept::OverQuota(OverQuota::Entries(most))),
-            Err(StoreError::TooLarge(most)) => Some(Kept::OverQuota(OverQuota::Octets(most))),
-            Err(StoreError::Unavailable(_)) => None,
+            Err(error) => OverQuota::of(&error).map(Kept::OverQuota),
         };
         Self { to, at, kept }
     }

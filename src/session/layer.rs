@@ -152,10 +152,14 @@ impl Refusal {
     }
 
     /// Writes what stands behind the status: the code in brackets, and the text.
+    ///
+    /// The text may repeat what a client wrote: it stays on its line, and is not repeated for ever.
     pub fn words(&self) -> String {
+        const LONGEST: usize = 400;
+        let text: String = self.text.chars().filter(|octet| !octet.is_control()).take(LONGEST).collect();
         match self.code.is_empty() {
-            true => self.text.to_string(),
-            false => format!("[{}] {}", self.code, self.text),
+            true => text,
+            false => format!("[{}] {text}", self.code),
         }
     }
 
@@ -307,5 +311,18 @@ impl Out<'_> {
     /// To which device the session belongs.
     pub fn device(&self) -> &Binding {
         self.device
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_stays_on_its_line() {
+        let mut line = Vec::new();
+        Refusal::no("CANNOT", format!("\r\n* BYE {}", "x".repeat(1000))).write(b"a", &mut line);
+        assert!(line.starts_with(b"a NO [CANNOT] * BYE xxx") && line.len() < 500, "{}", line.escape_ascii());
+        assert_eq!(memchr::memchr(b'\n', &line), Some(line.len() - 1));
     }
 }

@@ -1,7 +1,7 @@
 //! The store of tests: the same answers, and nothing left when it is dropped.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -81,10 +81,11 @@ impl Account {
                 for (key, value) in std::mem::take(&mut self.entries) {
                     match renamed(&key.mailbox, from, to, *delimiter) {
                         Some(mailbox) => _ = moved.insert(Key { mailbox, ..key }, value),
-                        None if renamed(&key.mailbox, to, to, *delimiter).is_some() => {}
                         None => _ = self.entries.insert(key, value),
                     }
                 }
+                let taken: BTreeSet<_> = moved.keys().map(|key| key.mailbox.clone()).chain([to.clone()]).collect();
+                self.entries.retain(|key, _| !taken.contains(&key.mailbox));
                 changed.entries = moved.len() as u64;
                 self.entries.extend(moved);
             }

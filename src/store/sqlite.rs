@@ -319,9 +319,12 @@ async fn rename(
 ) -> Result<u64, sqlx::Error> {
     let asked = sqlx::query_scalar("SELECT DISTINCT mailbox FROM entry WHERE account = $1").bind(id);
     let mut mailboxes: Vec<Vec<u8>> = asked.fetch_all(&mut **within).await?;
-    let concerns = |mailbox: &[u8], name: &[u8]| renamed(mailbox, name, name, delimiter).is_some();
-    for stale in mailboxes.iter().filter(|mailbox| concerns(mailbox, to) && !concerns(mailbox, from)) {
-        remove(within, id, stale).await?;
+    let new_name = |mailbox: &Vec<u8>| renamed(mailbox, from, to, delimiter);
+    let taken: Vec<_> = mailboxes.iter().filter_map(new_name).chain([to.into()]).collect();
+    for stale in mailboxes.iter().filter(|mailbox| new_name(mailbox).is_none()) {
+        if taken.iter().any(|name| **name == **stale) {
+            remove(within, id, stale).await?;
+        }
     }
     // Names grow or shrink alike, so in this order no new one is an old one that has not moved yet.
     mailboxes.sort_by_key(Vec::len);

@@ -102,7 +102,7 @@ async fn entries_follow_a_mailbox_to_its_new_name() {
     // RFC 5464 section 4; RFC 3501 6.3.5 for what is below, and for INBOX.
     on_each(|store| async move {
         let store = &*store;
-        for mailbox in ["a", "a.b", "ab", "a.b.c", "INBOX", "INBOX.x", "z"] {
+        for mailbox in ["a", "a.b", "ab", "a.b.c", "INBOX", "INBOX.x", "z", "z.b", "z.y"] {
             save(store, "joe", set(mailbox, "", "/private/comment", mailbox.as_bytes())).await;
         }
         let names = |found: Vec<String>| {
@@ -114,8 +114,13 @@ async fn entries_follow_a_mailbox_to_its_new_name() {
             delimiter: Some(b'.'),
         };
         assert_eq!(save(store, "joe", rename("a", "z")).await.entries, 3);
-        let now = ["INBOX=INBOX", "INBOX.x=INBOX.x", "ab=ab", "z=a", "z.b=a.b", "z.b.c=a.b.c"];
-        assert_eq!(names(entries(store, "joe", Query::Entries).await), now, "what was at z before is gone");
+        let now = ["INBOX=INBOX", "INBOX.x=INBOX.x", "ab=ab", "z=a", "z.b=a.b", "z.b.c=a.b.c", "z.y=z.y"];
+        assert_eq!(
+            names(entries(store, "joe", Query::Entries).await),
+            now,
+            "only what was at these names before is gone"
+        );
+        save(store, "joe", Change::Deleted(b"z.y".as_slice().into())).await;
         save(store, "joe", rename("z", "z.b")).await;
         save(store, "joe", rename("z.b", "a")).await;
         let copied = Change::Copied { from: b"INBOX".as_slice().into(), to: b"old".as_slice().into() };

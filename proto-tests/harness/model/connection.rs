@@ -190,8 +190,9 @@ impl Connection {
             if end > LONGEST_LINE {
                 return Some(Step::Ready(self.say_bye("line too long")));
             }
+            let line = self.command.len();
             self.command.extend(self.input.drain(..=end));
-            match self.announced() {
+            match self.announced(line) {
                 Announced::Nothing => return Some(self.complete()),
                 Announced::Literal { len, synchronising } => {
                     if let Some(refusal) = self.refusal_of_literal(synchronising, len) {
@@ -218,12 +219,13 @@ impl Connection {
         Step::Line(line)
     }
 
-    /// Whether the command so far ends with the announcement of a literal that this server believes.
-    fn announced(&self) -> Announced {
+    /// Whether the command's last line, which begins here, announces a literal that this server believes.
+    fn announced(&self, line: usize) -> Announced {
         if self.expects_a_raw_line() {
             return Announced::Nothing;
         }
-        let line = self.command.strip_suffix(b"\r\n").or_else(|| self.command.strip_suffix(b"\n"));
+        let line = &self.command[line..];
+        let line = line.strip_suffix(b"\r\n").or_else(|| line.strip_suffix(b"\n"));
         let Some(line) = line.and_then(|line| line.strip_suffix(b"}")) else { return Announced::Nothing };
         let Some(open) = line.iter().rposition(|&octet| octet == b'{') else { return Announced::Nothing };
         let digits = text(&line[open + 1..]);
@@ -521,7 +523,8 @@ impl End {
     fn line(&self, tag: &str) -> Vec<u8> {
         match self {
             Self::Ok(said) => format!("{tag} OK {said}\r\n"),
-            Self::No(said) => format!("{tag} NO {said}\r\n"),
+            // It may repeat what the client said, and is one line all the same.
+            Self::No(said) => format!("{tag} NO {}\r\n", said.replace(char::is_control, "?")),
             Self::Bad(said) => format!("{tag} BAD {said}\r\n"),
             Self::Later => String::new(),
         }
