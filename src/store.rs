@@ -93,6 +93,9 @@ pub enum Source {
     Default,
 }
 
+/// Devices of an account that nothing is kept of: names are free, and a client can make up many.
+pub const MOST_DEVICES: usize = 100;
+
 /// How much an account may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -149,10 +152,13 @@ pub enum Change {
         from: Box<[u8]>,
         /// The new mailbox.
         to: Box<[u8]>,
+        /// What the account may have afterwards.
+        quota: Quota,
     },
     /// A mailbox is no more.
     Deleted(Box<[u8]>),
-    /// A device was seen, perhaps for the first time.
+    /// A device was seen, perhaps for the first time. Of those that nothing is kept of, so many are remembered
+    /// ([`MOST_DEVICES`]): the ones seen last.
     Seen(Device),
     /// A device, and all that is its own, is to be forgotten.
     Forget(DeviceName),

@@ -202,8 +202,10 @@ impl Preferences {
     /// The address, as it may be shown.
     pub fn shown_address(&self) -> String {
         let (address, _) = self.value(Preference::Address);
-        match self.channel() {
-            Channel::Over(kind, _) if !address.is_empty() => kind.shown(address),
+        // By what it looks like: the channel that it belongs to may be chosen later, or elsewhere.
+        match self.channel().kind() {
+            Some(kind @ Kind::DeltaChat) => kind.shown(address),
+            _ if address.starts_with("https://") => Kind::WebPush.shown(address),
             _ => address.to_owned(),
         }
     }

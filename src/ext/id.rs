@@ -54,7 +54,7 @@ impl Layer for Id {
     }
 
     fn reply(&mut self, _ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
-        if !matches!(reply, Reply::Part(_)) {
+        if !matches!(reply, Reply::Part(_) | Reply::TooLong) {
             answer(out);
         }
     }

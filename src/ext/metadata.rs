@@ -13,7 +13,7 @@
 //! backend has annotations of its own they stay there, and ours are joined to them: DEPTH and MAXSIZE hold for both. Annotations
 //! are kept per user, shared ones too: a proxy cannot know that a mailbox of two users is the same. Requirements N12 to N15.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     account::{
@@ -38,7 +38,7 @@ use crate::{
         layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
         script::{Answers, Ending, Given, Script, Server, Work},
     },
-    store::{self, Change, DeviceName, Entry, Key, Owner, Query, Quota, Source},
+    store::{self, Change, Device, DeviceName, Entry, Key, Owner, Query, Quota, Source},
 };
 
 /// RFC 5464.
@@ -61,6 +61,9 @@ const SETMETADATA: &Verb = verb::row_of("SETMETADATA");
 
 /// Mailboxes that one SETMETADATA of the draft may name with a pattern.
 const MOST_MAILBOXES: usize = 1000;
+
+/// Entries that one SETMETADATA may set, in all mailboxes that it names together.
+const MOST_EDITS: usize = 10_000;
 
 /// A value of the backend's that is longer is left out, as if the client had said MAXSIZE: it is to be held.
 const LONGEST_VALUE: u32 = 64 << 10;
@@ -383,12 +386,28 @@ async fn set(given: Given, server: Server) -> Result<Ending, Refusal> {
             (named(&server, &mailbox).await?, edits.map_err(|error| Refusal::bad(error.to_string()))?)
         }
     };
+    let assigns = |(name, _): &(EntryName, _)| name.as_str() == special_use::ENTRY;
+    if mailboxes.len() > 1 && edits.iter().any(assigns) {
+        return Err(Refusal::no("CANNOT", "a use belongs to one mailbox"));
+    }
+    let edits = last_words(edits);
+    if edits.len() * mailboxes.len() > MOST_EDITS {
+        return Err(Refusal::no("LIMIT", "too many entries of too many mailboxes at once"));
+    }
     let mut edit = Edit::new(&given, &server, edits)?;
     for mailbox in &mailboxes {
         edit.apply(mailbox).await?;
     }
     edit.save().await?;
     Ending::done("SETMETADATA done")
+}
+
+/// Of one entry that is named twice the last word counts.
+fn last_words(edits: Vec<(EntryName, Option<Value>)>) -> Vec<(EntryName, Option<Value>)> {
+    let mut named = BTreeSet::new();
+    let mut last: Vec<_> = edits.into_iter().rev().filter(|(name, _)| named.insert(name.clone())).collect();
+    last.reverse();
+    last
 }
 
 /// The mailboxes that the draft's SETMETADATA names, perhaps with a pattern; the server is named by nothing alone.
@@ -417,6 +436,8 @@ struct Edit<'a> {
     device: Binding,
     keys: Vec<store::Edit>,
     touched: Vec<(Box<[u8]>, Owner, EntryName)>,
+    /// The time of day.
+    now: i64,
     /// What the client is told of entries that it did not name.
     lines: Vec<Vec<u8>>,
     /// What the backend is to keep, mailbox by mailbox.
@@ -441,7 +462,7 @@ impl<'a> Edit<'a> {
         }
         let (before, keys, touched) = (&given.device, Vec::new(), Vec::new());
         let (lines, theirs) = (Vec::new(), Vec::new());
-        Ok(Self { server, edits, before, device, keys, touched, lines, theirs, defaults: None })
+        Ok(Self { server, edits, before, device, keys, touched, now: 0, lines, theirs, defaults: None })
     }
 
     /// Looks at what becomes of one mailbox, or of the server.
@@ -460,6 +481,7 @@ impl<'a> Edit<'a> {
             self.check(role, value.as_ref())?;
         }
         let (before, now) = load(self.server, mailbox).await?;
+        self.now = now;
         for (role, name, value) in roles {
             let value = value.map(|value| value.octets);
             match (role, value) {
@@ -563,7 +585,9 @@ impl<'a> Edit<'a> {
         }
         let defaults = self.defaults.iter().flat_map(|(entries, _)| entries.clone());
         let entries = before.into_iter().chain(defaults);
-        let preferences = Preferences::after(entries, &self.keys, &self.device.device, mailbox).map_err(wrong)?;
+        let concerned = |(key, _): &&store::Edit| key.mailbox.is_empty() || *key.mailbox == *mailbox;
+        let keys: Vec<_> = self.keys.iter().filter(concerned).cloned().collect();
+        let preferences = Preferences::after(entries, &keys, &self.device.device, mailbox).map_err(wrong)?;
         if preferences.is_web_push() && self.device.source == Source::Default {
             self.move_to(registration::device(Kind::WebPush, preferences.address()));
         }
@@ -617,14 +641,22 @@ impl<'a> Edit<'a> {
     /// On the disk, then told.
     async fn save(self) -> Result<(), Refusal> {
         self.tell().await?;
-        let Self { server, keys, device, touched, lines, .. } = self;
+        let Self { server, keys, device, touched, lines, now, .. } = self;
+        let mut changed = 0;
         if !keys.is_empty() {
             let quota = server.plan().account.quota();
-            server.save(Change::Entries { edits: keys, quota }).await?.map_err(over_quota)?;
+            changed = server.save(Change::Entries { edits: keys, quota }).await?.map_err(over_quota)?.entries;
         }
         lines.into_iter().for_each(|line| server.answer(line));
         if device != *self.before {
+            let name = device.device.clone();
+            let seen = Device { name, source: device.source, first_seen: now, last_seen: now };
+            // That it was seen is no part of what was asked for.
+            let _ = server.save(Change::Seen(seen)).await;
             server.bind(device);
+        }
+        if changed == 0 {
+            return Ok(());
         }
         let mut told: BTreeMap<(Box<[u8]>, Owner), Vec<EntryName>> = BTreeMap::new();
         for (mailbox, owner, name) in touched {
@@ -673,10 +705,11 @@ async fn rename(given: Given, server: Server) -> Result<Ending, Refusal> {
     if let Some((from, to)) = names {
         let mut arguments = b"\"\" ".to_vec();
         token::write_string(&to, &mut arguments);
-        let listed = server.ask(LIST, arguments).await?;
-        let delimiter = listed.parts.iter().filter_map(|line| Listed::parse(line)?.delimiter).next();
+        // The mailbox has its new name, whatever becomes of this.
+        let listed = server.ask(LIST, arguments).await.map(|answers| answers.parts).unwrap_or_default();
+        let delimiter = listed.iter().filter_map(|line| Listed::parse(line)?.delimiter).next();
         let change = match *from == *b"INBOX" {
-            true => Change::Copied { from, to },
+            true => Change::Copied { from, to, quota: server.plan().account.quota() },
             false => Change::Renamed { from, to, delimiter },
         };
         let _ = server.save(change).await;

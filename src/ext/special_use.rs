@@ -85,13 +85,17 @@ async fn list_uses(given: Given, server: Server) -> Result<Ending, Refusal> {
     let told: Names = lines.iter().flatten().map(Listed::key).collect();
     let untold: Names = used.iter().filter(|key| !told.contains(key)).cloned().collect();
     let used: Names = used.into_iter().collect();
+    // What is no name belongs to the name before it: STATUS, where the backend has LIST-STATUS.
+    let mut told = !asked.selects;
     for (line, listed) in answers.parts.into_iter().zip(lines) {
         match listed {
             Some(listed) => {
-                asked.line(line, listed, &uses, &used, &untold).into_iter().for_each(|line| server.answer(line))
+                let line = asked.line(line, listed, &uses, &used, &untold);
+                told = line.is_some() || !asked.selects;
+                line.into_iter().for_each(|line| server.answer(line));
             }
-            None if asked.selects => {}
-            None => server.answer(line),
+            None if told => server.answer(line),
+            None => {}
         }
     }
     Ok(Ending::Done(answers.text))

@@ -427,6 +427,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_does_not_read_the_answers_is_not_asked_for_more() {
+        let (_state, shell) = shell(|_| ());
+        let listening = Arc::new(ArcSwap::new(shell.setup.load().listenings[0].clone()));
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepting = tokio::spawn(accept(shell, listening, listener));
+        let questions = b"a CAPABILITY\r\n".repeat(2 << 20);
+        // All of it would be 28 MiB, and the answers to it ten times as much: they would have to be held.
+        let said = tokio::time::timeout(Duration::from_secs(2), client.write_all(&questions)).await;
+        accepting.abort();
+        assert!(said.is_err(), "all of it was read");
+    }
+
+    #[tokio::test]
     async fn a_session_at_rest_is_small() {
         let (_state, shell) = shell(|_| ());
         let listening = shell.setup.load().listenings[0].clone();

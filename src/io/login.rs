@@ -65,10 +65,11 @@ impl Login {
         self.session
     }
 
-    /// Whose login it is, as the store names accounts. `user` is the client's word, which may be known only now.
-    pub fn owner(&self, user: Option<&str>) -> Option<AccountName> {
-        let late = || Some(self.dialer.settings.user.rewrite(user?).into());
-        let user = self.name.clone().or_else(late)?;
+    /// Whose mail it is, as the store names accounts. `user` is the client's word, which may be known only now; `acting`: in
+    /// whose name, if not in their own.
+    pub fn owner(&self, user: Option<&str>, acting: Option<&str>) -> Option<AccountName> {
+        let rewritten = |name: &str| self.dialer.settings.user.rewrite(name).into();
+        let user = acting.map(rewritten).or_else(|| self.name.clone()).or_else(|| user.map(rewritten))?;
         Some(AccountName { backend: self.dialer.name.clone(), user })
     }
 

@@ -163,6 +163,10 @@ impl Task {
         }
         // What has gone out makes room: the other side, looked at before, may have been left unread because of it.
         let drained = self.peer(side).unsent() < before;
+        if drained && side == Side::Client {
+            let more = self.resume(cx);
+            self.grant(more, cx);
+        }
         if !self.wants(side) {
             self.peer(side).waits = false;
             return drained;
@@ -200,11 +204,14 @@ impl Task {
         let wanted = if side == Side::Client { appetite.client } else { appetite.backend };
         // A literal waits for a slow reader in the kernel: here it would be copied once more.
         let most = if me.carry > 0 { 1 } else { self.visit.most_unsent() };
-        (me.carry > 0 || wanted) && me.transport.is_some() && other.unsent() < most
+        // Much of what a client says is answered here: who does not read the answers is not asked for more.
+        let reads = side == Side::Backend || me.carry > 0 || me.unsent() < most;
+        (me.carry > 0 || wanted) && me.transport.is_some() && other.unsent() < most && reads
     }
 
     fn poll_notices(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(news) = self.visit.poll_notice(cx) else { return false };
+        let full = self.client.unsent() >= self.visit.most_unsent();
+        let Some(news) = self.visit.poll_notice(full, cx) else { return false };
         self.give(news.input(), cx);
         true
     }
@@ -252,7 +259,7 @@ impl Task {
     /// Octets of the client's that were not taken may be of use now.
     fn resume(&mut self, cx: &mut Context<'_>) -> Vec<Wish> {
         let mut wishes = Vec::new();
-        while self.session.resume() && self.client.has_left_over() {
+        while self.client.unsent() < self.visit.most_unsent() && self.session.resume() && self.client.has_left_over() {
             let Self { session, client, backend, visit, .. } = self;
             client.again(|client, octets| {
                 let now = Instant::now();
@@ -287,7 +294,9 @@ impl Task {
                         self.begin_tls(side);
                     }
                 }
-                Wish::Effect(Effect::Authenticated { user }) => self.visit.authenticated(user, &self.session),
+                Wish::Effect(Effect::Authenticated { user, acting }) => {
+                    self.visit.authenticated(user, acting.as_deref(), &self.session);
+                }
                 Wish::Effect(Effect::Refused { user }) => self.visit.refused(user),
                 Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),
                 Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),

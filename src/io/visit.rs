@@ -130,12 +130,12 @@ impl Visit {
     }
 
     /// The backend accepted the login.
-    pub(super) fn authenticated(&mut self, user: Option<Arc<str>>, session: &Session) {
+    pub(super) fn authenticated(&mut self, user: Option<Arc<str>>, acting: Option<&str>, session: &Session) {
         let Some(attempt) = self.attempt.take() else { return };
         self.shell.meters.logins[(attempt.mechanism, metrics::Login::Ok)].increment(1);
         self.shell.meters.login_duration.record(attempt.since.elapsed());
         if let Some(login) = attempt.login {
-            let owner = login.owner(user.as_deref());
+            let owner = login.owner(user.as_deref(), acting);
             self.client.seat.named(user, Some(login.backend()));
             owner.into_iter().for_each(|owner| self.client.seat.joins(owner));
             self.user = login.authenticated(session.plan());
@@ -149,10 +149,12 @@ impl Visit {
         questions.poll(&self.shell.keeper, self.client.seat.account(), cx)
     }
 
-    /// The session belongs to this device. What has no name of its own need not be remembered.
+    /// The session belongs to this device.
     pub(super) fn bound(&self, binding: &Binding) {
         self.client.seat.bound(binding.device.clone());
-        if let Some(account) = self.client.seat.account().filter(|_| binding.source != Source::Default) {
+        // What a client writes down is kept with what it writes.
+        let said = matches!(binding.source, Source::Suffix | Source::Id);
+        if let Some(account) = self.client.seat.account().filter(|_| said) {
             self.shell.keeper.seen(Arc::clone(account), binding);
         }
     }
@@ -248,12 +250,15 @@ impl Visit {
     }
 
     /// What somebody outside has to say to the session.
-    pub(super) fn poll_notice(&mut self, cx: &mut Context<'_>) -> Option<News> {
+    ///
+    /// `full`: it does not read. What others have changed it can ask for when it does.
+    pub(super) fn poll_notice(&mut self, full: bool, cx: &mut Context<'_>) -> Option<News> {
         loop {
             let Poll::Ready(notice) = self.client.seat.inbox().poll_take(cx) else { return None };
             match notice {
                 Notice::Drain => return Some(News::Drain),
                 Notice::Kick => return Some(News::Kick),
+                Notice::Annotated(_) if full => {}
                 Notice::Annotated(what) => return Some(News::Annotated(what)),
                 Notice::Trace(false) => self.trace = None,
                 Notice::Trace(true) => {

@@ -418,9 +418,13 @@ impl Open {
                 }
             }
             Kind::Bye => self.backend.said_bye = true,
-            // A layer has asked for it, and it is too long to be held: all but the layer's question is lost.
-            _ if self.asked(line).is_some() => return Ok(Flow::Drop),
-            _ => {}
+            _ => {
+                // A layer has asked for it, and it is too long to be held.
+                if let Some((level, ask)) = self.asked(line) {
+                    self.reply(level, ask, Reply::TooLong, out);
+                    return Ok(Flow::Drop);
+                }
+            }
         }
         out.pass(Side::Backend, at, line.len());
         Ok(Flow::Pass)
@@ -460,7 +464,7 @@ impl Open {
         let Some(&mut Running { owner, verb, complete, followed, .. }) = self.gate.find(tag) else { return Ok(()) };
         self.resume = true;
         if let Some((level, ask)) = followed {
-            self.abandon(tag, out);
+            self.backend.owed = self.backend.owed.take().filter(|owed| owed.tag.as_slice() != tag);
             // The layer has it in hand again, and may ask before it ends it.
             self.gate.find(tag).into_iter().for_each(|running| running.written = false);
             self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);

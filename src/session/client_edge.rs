@@ -88,7 +88,12 @@ impl ClientEdge {
     }
 
     pub(super) fn wants(&self) -> bool {
-        self.held.is_none() && !matches!(self.down, Down::AwaitContinuation) && self.pending.len() < Self::MOST_PENDING
+        self.held.is_none() && !matches!(self.down, Down::AwaitContinuation) && self.has_room()
+    }
+
+    /// Whether more words of ours may wait for a boundary.
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.len() < Self::MOST_PENDING
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -97,6 +97,8 @@ pub enum Effect {
     Authenticated {
         /// Who; unknown only where a relayed mechanism did not say.
         user: Option<Arc<str>>,
+        /// In whose name, if not in their own (RFC 4616, authzid): whose mail it is.
+        acting: Option<Arc<str>>,
     },
     /// The backend refused the login: count it, write the line for fail2ban.
     Refused {

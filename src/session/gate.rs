@@ -114,6 +114,16 @@ impl Gate {
         self.running.is_empty()
     }
 
+    /// Whether the backend owes us an answer; what a layer has in hand it does not know of.
+    pub fn is_owed(&self) -> bool {
+        self.running.iter().any(|running| running.written)
+    }
+
+    /// Whether a layer waits for the end of a command that changes something, to do its part.
+    pub fn is_followed(&self) -> bool {
+        self.running.iter().any(|running| running.followed.is_some())
+    }
+
     /// Whether a layer has asked something.
     pub fn has_questions(&self) -> bool {
         self.running.iter().any(|running| matches!(running.owner, Owner::Layer(..)))

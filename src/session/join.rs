@@ -110,6 +110,14 @@ impl Join {
         self.attempt.user.as_ref()
     }
 
+    /// In whose name the client has logged in, if not in its own.
+    pub(super) fn acting(&self) -> Option<Arc<str>> {
+        match &self.attempt.credentials {
+            Credentials::Password { authzid, .. } if !authzid.is_empty() => Some(authzid.as_str().into()),
+            _ => None,
+        }
+    }
+
     pub(super) fn device(&mut self) -> Option<Binding> {
         self.attempt.device.take()
     }

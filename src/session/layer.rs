@@ -106,6 +106,8 @@ pub struct Ask(pub u32);
 pub enum Reply<'a> {
     /// An untagged response that answers it, with its literals, its end cut off.
     Part(&'a [u8]),
+    /// An untagged response that is too long to be held: the question is as good as lost.
+    TooLong,
     /// The server below has ended it; the text behind the status.
     Done(Status, &'a [u8]),
     /// The store's answer, and the time of day at which it was given, in seconds since 1970.

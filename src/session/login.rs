@@ -436,7 +436,9 @@ impl Login {
                 out.put(Side::Client, b"+ UGFzc3dvcmQ6\r\n");
                 self.state = State::AwaitMessage(Exchange { user: Some(user), ..exchange });
             }
-            (Mechanism::Plain, Some(Plain { authzid, password, .. })) => {
+            (Mechanism::Plain, Some(Plain { authzid, user: own, password })) => {
+                // In one's own name is in nobody else's (RFC 4616 section 2), however the login name is rewritten.
+                let authzid = if authzid == own { String::new() } else { authzid };
                 self.dial(&tag, Some(mechanism), Some(user), Credentials::Password { authzid, password }, out);
             }
             _ => self.dial(
@@ -497,7 +499,7 @@ impl Login {
                 let plan = self.front.plans.find(self.front.extensions, backend, &self.front.offer);
                 let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
                 line.iter().for_each(|piece| out.put(Side::Client, piece));
-                out.push(Effect::Authenticated { user: join.user().cloned() });
+                out.push(Effect::Authenticated { user: join.user().cloned(), acting: join.acting() });
                 let device = join.device().or_else(|| Binding::said_by(&self.id));
                 let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, join.origin(), now);
                 device.into_iter().for_each(|device| open.bind(device, out));

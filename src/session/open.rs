@@ -7,7 +7,10 @@
 //! This file holds the state and what concerns both sides: ends, timeouts, the boundary between two responses. The two
 //! directions are in `client_edge.rs` and `backend_edge.rs`, the layers in `stack.rs`.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     backend_edge::{BackendEdge, Up},
@@ -42,7 +45,14 @@ pub(super) struct Open {
     /// To which device the session belongs; nothing was said of one yet.
     pub(super) device: Option<Box<Binding>>,
     draining: bool,
+    /// Since when the backend owes us an answer.
+    owed_since: Option<Instant>,
+    /// The client went away in the middle of something that has to be finished.
+    left: Option<Instant>,
 }
+
+/// How long what a client has begun goes on without it: a RENAME is followed by what is kept under the name.
+const FINISH: Duration = Duration::from_secs(30);
 
 impl Open {
     /// `prefix` begins the tags of our own commands.
@@ -60,6 +70,8 @@ impl Open {
             // The client may have said more behind its login.
             resume: true,
             draining: false,
+            owed_since: None,
+            left: None,
             front,
             plan,
         }
@@ -85,6 +97,10 @@ impl Open {
                 self.annotated(what, out);
                 0
             }
+            Input::Gone(Side::Client) if self.gate.is_followed() => {
+                self.left = Some(now);
+                0
+            }
             Input::Gone(Side::Client) => return Err(End::ClientGone),
             Input::Gone(Side::Backend) => return Err(self.backend_gone(out)),
             Input::Drain => {
@@ -97,6 +113,10 @@ impl Open {
             }
         };
         self.advance(now, out);
+        self.owed_since = if self.gate.is_owed() { self.owed_since.or(Some(now)) } else { None };
+        if self.left.is_some() && !self.gate.is_followed() {
+            return Err(End::ClientGone);
+        }
         match self.draining && self.is_at_rest() {
             true => Err(self.bye("proxy shutting down", End::Drained, out)),
             false => Ok(took),
@@ -188,18 +208,26 @@ impl Open {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let timeouts = &self.front.timeouts;
         let silent = (!self.client.is_idle()).then(|| self.client.heard + timeouts.idle.0);
-        let owes = !self.gate.is_empty() && !self.client.is_idle() && self.is_boundary();
-        let owed = owes.then(|| self.backend.heard + timeouts.backend.0);
+        let left = self.left.map(|left| left + FINISH);
         let renewal = self.backend.idle.since().map(|since| since + timeouts.idle_renewal.0);
         let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
-        [silent, owed, renewal, still_here].into_iter().flatten().min()
+        [silent, self.owed(), left, renewal, still_here].into_iter().flatten().min()
+    }
+
+    /// When the backend has kept silent for too long about what it owes us.
+    fn owed(&self) -> Option<Instant> {
+        let since = self.owed_since.filter(|_| !self.client.is_idle() && self.is_boundary())?;
+        Some(since.max(self.backend.heard) + self.front.timeouts.backend.0)
     }
 
     fn wake(&mut self, now: Instant, out: &mut Effects) -> Result<usize, End> {
         let timeouts = &self.front.timeouts;
         let still_here = timeouts.still_here.is_some_and(|every| now >= self.client.told + every.0);
         let silent = now >= self.client.heard + timeouts.idle.0;
-        let owed = now >= self.backend.heard + timeouts.backend.0;
+        let owed = self.owed().is_some_and(|owed| now >= owed);
+        if self.left.is_some_and(|left| now >= left + FINISH) {
+            return Err(End::ClientGone);
+        }
         if self.client.is_idle() {
             if still_here && self.is_boundary() {
                 self.client.told = now;
@@ -209,9 +237,7 @@ impl Open {
             return Ok(0);
         }
         match () {
-            () if !self.gate.is_empty() && self.is_boundary() && owed => {
-                Err(self.bye("[UNAVAILABLE] backend does not answer", End::Idle, out))
-            }
+            () if owed => Err(self.bye("[UNAVAILABLE] backend does not answer", End::Idle, out)),
             () if silent && self.is_boundary() => Err(self.bye("silent for too long", End::Idle, out)),
             () if silent => Err(End::Idle),
             () => Ok(0),

@@ -232,12 +232,19 @@ impl Desk {
                 }
                 return false;
             }
+            Reply::TooLong => {
+                self.held = Self::MOST + 1;
+                return false;
+            }
             Reply::Done(..) if self.held > Self::MOST => Outcome::TooMuch,
             Reply::Done(status, text) => Outcome::Done(status, text.to_vec()),
             Reply::Kept(kept, at) => Outcome::Kept(kept.clone(), at),
             Reply::Unavailable => Outcome::Unavailable,
             Reply::Lost => Outcome::Lost,
         });
+        if !matches!(self.outcome, Some(Outcome::Done(..))) {
+            (self.parts, self.held) = (Vec::new(), 0);
+        }
         self.ask = None;
         true
     }

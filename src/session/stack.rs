@@ -101,6 +101,9 @@ impl Open {
 
     /// Entries of the account were changed elsewhere. A layer that was never reached has promised nobody to tell.
     pub(super) fn annotated(&mut self, what: &Annotated, out: &mut Effects) {
+        if !self.client.has_room() {
+            return;
+        }
         for level in 0..self.stack.layers.len() {
             if self.stack.layers[level].is_some() {
                 self.call(level, out, |layer, out| layer.annotated(what, out));
@@ -174,7 +177,7 @@ impl Open {
             };
             return self.reply(above, Ask(ask), Reply::Done(status, &text), out);
         }
-        if verb.name == "UNSELECT" {
+        if verb.name == "UNSELECT" && end.is_ok() {
             self.closed();
         }
         self.gate.end(&tag);

@@ -1,13 +1,14 @@
 //! The store of tests: the same answers, and nothing left when it is dropped.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Store, StoreError,
-    renamed,
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, MOST_DEVICES, Owner, Query, Quota,
+    Store, StoreError, renamed,
 };
 
 /// Keeps all of it in memory.
@@ -57,6 +58,22 @@ impl Store for Memory {
 }
 
 impl Account {
+    fn keeps_to(&self, quota: Quota) -> Result<(), StoreError> {
+        let octets = self.entries.iter().map(|(key, value)| key.name.as_str().len() + value.len());
+        quota.judge(self.entries.len() as u64, octets.sum::<usize>() as u64)
+    }
+
+    /// Of the devices that nothing is kept of, those that were seen last stay.
+    fn forget_the_oldest(&mut self) {
+        let kept = |name: &DeviceName| self.entries.keys().any(|key| key.owner == Owner::Device(name.clone()));
+        let idle = self.devices.values().filter(|device| !kept(&device.name));
+        let mut idle: Vec<_> = idle.map(|device| (Reverse(device.last_seen), device.name.clone())).collect();
+        idle.sort();
+        for (_, name) in idle.into_iter().skip(MOST_DEVICES) {
+            self.devices.remove(&name);
+        }
+    }
+
     fn change(&mut self, change: &Change) -> Result<Changed, StoreError> {
         let (entries, devices) = (self.entries.len(), self.devices.len());
         let mut changed = Changed::default();
@@ -72,8 +89,7 @@ impl Account {
                     };
                 }
                 if edits.iter().any(|(_, value)| value.is_some()) {
-                    let octets = self.entries.iter().map(|(key, value)| key.name.as_str().len() + value.len());
-                    quota.judge(self.entries.len() as u64, octets.sum::<usize>() as u64)?;
+                    self.keeps_to(*quota)?;
                 }
             }
             Change::Renamed { from, to, delimiter } => {
@@ -89,7 +105,7 @@ impl Account {
                 changed.entries = moved.len() as u64;
                 self.entries.extend(moved);
             }
-            Change::Copied { from, to } => {
+            Change::Copied { from, to, quota } => {
                 self.entries.retain(|key, _| key.mailbox != *to);
                 let copied: Vec<_> = self.entries.iter().filter(|(key, _)| key.mailbox == *from).collect();
                 let copied =
@@ -97,6 +113,7 @@ impl Account {
                 let copied: BTreeMap<_, _> = copied.collect();
                 changed.entries = copied.len() as u64;
                 self.entries.extend(copied);
+                self.keeps_to(*quota)?;
             }
             Change::Deleted(mailbox) => {
                 self.entries.retain(|key, _| key.mailbox != *mailbox);
@@ -105,6 +122,7 @@ impl Account {
             Change::Seen(device) => {
                 let first_seen = self.devices.get(&device.name).map_or(device.first_seen, |known| known.first_seen);
                 self.devices.insert(device.name.clone(), Device { first_seen, ..device.clone() });
+                self.forget_the_oldest();
                 changed.devices = 1;
             }
             Change::Forget(name) => {

@@ -19,8 +19,8 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 use super::{
-    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Source, Store,
-    StoreError, renamed,
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, MOST_DEVICES, Owner, Query, Quota,
+    Source, Store, StoreError, renamed,
 };
 use crate::imap::entry::EntryName;
 
@@ -236,20 +236,18 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
                 changed.entries += edit(within, id, key, value.as_deref()).await?;
             }
             if edits.iter().any(|(_, value)| value.is_some()) {
-                let sum =
-                    "SELECT COUNT(*), COALESCE(SUM(LENGTH(name) + LENGTH(value)), 0) FROM entry WHERE account = $1";
-                let (entries, octets): (i64, i64) = sqlx::query_as(sum).bind(id).fetch_one(&mut **within).await?;
-                quota.judge(entries as u64, octets as u64)?;
+                keeps_to(within, id, *quota).await?;
             }
         }
         Change::Renamed { from, to, delimiter } => changed.entries = rename(within, id, from, to, *delimiter).await?,
-        Change::Copied { from, to } => {
+        Change::Copied { from, to, quota } => {
             remove(within, id, to).await?;
             let asked = sqlx::query(
                 "INSERT INTO entry (account, mailbox, device, name, value) \
                  SELECT account, $3, device, name, value FROM entry WHERE account = $1 AND mailbox = $2",
             );
             changed.entries = asked.bind(id).bind(&**from).bind(&**to).execute(&mut **within).await?.rows_affected();
+            keeps_to(within, id, *quota).await?;
         }
         Change::Deleted(mailbox) => {
             changed.entries = remove(within, id, mailbox).await?;
@@ -262,6 +260,7 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
             let asked = asked.bind(id).bind(device.name.as_str()).bind(device.source.name());
             changed.devices =
                 asked.bind(device.first_seen).bind(device.last_seen).execute(&mut **within).await?.rows_affected();
+            forget_the_oldest(within, id).await?;
         }
         Change::Forget(name) => {
             for (sql, count) in [
@@ -282,6 +281,24 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
         }
     }
     Ok(changed)
+}
+
+async fn keeps_to(within: &mut Transaction<'_, Sqlite>, id: i64, quota: Quota) -> Result<(), StoreError> {
+    let sum = "SELECT COUNT(*), COALESCE(SUM(LENGTH(name) + LENGTH(value)), 0) FROM entry WHERE account = $1";
+    let (entries, octets): (i64, i64) = sqlx::query_as(sum).bind(id).fetch_one(&mut **within).await?;
+    quota.judge(entries as u64, octets as u64)
+}
+
+/// Of the devices that nothing is kept of, those that were seen last stay.
+async fn forget_the_oldest(within: &mut Transaction<'_, Sqlite>, id: i64) -> Result<(), sqlx::Error> {
+    let idle = "SELECT name FROM device WHERE account = $1 \
+                AND name NOT IN (SELECT device FROM entry WHERE account = $1) ORDER BY last_seen DESC, name";
+    let idle: Vec<String> = sqlx::query_scalar(idle).bind(id).fetch_all(&mut **within).await?;
+    for name in idle.iter().skip(MOST_DEVICES) {
+        let asked = sqlx::query("DELETE FROM device WHERE account = $1 AND name = $2");
+        asked.bind(id).bind(name).execute(&mut **within).await?;
+    }
+    Ok(())
 }
 
 /// Sets or removes one entry.

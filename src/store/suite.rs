@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Quota, Source, Store,
-    memory::Memory, sqlite::Database,
+    AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, MOST_DEVICES, Owner, Query, Quota, Source,
+    Store, StoreError, memory::Memory, sqlite::Database,
 };
 use crate::imap::entry::EntryName;
 
@@ -123,12 +123,43 @@ async fn entries_follow_a_mailbox_to_its_new_name() {
         save(store, "joe", Change::Deleted(b"z.y".as_slice().into())).await;
         save(store, "joe", rename("z", "z.b")).await;
         save(store, "joe", rename("z.b", "a")).await;
-        let copied = Change::Copied { from: b"INBOX".as_slice().into(), to: b"old".as_slice().into() };
+        let copied = Change::Copied { from: b"INBOX".as_slice().into(), to: b"old".as_slice().into(), quota: ANY };
         assert_eq!(save(store, "joe", copied).await.entries, 1);
         let now = ["INBOX=INBOX", "INBOX.x=INBOX.x", "a=a", "a.b=a.b", "a.b.c=a.b.c", "ab=ab", "old=INBOX"];
         assert_eq!(names(entries(store, "joe", Query::Entries).await), now);
         assert_eq!(save(store, "joe", Change::Deleted(b"a".as_slice().into())).await.entries, 1);
         assert_eq!(entries(store, "joe", Query::Entries).await.len(), 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_of_devices_are_free_and_so_only_the_last_ones_are_remembered() {
+    on_each(|store| async move {
+        let store = &*store;
+        save(store, "joe", set("INBOX", "d0", "/private/vendor/lemonade/view", b"x")).await;
+        for at in 0..MOST_DEVICES + 5 {
+            let at = at as i64;
+            let name = device(&format!("d{at}"));
+            save(store, "joe", Change::Seen(Device { name, source: Source::Entry, first_seen: at, last_seen: at }))
+                .await;
+        }
+        let names: Vec<_> = devices(store, "joe").await.into_iter().map(|device| device.name.to_string()).collect();
+        assert_eq!(names.len(), MOST_DEVICES + 1);
+        assert!(names.contains(&"d0".to_owned()) && !names.contains(&"d1".to_owned()), "{names:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_keeps_to_the_quota() {
+    on_each(|store| async move {
+        let store = &*store;
+        save(store, "joe", set("INBOX", "", "/private/comment", b"x")).await;
+        let quota = Quota { entries: 1, octets: 1000 };
+        let copied = Change::Copied { from: b"INBOX".as_slice().into(), to: b"old".as_slice().into(), quota };
+        assert!(matches!(store.save(&account("joe"), &copied).await, Err(StoreError::TooMany(1))));
+        assert_eq!(entries(store, "joe", Query::Entries).await.len(), 1);
     })
     .await;
 }
@@ -175,7 +206,7 @@ async fn a_random_walk_finds_no_difference() {
                 to: BOXES[2 + below(4)].as_bytes().into(),
                 delimiter: Some(b'.'),
             },
-            2 => Change::Copied { from: b"INBOX".as_slice().into(), to: BOXES[2 + below(4)].as_bytes().into() },
+            2 => Change::Copied { from: b"INBOX".as_slice().into(), to: BOXES[2 + below(4)].as_bytes().into(), quota },
             3 => Change::Seen(Device { name: device("d"), source: Source::Id, first_seen: step, last_seen: step }),
             4 if below(4) == 0 => Change::Forget(device("d")),
             5 if below(6) == 0 => Change::Purge,
