@@ -390,7 +390,6 @@ async fn set(given: Given, server: Server) -> Result<Ending, Refusal> {
     if mailboxes.len() > 1 && edits.iter().any(assigns) {
         return Err(Refusal::no("CANNOT", "a use belongs to one mailbox"));
     }
-    let edits = last_words(edits);
     if edits.len() * mailboxes.len() > MOST_EDITS {
         return Err(Refusal::no("LIMIT", "too many entries of too many mailboxes at once"));
     }
@@ -403,9 +402,9 @@ async fn set(given: Given, server: Server) -> Result<Ending, Refusal> {
 }
 
 /// Of one entry that is named twice the last word counts.
-fn last_words(edits: Vec<(EntryName, Option<Value>)>) -> Vec<(EntryName, Option<Value>)> {
+fn last_words(edits: Vec<Ours>) -> Vec<Ours> {
     let mut named = BTreeSet::new();
-    let mut last: Vec<_> = edits.into_iter().rev().filter(|(name, _)| named.insert(name.clone())).collect();
+    let mut last: Vec<_> = edits.into_iter().rev().filter(|(_, name, _)| named.insert(name.clone())).collect();
     last.reverse();
     last
 }
@@ -427,10 +426,16 @@ async fn named(server: &Server, pattern: &[u8]) -> Result<Vec<Box<[u8]>>, Refusa
     }
 }
 
+/// Entries, and what becomes of them.
+type Edits = Vec<(EntryName, Option<Value>)>;
+
+/// An entry of ours, what it is to us, and what becomes of it.
+type Ours = (Role, EntryName, Option<Value>);
+
 /// A SETMETADATA on its way to the store.
 struct Edit<'a> {
     server: &'a Server,
-    edits: Vec<(EntryName, Option<Value>)>,
+    edits: Edits,
     before: &'a Binding,
     /// The device that it belongs to; another one than before if the command says so.
     device: Binding,
@@ -441,14 +446,14 @@ struct Edit<'a> {
     /// What the client is told of entries that it did not name.
     lines: Vec<Vec<u8>>,
     /// What the backend is to keep, mailbox by mailbox.
-    theirs: Vec<(Box<[u8]>, Vec<(EntryName, Option<Value>)>)>,
+    theirs: Vec<(Box<[u8]>, Edits)>,
     /// What the store has of the server, for the defaults of the device.
     defaults: Option<(Vec<Entry>, i64)>,
 }
 
 impl<'a> Edit<'a> {
     /// The device is settled first: what else is set belongs to it.
-    fn new(given: &'a Given, server: &'a Server, edits: Vec<(EntryName, Option<Value>)>) -> Result<Self, Refusal> {
+    fn new(given: &'a Given, server: &'a Server, edits: Edits) -> Result<Self, Refusal> {
         let mut device = given.device.clone();
         for (name, value) in &edits {
             if !name.is_leaf() {
@@ -482,7 +487,7 @@ impl<'a> Edit<'a> {
         }
         let (before, now) = load(self.server, mailbox).await?;
         self.now = now;
-        for (role, name, value) in roles {
+        for (role, name, value) in last_words(roles) {
             let value = value.map(|value| value.octets);
             match (role, value) {
                 (Role::SpecialUse, Some(value)) => self.assign(mailbox, name, &value).await?,

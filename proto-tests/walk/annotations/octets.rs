@@ -138,7 +138,8 @@ impl Run {
         self.session.string(second, &mut get);
         let got = self.session.say(get)?;
         let pattern = draft && entry.iter().any(|octet| b"*%".contains(octet));
-        if taken.is_ok() && !(draft && !mailbox.is_empty()) && !pattern {
+        let readable = !pattern && (!draft || mailbox.is_empty());
+        if taken.is_ok() && readable {
             let pairs = got.lines.first().and_then(|line| metadata(line)).map(|(_, pairs)| pairs).unwrap_or_default();
             let values: Vec<_> = pairs.into_iter().map(|(_, value)| value).collect();
             same("read back", &values, &vec![value])?;

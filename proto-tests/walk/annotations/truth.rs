@@ -10,6 +10,9 @@ pub(super) type Place = (String, String, String);
 /// A name, and its new value if it is to have one.
 pub(super) type Edit = (String, Option<Vec<u8>>);
 
+/// Entries and their values, and the length of the longest that was left out.
+pub(super) type Found = (BTreeMap<String, Vec<u8>>, usize);
+
 /// The device is one of these entries: reading says which, writing chooses another.
 const DEVICE: &str = "/private/vendor/lemonade/device";
 
@@ -150,7 +153,7 @@ impl Truth {
     }
 
     /// What a device reads; `None`: there is no such mailbox. And the length of the longest value that is left out.
-    pub(super) fn get(&self, device: &str, get: &Get) -> Option<(BTreeMap<String, Vec<u8>>, usize)> {
+    pub(super) fn get(&self, device: &str, get: &Get) -> Option<Found> {
         if !get.mailbox.is_empty() && !self.mailboxes.contains(&get.mailbox) {
             return None;
         }
@@ -200,8 +203,13 @@ impl Truth {
         found
     }
 
+    /// What a pattern means. With `%` also a name that is none and only has children below it (RFC 3501 section 6.3.8): it takes
+    /// no annotation, so that the command is refused.
     pub(super) fn matching(&self, pattern: &str) -> Vec<String> {
-        self.mailboxes.iter().filter(|name| fits(pattern.as_bytes(), name.as_bytes())).cloned().collect()
+        let above = |name: &str| name.match_indices('/').map(|(at, _)| name[..at].to_owned()).collect::<Vec<_>>();
+        let parents = self.mailboxes.iter().filter(|_| pattern.contains('%')).flat_map(|name| above(name));
+        let names: BTreeSet<String> = parents.chain(self.mailboxes.iter().cloned()).collect();
+        names.into_iter().filter(|name| fits(pattern.as_bytes(), name.as_bytes())).collect()
     }
 
     pub(super) fn delete(&mut self, name: &str) {
@@ -225,7 +233,12 @@ impl Truth {
             let copied: Vec<_> = self.entries.iter().filter(|(place, _)| place.0 == from).collect();
             let copied: Vec<_> =
                 copied.into_iter().map(|(at, it)| ((to.to_owned(), at.1.clone(), at.2.clone()), it.clone())).collect();
-            self.entries.extend(copied);
+            // The backend copies what it keeps; we copy all of ours, or none where the quota does not allow it.
+            let (theirs, ours): (Vec<_>, Vec<_>) = copied.into_iter().partition(|(place, _)| self.is_theirs(place));
+            self.entries.extend(theirs);
+            if self.entries_here().len() + ours.len() <= self.most {
+                self.entries.extend(ours);
+            }
             return;
         }
         let moved = |name: &str| below(name, from).map_or_else(|| name.to_owned(), |rest| format!("{to}{rest}"));

@@ -13,13 +13,19 @@ use proto_tests::{
     random::Random,
 };
 
-use super::truth::{Edit, Get, INFINITY, draft};
+use super::truth::{Edit, Found, Get, INFINITY, draft};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Rfc5464,
     Draft,
 }
+
+/// An attribute and its new value.
+type Row<'a> = (String, Option<&'a [u8]>);
+
+/// A name and its value, as they were answered.
+type Pair = (Vec<u8>, Vec<u8>);
 
 /// How a command ended.
 pub(super) struct Answer {
@@ -138,7 +144,7 @@ impl Session {
             }
             Dialect::Draft => {
                 // A list of groups, or one group alone; neighbours of one entry share a group.
-                let mut groups: Vec<(String, Vec<(String, Option<&[u8]>)>)> = Vec::new();
+                let mut groups: Vec<(String, Vec<Row<'_>>)> = Vec::new();
                 for (name, value) in edits {
                     let (entry, attribute, suffix) = draft(name);
                     let row = (format!("{attribute}{suffix}"), value.as_deref());
@@ -166,7 +172,7 @@ impl Session {
     }
 
     /// What was found and the longest that was left out; `None`: NO.
-    pub(super) fn get(&mut self, get: &Get) -> Result<Option<(BTreeMap<String, Vec<u8>>, usize)>, String> {
+    pub(super) fn get(&mut self, get: &Get) -> Result<Option<Found>, String> {
         let mut words = Vec::new();
         words.extend(get.most.map(|most| format!("MAXSIZE {most}")));
         words.extend(get.depth.map(|depth| match depth {
@@ -309,7 +315,7 @@ fn response(octets: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// `* METADATA name (name value name value)`
-pub(super) fn metadata(line: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
+pub(super) fn metadata(line: &[u8]) -> Option<(Vec<u8>, Vec<Pair>)> {
     let mut rest = line.strip_prefix(b"* METADATA ")?;
     let name = string(&mut rest)?;
     rest = rest.strip_prefix(b" (")?;
