@@ -56,7 +56,7 @@ pub struct Configured {
     pub trash: Vec<String>,
 }
 
-/// A client asks for a use that it cannot have: NO [USEATTR].
+/// A client asks for a use that it cannot have: `NO [USEATTR]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} not supported")]
 pub struct Unsupported(pub String);

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use crate::{
     imap::{
-        command::SyntaxError,
+        command::{self, SyntaxError},
         response::Status,
         search::{self, Program},
         token::Cursor,
@@ -33,7 +33,10 @@ pub const FILTERS: Extension = Extension {
     gives: &["FILTERS"],
     needs: &["METADATA"],
     hears: &["SEARCH", "UID SEARCH", "SORT", "UID SORT", "THREAD", "UID THREAD"],
-    concerns: |_, arguments| search::mentions_filter(arguments),
+    // The word may stand in a string, or beside a key that we do not know: then it is the backend's affair.
+    concerns: |verb, arguments| {
+        search::mentions_filter(arguments) && read(verb, arguments).is_ok_and(|program| !program.filters.is_empty())
+    },
     build: || script::layer(|given, server| Box::pin(filters(given, server))),
     ..Extension::NONE
 };
@@ -45,17 +48,18 @@ const DEEPEST: usize = 10;
 const LONGEST: usize = 32 << 10;
 
 async fn filters(given: Given, server: Server) -> Result<Ending, Refusal> {
-    // The word may stand in a string, or beside a key that we do not know: then it is the backend's affair.
     let Ok(program) = read(given.verb, &given.arguments) else { return Ok(Ending::Forward) };
-    if program.filters.is_empty() {
-        return Ok(Ending::Forward);
-    }
     if !program.is_unicode() {
         let text = "a filter is in UTF-8";
         return Err(Refusal { status: Status::Bad, code: "BADCHARSET (UTF-8 US-ASCII)".into(), text: text.into() });
     }
     let (entries, _) = server.entries(Query::Mailbox(Box::default())).await?;
-    Ok(Ending::ForwardAs(substituted(&given.arguments, &program, &Filters::of(&entries))?))
+    let arguments = substituted(&given.arguments, &program, &Filters::of(&entries))?;
+    // Filters within filters add up to what no client may send, and old servers read lists by calling themselves.
+    match command::depth(&arguments) > search::DEEPEST {
+        true => Err(Refusal::no("LIMIT", "these filters make too deep a search")),
+        false => Ok(Ending::ForwardAs(arguments)),
+    }
 }
 
 fn read<'a>(verb: &Verb, arguments: &'a [u8]) -> Result<Program<'a>, SyntaxError> {

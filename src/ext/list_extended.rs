@@ -11,8 +11,8 @@
 //!     S: * LIST () "/" Foo ("CHILDINFO" ("SUBSCRIBED"))
 //!
 //! A backend has no mailboxes of other servers, so REMOTE adds none. What LSUB calls \NoSelect is dropped: it is not said of
-//! the mailbox. Bounds: [`MOST_NAMES`] and [`MOST_OCTETS`] of names, [`MOST_WORK`] comparing them with patterns; beyond them
-//! it is NO [LIMIT]. Requirements A4, N1.
+//! the mailbox. Bounds: `MOST_NAMES` and `MOST_OCTETS` of names, `MOST_WORK` comparing them with patterns; beyond them
+//! it is `NO [LIMIT]`. Requirements A4, N1.
 
 use std::collections::HashMap;
 

@@ -27,7 +27,7 @@ use crate::{
     imap::{
         capability::Capabilities,
         entry::{Depth, EntryName},
-        list::{self, Listed},
+        list,
         metadata::{self, Attribute, Get, MetadataError, Set, Value},
         response::Status,
         token,
@@ -55,7 +55,6 @@ pub const METADATA: Extension = Extension {
 
 const ENABLE: &Verb = verb::row_of("ENABLE");
 const GETMETADATA: &Verb = verb::row_of("GETMETADATA");
-const LIST: &Verb = verb::row_of("LIST");
 const MYRIGHTS: &Verb = verb::row_of("MYRIGHTS");
 const SETMETADATA: &Verb = verb::row_of("SETMETADATA");
 
@@ -327,13 +326,13 @@ fn is_native(server: &Server, on_server: bool) -> bool {
 async fn accessible(server: &Server, mailbox: &[u8]) -> Result<(), Refusal> {
     let mut pattern = b"\"\" ".to_vec();
     token::write_string(mailbox, &mut pattern);
-    let answers = server.ask(LIST, pattern).await?.ok()?;
-    let listed = answers.parts.iter().filter_map(|line| Listed::parse(line));
-    if !listed.into_iter().any(|listed| *list::canonical(&listed.name) == *mailbox) {
+    let names = server.list(pattern).await?;
+    let Some(listed) = names.iter().find(|listed| *list::canonical(&listed.name) == *mailbox) else {
         lose(server, mailbox).await?;
         return Err(Refusal::no("NONEXISTENT", "no such mailbox"));
-    }
-    if server.below().has("ACL") {
+    };
+    // Of what is only a name nobody has rights, and section 4.1 gives it annotations all the same.
+    if server.below().has("ACL") && !listed.has(b"\\Noselect") {
         let mut name = Vec::new();
         token::write_string(mailbox, &mut name);
         let answers = server.ask(MYRIGHTS, name).await?;
@@ -416,9 +415,7 @@ async fn named(server: &Server, pattern: &[u8]) -> Result<Vec<Box<[u8]>>, Refusa
     }
     let mut arguments = b"\"\" ".to_vec();
     token::write_string(pattern, &mut arguments);
-    let answers = server.ask(LIST, arguments).await?.ok()?;
-    let names: Vec<_> =
-        answers.parts.iter().filter_map(|line| Listed::parse(line)).map(|it| list::canonical(&it.name)).collect();
+    let names: Vec<_> = server.list(arguments).await?.iter().map(|listed| list::canonical(&listed.name)).collect();
     match names.len() {
         0 => Err(Refusal::no("NONEXISTENT", "no mailbox has such a name")),
         1..=MOST_MAILBOXES => Ok(names),
@@ -708,18 +705,31 @@ async fn rename(given: Given, server: Server) -> Result<Ending, Refusal> {
     let names = names();
     let answers = passed_on(server.follow().await?)?;
     if let Some((from, to)) = names {
-        let mut arguments = b"\"\" ".to_vec();
-        token::write_string(&to, &mut arguments);
         // The mailbox has its new name, whatever becomes of this.
-        let listed = server.ask(LIST, arguments).await.map(|answers| answers.parts).unwrap_or_default();
-        let delimiter = listed.iter().filter_map(|line| Listed::parse(line)?.delimiter).next();
-        let change = match *from == *b"INBOX" {
-            true => Change::Copied { from, to, quota: server.plan().account.quota() },
-            false => Change::Renamed { from, to, delimiter },
-        };
-        let _ = server.save(change).await;
+        let _ = follow_name(&server, from, to).await;
     }
     Ok(Ending::Done(answers.text))
+}
+
+/// Moves what is kept, if anything is. Only names below the old one make it worth asking what separates names.
+async fn follow_name(server: &Server, from: Box<[u8]>, to: Box<[u8]>) -> Result<(), Refusal> {
+    let (entries, _) = server.entries(Query::Entries).await?;
+    let rests: Vec<_> = entries.iter().filter_map(|entry| entry.key.mailbox.strip_prefix(&*from)).collect();
+    let change = match *from == *b"INBOX" {
+        _ if rests.is_empty() => return Ok(()),
+        true => Change::Copied { from, to, quota: server.plan().account.quota() },
+        false => {
+            let mut delimiter = None;
+            if rests.iter().any(|rest| !rest.is_empty()) {
+                let mut arguments = b"\"\" ".to_vec();
+                token::write_string(&to, &mut arguments);
+                let listed = server.list(arguments).await.unwrap_or_default();
+                delimiter = listed.iter().filter_map(|listed| listed.delimiter).next();
+            }
+            Change::Renamed { from, to, delimiter }
+        }
+    };
+    server.save(change).await.map(|_| ())
 }
 
 /// The backend's word on a command that the client gave: as it came.

@@ -10,17 +10,8 @@
 //!
 //! Requirement A4.
 
-use imap_codec::{
-    ResponseCodec,
-    decode::Decoder,
-    imap_types::{
-        mailbox::Mailbox,
-        response::{Data, Response},
-    },
-};
-
 use crate::{
-    imap::verb::{self, Verb},
+    imap::{list::Listed, token},
     session::{
         layer::{Extension, Refusal},
         script::{self, Ending, Given, Server},
@@ -37,45 +28,30 @@ pub const NAMESPACE: Extension = Extension {
     ..Extension::NONE
 };
 
-const LIST: &Verb = verb::row_of("LIST");
-
 async fn namespace(given: Given, server: Server) -> Result<Ending, Refusal> {
     if !given.arguments.is_empty() {
         return Err(Refusal::bad("NAMESPACE takes no arguments"));
     }
-    let delimiter = list(&server, "").await?.into_iter().filter_map(|(delimiter, _)| delimiter).next_back();
-    let Some(delimiter) = delimiter.map(escape) else {
+    let delimiter = list(&server, b"").await?.into_iter().filter_map(|listed| listed.delimiter).next_back();
+    let Some(delimiter) = delimiter else {
         server.answer(b"* NAMESPACE ((\"\" NIL)) NIL NIL".to_vec());
         return Ending::done("NAMESPACE done");
     };
-    let beside = |found: Vec<(Option<char>, bool)>| found.iter().any(|(_, is_inbox)| !is_inbox);
-    let below_inbox = format!("INBOX{delimiter}");
-    let all_below_inbox =
-        !beside(list(&server, "%").await?) && beside(list(&server, &format!("{below_inbox}%")).await?);
-    let prefix = if all_below_inbox { &below_inbox } else { "" };
-    server.answer(format!("* NAMESPACE ((\"{prefix}\" \"{delimiter}\")) NIL NIL").into_bytes());
+    let beside = |found: Vec<Listed>| found.iter().any(|listed| *listed.name != *b"INBOX");
+    let below_inbox = [b"INBOX".as_slice(), &[delimiter]].concat();
+    let all = [below_inbox.as_slice(), b"%"].concat();
+    let all_below_inbox = !beside(list(&server, b"%").await?) && beside(list(&server, &all).await?);
+    let mut line = b"* NAMESPACE ((".to_vec();
+    token::write_quoted(if all_below_inbox { &below_inbox } else { b"" }, &mut line);
+    line.push(b' ');
+    token::write_quoted(&[delimiter], &mut line);
+    line.extend_from_slice(b")) NIL NIL");
+    server.answer(line);
     Ending::done("NAMESPACE done")
 }
 
-/// The delimiter of each name that matches, and whether it is INBOX.
-async fn list(server: &Server, pattern: &str) -> Result<Vec<(Option<char>, bool)>, Refusal> {
-    let answers = server.ask(LIST, format!("\"\" \"{pattern}\"")).await?.ok()?;
-    Ok(answers.parts.iter().filter_map(|line| listed(line)).collect())
-}
-
-fn listed(line: &[u8]) -> Option<(Option<char>, bool)> {
-    let line = [line, b"\r\n"].concat();
-    let (_, Response::Data(Data::List { delimiter, mailbox, .. })) = ResponseCodec::default().decode(&line).ok()?
-    else {
-        return None;
-    };
-    Some((delimiter.map(|delimiter| delimiter.inner()), mailbox == Mailbox::Inbox))
-}
-
-/// A delimiter as it stands inside a quoted string.
-fn escape(delimiter: char) -> String {
-    match delimiter {
-        '"' | '\\' => format!("\\{delimiter}"),
-        _ => delimiter.to_string(),
-    }
+async fn list(server: &Server, pattern: &[u8]) -> Result<Vec<Listed>, Refusal> {
+    let mut arguments = b"\"\" ".to_vec();
+    token::write_quoted(pattern, &mut arguments);
+    server.list(arguments).await
 }

@@ -150,7 +150,7 @@ const KEYS: [(&str, &[Argument]); 46] = {
 };
 
 /// Parentheses in parentheses go so deep. Nobody writes ten; those who parse what we pass on have bounds of their own.
-const DEEPEST: usize = 50;
+pub const DEEPEST: usize = 50;
 
 /// Walks over keys to the end, and keeps the filters among them. No recursion: a parenthesis begins a level, and each level counts
 /// the keys that NOT and OR still want.

@@ -21,7 +21,12 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    imap::{capability::Capabilities, response::Status, verb::Verb},
+    imap::{
+        capability::Capabilities,
+        list::Listed,
+        response::Status,
+        verb::{self, Verb},
+    },
     store::{Change, Changed, Device, Entry, Found, Query},
 };
 
@@ -284,6 +289,20 @@ impl Server {
     /// Asks the server below. Literals stand in the arguments as a client would write them.
     pub async fn ask(&self, verb: &'static Verb, arguments: impl Into<Vec<u8>>) -> Result<Answers, Refusal> {
         self.answers(Want::Ask(verb, arguments.into())).await
+    }
+
+    /// Asks the server below for names. What is none was not asked for, and goes to whoever gave the command: a server may tell
+    /// its news at any time.
+    pub async fn list(&self, arguments: impl Into<Vec<u8>>) -> Result<Vec<Listed>, Refusal> {
+        let answers = self.ask(verb::row_of("LIST"), arguments).await?.ok()?;
+        let mut names = Vec::new();
+        for line in answers.parts {
+            match Listed::parse(&line) {
+                Some(listed) => names.push(listed),
+                None => self.answer(line),
+            }
+        }
+        Ok(names)
     }
 
     /// Sends the command down as it came, and waits for its end: what answers it goes to the client, but for the last word.
