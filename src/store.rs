@@ -281,13 +281,7 @@ impl Quota {
 
     /// Whether an account with these entries keeps to it when they have been changed; the store itself decides when it is asked.
     pub fn foresee(self, entries: Vec<Entry>, edits: &[Edit]) -> Result<(), StoreError> {
-        let mut after: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
-        for (key, value) in edits {
-            match value {
-                Some(value) => _ = after.insert(key.clone(), value.clone()),
-                None => _ = after.remove(key),
-            }
-        }
+        let after = changed(entries, edits);
         let octets = after.iter().map(|(key, value)| key.name.as_str().len() + value.len());
         self.judge(after.len() as u64, octets.sum::<usize>() as u64)
     }
@@ -300,6 +294,18 @@ impl Quota {
             () => Ok(()),
         }
     }
+}
+
+/// What is kept of these entries when they have been changed.
+pub fn changed(entries: impl IntoIterator<Item = Entry>, edits: &[Edit]) -> BTreeMap<Key, Box<[u8]>> {
+    let mut after: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+    for (key, value) in edits {
+        match value {
+            Some(value) => _ = after.insert(key.clone(), value.clone()),
+            None => _ = after.remove(key),
+        }
+    }
+    after
 }
 
 /// The name of a mailbox after another one was renamed; `None`: it is not concerned.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Settings,
-    preference::{From, Preference, Preferences, Wrong},
+    preference::{Preference, Preferences, Whose, Wrong},
     registration,
 };
 use crate::{
@@ -55,7 +55,7 @@ pub struct Value {
     /// What it is.
     pub value: String,
     /// Whose word it is.
-    pub from: From,
+    pub from: Whose,
 }
 
 /// What an operator wants of a device. An empty text takes a preference back.
@@ -179,11 +179,11 @@ mod tests {
         let shown = devices(Vec::new(), &entries, 0);
         assert_eq!((shown.len(), shown[0].device.as_str()), (1, "pixel"));
         let value = |held: &BTreeMap<&str, Value>, name: &str| (held[name].value.clone(), held[name].from);
-        assert_eq!(value(&shown[0].defaults, "channel"), ("SMS=WAKEUP".to_owned(), From::Default));
+        assert_eq!(value(&shown[0].defaults, "channel"), ("SMS=WAKEUP".to_owned(), Whose::Default));
         let inbox = &shown[0].mailboxes["INBOX"];
-        assert_eq!(value(inbox, "channel"), ("NONE".to_owned(), From::Mailbox));
-        assert_eq!(value(inbox, "address"), ("+4915112345678".to_owned(), From::Default));
-        assert_eq!(value(inbox, "filter"), ("ALL".to_owned(), From::Builtin));
+        assert_eq!(value(inbox, "channel"), ("NONE".to_owned(), Whose::Mailbox));
+        assert_eq!(value(inbox, "address"), ("+4915112345678".to_owned(), Whose::Default));
+        assert_eq!(value(inbox, "filter"), ("ALL".to_owned(), Whose::Builtin));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::channel::{Channel, ChannelError, Kind};
 use crate::{
     account::Settings,
     imap::{entry::EntryName, fetch::FetchItems},
-    store::{DeviceName, Edit, Entry, Key, Owner},
+    store::{self, DeviceName, Edit, Entry, Owner},
 };
 
 /// Below this stand the entries of source document 001, under their names of RFC 5464.
@@ -68,7 +68,7 @@ pub struct Limit {
 /// Whose word a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum From {
+pub enum Whose {
     /// The mailbox's own.
     Mailbox,
     /// The device's default.
@@ -79,7 +79,7 @@ pub enum From {
 
 /// All preferences of a device for one mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Preferences(BTreeMap<Preference, (String, From)>);
+pub struct Preferences(BTreeMap<Preference, (String, Whose)>);
 
 impl Preference {
     /// All there are.
@@ -176,17 +176,17 @@ impl Preferences {
         };
         let resolve = |preference: Preference| {
             let own = Some(mailbox).filter(|mailbox| !mailbox.is_empty());
-            let own = own.and_then(|mailbox| value(mailbox, &preference.entry())).map(|value| (value, From::Mailbox));
-            let default = || value(b"", &preference.default_entry()).map(|value| (value, From::Default));
-            let built_in = || (preference.row().2.to_owned(), From::Builtin);
+            let own = own.and_then(|mailbox| value(mailbox, &preference.entry())).map(|value| (value, Whose::Mailbox));
+            let default = || value(b"", &preference.default_entry()).map(|value| (value, Whose::Default));
+            let built_in = || (preference.row().2.to_owned(), Whose::Builtin);
             (preference, own.or_else(default).unwrap_or_else(built_in))
         };
         Self(Preference::all().map(resolve).collect())
     }
 
     /// One of them, and whose word it is.
-    pub fn value(&self, preference: Preference) -> (&str, From) {
-        self.0.get(&preference).map_or(("", From::Builtin), |(value, from)| (value, *from))
+    pub fn value(&self, preference: Preference) -> (&str, Whose) {
+        self.0.get(&preference).map_or(("", Whose::Builtin), |(value, from)| (value, *from))
     }
 
     /// The channel.
@@ -217,13 +217,7 @@ impl Preferences {
         device: &DeviceName,
         mailbox: &[u8],
     ) -> Result<Self, Wrong> {
-        let mut after: BTreeMap<Key, Box<[u8]>> = entries.map(|entry| (entry.key, entry.value)).collect();
-        for (key, value) in edits {
-            match value {
-                Some(value) => _ = after.insert(key.clone(), value.clone()),
-                None => _ = after.remove(key),
-            }
-        }
+        let after = store::changed(entries, edits);
         let after: Vec<_> = after.into_iter().map(|(key, value)| Entry { key, value }).collect();
         let preferences = Self::resolve(&after, device, mailbox);
         preferences.check().map(|()| preferences)

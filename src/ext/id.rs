@@ -41,7 +41,7 @@ impl Layer for Id {
         let Ok(fields) = Fields::parse(command.octets) else {
             return out.refuse(Refusal::bad("ID takes NIL or a list of at most 30 fields with values"));
         };
-        if let Some(device) = Binding::said_by(&fields).filter(|device| device.replaces(out.device())) {
+        if let Some(device) = Binding::said_by(&fields).filter(|device| device.replaces(&out.device())) {
             out.bind(device);
         }
         match out.origin().filter(|_| out.backend().has("ID")) {

@@ -174,14 +174,9 @@ impl Asked {
         }
         let doubtful = |node: &&mut Node| node.listed.has(b"\\Noselect") && (node.subscribed || !self.subscribed);
         for node in tree.nodes.iter_mut().filter(doubtful).take(MOST_DOUBTS) {
-            let mut arguments = b"\"\" ".to_vec();
-            token::write_astring(&node.listed.name, &mut arguments);
-            let answers = server.ask(LIST, arguments).await?.ok()?;
             // A name with a wildcard in it may find others as well.
-            let found =
-                answers.parts.iter().filter_map(|line| Listed::parse(line)).any(|other| other.key() == node.key);
-            node.exists = found;
-            node.placeholder = !found;
+            node.exists = server.list(&node.listed.name).await?.iter().any(|other| other.key() == node.key);
+            node.placeholder = !node.exists;
         }
         Ok(())
     }

@@ -324,9 +324,7 @@ fn is_native(server: &Server, on_server: bool) -> bool {
 
 /// RFC 5464 section 3.3: the mailbox can be listed, and the user may do something with its content.
 async fn accessible(server: &Server, mailbox: &[u8]) -> Result<(), Refusal> {
-    let mut pattern = b"\"\" ".to_vec();
-    token::write_string(mailbox, &mut pattern);
-    let names = server.list(pattern).await?;
+    let names = server.list(mailbox).await?;
     let Some(listed) = names.iter().find(|listed| *list::canonical(&listed.name) == *mailbox) else {
         lose(server, mailbox).await?;
         return Err(Refusal::no("NONEXISTENT", "no such mailbox"));
@@ -413,9 +411,7 @@ async fn named(server: &Server, pattern: &[u8]) -> Result<Vec<Box<[u8]>>, Refusa
     if !pattern.iter().any(|octet| matches!(octet, b'*' | b'%')) {
         return Ok(vec![list::canonical(pattern)]);
     }
-    let mut arguments = b"\"\" ".to_vec();
-    token::write_string(pattern, &mut arguments);
-    let names: Vec<_> = server.list(arguments).await?.iter().map(|listed| list::canonical(&listed.name)).collect();
+    let names: Vec<_> = server.list(pattern).await?.iter().map(|listed| list::canonical(&listed.name)).collect();
     match names.len() {
         0 => Err(Refusal::no("NONEXISTENT", "no mailbox has such a name")),
         1..=MOST_MAILBOXES => Ok(names),
@@ -445,7 +441,7 @@ struct Edit<'a> {
     /// What the backend is to keep, mailbox by mailbox.
     theirs: Vec<(Box<[u8]>, Edits)>,
     /// What the store has of the server, for the defaults of the device.
-    defaults: Option<(Vec<Entry>, i64)>,
+    defaults: Option<Vec<Entry>>,
 }
 
 impl<'a> Edit<'a> {
@@ -488,7 +484,7 @@ impl<'a> Edit<'a> {
             let value = value.map(|value| value.octets);
             match (role, value) {
                 (Role::SpecialUse, Some(value)) => self.assign(mailbox, name, &value).await?,
-                (role, value) => self.edit(mailbox, role, name, value, &before, now)?,
+                (role, value) => self.edit(mailbox, role, name, value, &before)?,
             }
         }
         self.judge(mailbox, before).await?;
@@ -516,8 +512,8 @@ impl<'a> Edit<'a> {
         name: EntryName,
         value: Option<Box<[u8]>>,
         before: &[Entry],
-        now: i64,
     ) -> Result<(), Refusal> {
+        let now = self.now;
         let key = |owner| Key { mailbox: mailbox.into(), owner, name: name.clone() };
         match (role, value) {
             (Role::Device, _) => return Ok(()),
@@ -583,9 +579,9 @@ impl<'a> Edit<'a> {
             return Ok(());
         }
         if self.defaults.is_none() {
-            self.defaults = Some(self.server.entries(Query::Mailbox(Box::default())).await?);
+            self.defaults = Some(self.server.entries(Query::Mailbox(Box::default())).await?.0);
         }
-        let defaults = self.defaults.iter().flat_map(|(entries, _)| entries.clone());
+        let defaults = self.defaults.iter().flatten().cloned();
         let entries = before.into_iter().chain(defaults);
         let concerned = |(key, _): &&store::Edit| key.mailbox.is_empty() || *key.mailbox == *mailbox;
         let keys: Vec<_> = self.keys.iter().filter(concerned).cloned().collect();
@@ -714,18 +710,19 @@ async fn rename(given: Given, server: Server) -> Result<Ending, Refusal> {
 /// Moves what is kept, if anything is. Only names below the old one make it worth asking what separates names.
 async fn follow_name(server: &Server, from: Box<[u8]>, to: Box<[u8]>) -> Result<(), Refusal> {
     let (entries, _) = server.entries(Query::Entries).await?;
-    let rests: Vec<_> = entries.iter().filter_map(|entry| entry.key.mailbox.strip_prefix(&*from)).collect();
+    let below = |name: &[u8]| {
+        entries.iter().any(|entry| entry.key.mailbox.len() > name.len() && entry.key.mailbox.starts_with(name))
+    };
+    let at = |name: &[u8]| entries.iter().any(|entry| *entry.key.mailbox == *name);
+    // What stands under the new name is left over from another mailbox.
+    if !(at(&from) || below(&from) || at(&to)) {
+        return Ok(());
+    }
     let change = match *from == *b"INBOX" {
-        _ if rests.is_empty() => return Ok(()),
         true => Change::Copied { from, to, quota: server.plan().account.quota() },
         false => {
-            let mut delimiter = None;
-            if rests.iter().any(|rest| !rest.is_empty()) {
-                let mut arguments = b"\"\" ".to_vec();
-                token::write_string(&to, &mut arguments);
-                let listed = server.list(arguments).await.unwrap_or_default();
-                delimiter = listed.iter().filter_map(|listed| listed.delimiter).next();
-            }
+            let listed = if below(&from) { server.list(&to).await.unwrap_or_default() } else { Vec::new() };
+            let delimiter = listed.iter().filter_map(|listed| listed.delimiter).next();
             Change::Renamed { from, to, delimiter }
         }
     };

@@ -32,7 +32,7 @@ async fn namespace(given: Given, server: Server) -> Result<Ending, Refusal> {
     if !given.arguments.is_empty() {
         return Err(Refusal::bad("NAMESPACE takes no arguments"));
     }
-    let delimiter = list(&server, b"").await?.into_iter().filter_map(|listed| listed.delimiter).next_back();
+    let delimiter = server.list(b"").await?.into_iter().filter_map(|listed| listed.delimiter).next_back();
     let Some(delimiter) = delimiter else {
         server.answer(b"* NAMESPACE ((\"\" NIL)) NIL NIL".to_vec());
         return Ending::done("NAMESPACE done");
@@ -40,7 +40,7 @@ async fn namespace(given: Given, server: Server) -> Result<Ending, Refusal> {
     let beside = |found: Vec<Listed>| found.iter().any(|listed| *listed.name != *b"INBOX");
     let below_inbox = [b"INBOX".as_slice(), &[delimiter]].concat();
     let all = [below_inbox.as_slice(), b"%"].concat();
-    let all_below_inbox = !beside(list(&server, b"%").await?) && beside(list(&server, &all).await?);
+    let all_below_inbox = !beside(server.list(b"%").await?) && beside(server.list(&all).await?);
     let mut line = b"* NAMESPACE ((".to_vec();
     token::write_quoted(if all_below_inbox { &below_inbox } else { b"" }, &mut line);
     line.push(b' ');
@@ -48,10 +48,4 @@ async fn namespace(given: Given, server: Server) -> Result<Ending, Refusal> {
     line.extend_from_slice(b")) NIL NIL");
     server.answer(line);
     Ending::done("NAMESPACE done")
-}
-
-async fn list(server: &Server, pattern: &[u8]) -> Result<Vec<Listed>, Refusal> {
-    let mut arguments = b"\"\" ".to_vec();
-    token::write_quoted(pattern, &mut arguments);
-    server.list(arguments).await
 }

@@ -52,7 +52,7 @@ pub fn find(name: &[u8]) -> Option<&'static Verb> {
     TABLE.binary_search_by(|verb| verb.name.as_bytes().cmp(upper)).ok().map(|at| &TABLE[at])
 }
 
-/// The row of a command that is known to have one: for those that ask questions of their own.
+/// The row of a command, for constants of those who ask questions of their own: a name that has no row does not compile.
 pub const fn row_of(name: &str) -> &'static Verb {
     let mut at = 0;
     while at < TABLE.len() {

@@ -205,7 +205,7 @@ pub struct Out<'a> {
     pub(super) plan: &'a Arc<Plan>,
     pub(super) level: usize,
     pub(super) origin: Option<&'a Origin>,
-    pub(super) device: &'a Binding,
+    pub(super) device: Option<&'a Binding>,
     pub(super) selected: bool,
 }
 
@@ -311,8 +311,8 @@ impl Out<'_> {
     }
 
     /// To which device the session belongs.
-    pub fn device(&self) -> &Binding {
-        self.device
+    pub fn device(&self) -> Binding {
+        self.device.cloned().unwrap_or_default()
     }
 }
 

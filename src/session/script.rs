@@ -6,6 +6,7 @@
 //!
 //! A script is an `async fn` that speaks only with the server below and the store. It is polled by hand when what it waits for
 //! has come, with a waker that does nothing: no runtime, no thread, the same result every time. One question at a time.
+//! Requirement A4.
 
 use std::{
     fmt,
@@ -25,10 +26,13 @@ use crate::{
         capability::Capabilities,
         list::Listed,
         response::Status,
+        token,
         verb::{self, Verb},
     },
-    store::{Change, Changed, Device, Entry, Found, Query},
+    store::{Change, Changed, Entry, Found, Query},
 };
+
+const LIST: &Verb = verb::row_of("LIST");
 
 /// How a script ends well.
 #[derive(Debug)]
@@ -72,7 +76,7 @@ impl Given {
         Self {
             verb: command.verb,
             arguments: command.arguments.to_vec(),
-            device: out.device().clone(),
+            device: out.device(),
             selected: out.is_selected(),
             tag: command.tag.to_vec(),
             octets: command.octets.to_vec(),
@@ -291,10 +295,12 @@ impl Server {
         self.answers(Want::Ask(verb, arguments.into())).await
     }
 
-    /// Asks the server below for names. What is none was not asked for, and goes to whoever gave the command: a server may tell
-    /// its news at any time.
-    pub async fn list(&self, arguments: impl Into<Vec<u8>>) -> Result<Vec<Listed>, Refusal> {
-        let answers = self.ask(verb::row_of("LIST"), arguments).await?.ok()?;
+    /// Asks the server below for the names that match (RFC 3501 6.3.8). What is none was not asked for, and goes to whoever gave
+    /// the command: a server may tell its news at any time.
+    pub async fn list(&self, pattern: &[u8]) -> Result<Vec<Listed>, Refusal> {
+        let mut arguments = b"\"\" ".to_vec();
+        token::write_string(pattern, &mut arguments);
+        let answers = self.ask(LIST, arguments).await?.ok()?;
         let mut names = Vec::new();
         for line in answers.parts {
             match Listed::parse(&line) {
@@ -335,14 +341,6 @@ impl Server {
     pub async fn entries(&self, query: Query) -> Result<(Vec<Entry>, i64), Refusal> {
         match self.keep(Keeping::Load(query)).await? {
             (Kept::Found(Found::Entries(entries)), at) => Ok((entries, at)),
-            _ => Err(unavailable()),
-        }
-    }
-
-    /// Asks the store for the devices of the account.
-    pub async fn devices(&self) -> Result<Vec<Device>, Refusal> {
-        match self.keep(Keeping::Load(Query::Devices)).await? {
-            (Kept::Found(Found::Devices(devices)), _) => Ok(devices),
             _ => Err(unavailable()),
         }
     }

@@ -117,14 +117,13 @@ impl Open {
         if self.stack.layers.is_empty() {
             self.stack.layers.resize_with(self.plan.layers.len(), || None);
         }
-        let device = self.device.as_deref().cloned().unwrap_or_default();
         let mut wanted = Out {
             acts: Vec::new(),
             asks: &mut self.stack.asks,
             plan: &self.plan,
             level,
             origin: self.origin.as_deref(),
-            device: &device,
+            device: self.device.as_deref(),
             selected: self.selected,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);

@@ -22,7 +22,7 @@ use crate::{
         log::Clean,
         registry::{Notice, Row},
     },
-    store::{DeviceName, DeviceNameError},
+    store::{DeviceName, DeviceNameError, StoreError},
 };
 
 type Admin = State<Arc<AdminState>>;
@@ -163,8 +163,8 @@ async fn manage(state: &AdminState, user: &str, order: Result<Order, DeviceNameE
         Err(error) => {
             let status = match &error {
                 AccountError::User(_) | AccountError::Device => StatusCode::NOT_FOUND,
-                AccountError::Wish(_) => StatusCode::UNPROCESSABLE_ENTITY,
-                AccountError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+                AccountError::Store(StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+                AccountError::Wish(_) | AccountError::Store(_) => StatusCode::UNPROCESSABLE_ENTITY,
             };
             (status, format!("{error}\n")).into_response()
         }
