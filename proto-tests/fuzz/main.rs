@@ -13,16 +13,17 @@ use std::{
 
 use lemonade_proxy::imap::{
     capability::Capabilities,
-    code, command,
+    code, command, date,
     entry::EntryName,
-    fetch::FetchItems,
+    esearch::{Esearch, Reader, Return},
+    fetch::{FetchItems, Fetched},
     frame::{self, Bounds, CommandFramer, Cut, Skip},
     id::Fields,
     list::{self, List, Listed},
     metadata::{Get, Set, Value},
     response::{self, Kind, Line},
     sasl::{self, Mechanism, Plain},
-    search::{self, Program},
+    search::{self, Program, What},
     sequence_set, token,
 };
 use proto_tests::random::Random;
@@ -180,7 +181,7 @@ fn token() {
         |octets, _| {
             if let Some(ranges) = sequence_set::parse(octets) {
                 let numbers: Vec<(u32, u32)> = ranges.iter().map(|(a, b)| (a.resolve(9), b.resolve(9))).collect();
-                let written = sequence_set::write(&numbers);
+                let written = sequence_set::write(numbers.iter().copied());
                 assert_eq!(
                     sequence_set::parse(written.as_bytes()).map(|again| again.len()),
                     Some(ranges.len()),
@@ -336,12 +337,19 @@ fn search() {
     ];
     fuzz("search", CRITERIA, |octets, _| {
         let program = Program::parse(octets);
-        for used in program.iter().flat_map(|program| &program.filters) {
-            assert!(search::mentions_filter(octets));
-            assert!(octets[used.at.clone()].ends_with(used.name.as_bytes()));
+        for part in program.iter().flat_map(|program| &program.parts) {
+            let written = &octets[part.at.clone()];
+            match &part.what {
+                What::Filter(name) => {
+                    assert!(search::mentions("FILTER", octets) && written.ends_with(name.as_bytes()));
+                }
+                What::Numbers | What::Uids => assert!(written == b"$" || sequence_set::parse(written).is_some()),
+                What::Older(seconds) | What::Younger(seconds) => assert!(*seconds > 0),
+            }
         }
         if let Ok(program) = &program {
             assert!(program.keys < octets.len() && program.ascii == octets.is_ascii());
+            assert_eq!(program.rewritten(octets, |_| None), octets);
         }
         let _ = search::criteria(octets);
         // What imap-codec reads, we read; but for numbers that begin with 0, which it takes in sets as well.
@@ -350,6 +358,33 @@ fn search() {
         if !zero && command::depth(&whole) < 50 && command::decode(&whole).is_ok() {
             program.unwrap_or_else(|error| panic!("imap-codec reads it, and we do not: {error}"));
         }
+    });
+}
+
+#[test]
+fn found() {
+    const LINES: &[&[u8]] = &[
+        b"* SEARCH 2 84 882 (MODSEQ 917162500)\r\n* SEARCH 9\r\n",
+        b"* ESEARCH (TAG \"A285\") UID MIN 7 MAX 3800 ALL 1:17,21 COUNT 9 MODSEQ 5",
+        b"* 12 FETCH (UID 7 BODY[HEADER.FIELDS (\"a]\")]<0> {3}\r\nabc FLAGS (\\Seen))\r\n",
+        b"RETURN (MIN MAX SAVE) ALL",
+    ];
+    fuzz("found", LINES, |octets, _| {
+        let mut reader = Reader::default();
+        reader.read(octets);
+        let uids = reader.finish().uids;
+        let places = uids.iter().zip(1..);
+        places.for_each(|(uid, place)| assert_eq!((uids.place(uid), uids.at(place)), (Some(place), Some(uid))));
+        if let Some(said) = Esearch::parse(octets) {
+            assert_eq!(Esearch::parse(&said.write()), Some(said));
+        }
+        if let Some(fetched) = Fetched::parse(octets) {
+            assert!(fetched.names().all(|name| !name.is_empty()));
+        }
+        if let Ok(Some((_, keys))) = Return::parse(octets) {
+            assert!(keys <= octets.len());
+        }
+        date::moment(octets);
     });
 }
 

@@ -23,6 +23,10 @@ pub trait Between {
     fn gone(&mut self, side: Side);
     /// So much time goes by.
     fn pass_time(&mut self, time: Duration);
+    /// How long it will be until it does something on its own.
+    fn until_due(&self) -> Option<Duration> {
+        None
+    }
     /// The operator wants an end.
     fn drain(&mut self);
     /// Another session of the account has changed entries: whoever keeps none does not hear of it.
@@ -242,9 +246,18 @@ impl Scene {
     }
 
     /// So much time goes by.
-    pub fn pass_time(&mut self, time: Duration) {
+    ///
+    /// `answered`: what the proxy does in that time on its own, the backend answers at once.
+    pub fn pass_time(&mut self, time: Duration, answered: bool) {
         self.trace.push(format!("T: {time:?}"));
-        self.between.pass_time(time);
+        let mut left = time;
+        while let Some(due) = self.between.until_due().filter(|due| answered && *due < left) {
+            self.between.pass_time(due);
+            self.collect();
+            self.run_backend();
+            left -= due;
+        }
+        self.between.pass_time(left);
         self.collect();
     }
 

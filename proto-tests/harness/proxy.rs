@@ -24,8 +24,9 @@ use lemonade_proxy::{
             Request, Side,
         },
         front::Front,
+        idle::Pace,
         plan::{NonSync, Offer, Plans},
-        profile::{self, Profile},
+        profile::{self, Look, Profile},
         settings::{Limits, Timeouts},
     },
     store::{self, AccountName, Store, StoreError, memory::Memory},
@@ -89,6 +90,8 @@ pub struct Proxy {
     pub published: Vec<Annotated>,
     /// The devices that the session was bound to.
     pub devices: Vec<Binding>,
+    /// How the backend tells its news, if the session has found out.
+    pub learned: Option<Look>,
     requests: VecDeque<Request>,
 }
 
@@ -280,6 +283,7 @@ impl Setup {
             mechanisms: self.mechanisms.clone(),
             shared: Capabilities::default(),
             extensions: &ext::ALL,
+            time_of_day: || NOON,
             plans: Plans::default(),
             told: Default::default(),
         }
@@ -304,6 +308,7 @@ impl Proxy {
             store: Arc::new(Memory::default()),
             published: Vec::new(),
             devices: Vec::new(),
+            learned: None,
             requests: VecDeque::new(),
         };
         proxy.tell(Input::Opened);
@@ -491,6 +496,7 @@ impl Proxy {
                 Effect::Keep(request) => self.requests.push_back(*request),
                 Effect::Publish(what) => self.published.push(*what),
                 Effect::Bind(device) => self.devices.push(*device),
+                Effect::Learned(look) => self.learned = Some(look),
                 Effect::HangUp => {
                     void |= from == Some(Side::Backend);
                     self.peers[index(Side::Backend)] = Peer::default();
@@ -560,6 +566,11 @@ impl Between for Proxy {
         self.now = end;
     }
 
+    fn until_due(&self) -> Option<Duration> {
+        let due = self.session.deadline().filter(|_| self.ended.is_none())?;
+        Some(due.saturating_duration_since(self.now).max(Duration::from_millis(1)))
+    }
+
     fn drain(&mut self) {
         if self.ended.is_none() {
             self.tell(Input::Drain);
@@ -603,6 +614,8 @@ impl Between for Proxy {
             starttls: self.setup.backend_starttls,
             origin,
             profile: self.setup.profile,
+            look: self.learned,
+            pace: Pace::default(),
         };
         self.tell(Input::Dialled(Ok(Box::new(dialled))));
         self.pump();

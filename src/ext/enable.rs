@@ -41,7 +41,7 @@ impl Layer for Enable {
                 out.done("ENABLE done");
             }
             (false, true) => out.forward(),
-            (false, false) => out.forward_as(&command, known.join(" ").as_bytes()),
+            (false, false) => out.forward_as(&command, command.verb, known.join(" ").as_bytes()),
         }
     }
 }

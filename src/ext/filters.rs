@@ -9,15 +9,14 @@
 //! CHARSET UTF-8. A filter that names itself, goes too deep or is not whole criteria is as good as none (section 3.1). Entries of
 //! filters are kept in our store whatever the backend keeps. Requirement A4.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use crate::{
     imap::{
-        command::{self, SyntaxError},
+        command,
         response::Status,
-        search::{self, Program},
+        search::{self, Program, What},
         token::Cursor,
-        verb::Verb,
     },
     session::{
         layer::{Extension, Refusal},
@@ -35,7 +34,8 @@ pub const FILTERS: Extension = Extension {
     hears: &["SEARCH", "UID SEARCH", "SORT", "UID SORT", "THREAD", "UID THREAD"],
     // The word may stand in a string, or beside a key that we do not know: then it is the backend's affair.
     concerns: |verb, arguments| {
-        search::mentions_filter(arguments) && read(verb, arguments).is_ok_and(|program| !program.filters.is_empty())
+        search::mentions("FILTER", arguments)
+            && Program::of(verb, arguments).is_ok_and(|program| used(&program).next().is_some())
     },
     build: || script::layer(|given, server| Box::pin(filters(given, server))),
     ..Extension::NONE
@@ -48,7 +48,7 @@ const DEEPEST: usize = 10;
 const LONGEST: usize = 32 << 10;
 
 async fn filters(given: Given, server: Server) -> Result<Ending, Refusal> {
-    let Ok(program) = read(given.verb, &given.arguments) else { return Ok(Ending::Forward) };
+    let Ok(program) = Program::of(given.verb, &given.arguments) else { return Ok(Ending::Forward) };
     if !program.is_unicode() {
         let text = "a filter is in UTF-8";
         return Err(Refusal { status: Status::Bad, code: "BADCHARSET (UTF-8 US-ASCII)".into(), text: text.into() });
@@ -62,11 +62,12 @@ async fn filters(given: Given, server: Server) -> Result<Ending, Refusal> {
     }
 }
 
-fn read<'a>(verb: &Verb, arguments: &'a [u8]) -> Result<Program<'a>, SyntaxError> {
-    match verb.name {
-        "SEARCH" | "UID SEARCH" => Program::parse(arguments),
-        _ => Program::parse_ordered(arguments),
-    }
+/// The filters that criteria name: where, and the name.
+fn used<'a>(program: &'a Program<'_>) -> impl Iterator<Item = (&'a Range<usize>, &'a str)> {
+    program.parts.iter().filter_map(|part| match &part.what {
+        What::Filter(name) => Some((&part.at, &**name)),
+        _ => None,
+    })
 }
 
 /// The arguments as the backend understands them.
@@ -114,11 +115,11 @@ impl<'a> Filters<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let mut at = program.keys;
-        for filter in &program.filters {
-            let undefined = || Refusal::no(format!("UNDEFINED-FILTER {}", filter.name), "there is no such filter");
-            out.extend_from_slice(&text[at..filter.at.start]);
-            at = filter.at.end;
-            let name = filter.name.to_ascii_lowercase();
+        for (place, name) in used(program) {
+            let undefined = || Refusal::no(format!("UNDEFINED-FILTER {name}"), "there is no such filter");
+            out.extend_from_slice(&text[at..place.start]);
+            at = place.end;
+            let name = name.to_ascii_lowercase();
             if path.contains(&name) || path.len() == DEEPEST {
                 return Err(undefined());
             }
@@ -182,7 +183,7 @@ mod tests {
     fn go(verb: &str, arguments: &str, entries: &[(&str, &str)]) -> Result<String, String> {
         let entries: Vec<_> = entries.iter().map(|(name, value)| entry(name, value)).collect();
         let verb = verb::find(verb.as_bytes()).unwrap();
-        let program = read(verb, arguments.as_bytes()).map_err(|error| error.to_string())?;
+        let program = Program::of(verb, arguments.as_bytes()).map_err(|error| error.to_string())?;
         let out =
             substituted(arguments.as_bytes(), &program, &Filters::of(&entries)).map_err(|why| why.code.into_owned())?;
         Ok(String::from_utf8(out).unwrap())

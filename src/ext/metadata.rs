@@ -36,7 +36,7 @@ use crate::{
     session::{
         effect::{Annotated, Binding, OverQuota},
         layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
-        script::{Answers, Ending, Given, Script, Server, Work},
+        script::{Ending, Given, Script, Server, Work},
     },
     store::{self, Change, Device, DeviceName, Entry, Key, Owner, Query, Quota, Source},
 };
@@ -122,7 +122,7 @@ async fn enable(given: Given, server: Server) -> Result<Ending, Refusal> {
     let rest: Vec<_> = words.split(' ').filter(native).collect();
     let mut enabled: Capabilities = enables(&given.arguments).collect();
     if !rest.is_empty() {
-        let answers = passed_on(server.ask(ENABLE, rest.join(" ")).await?)?;
+        let answers = server.ask(ENABLE, rest.join(" ")).await?.passed_on()?;
         let said = answers.parts.iter().filter_map(|line| line.strip_prefix(b"* ENABLED "));
         said.for_each(|words| Capabilities::parse(words).iter().for_each(|word| enabled.add(word)));
     }
@@ -227,7 +227,7 @@ impl Wanted {
             token::write_astring(name.as_str().as_bytes(), &mut arguments);
         }
         arguments.push(b')');
-        let answers = passed_on(server.ask(GETMETADATA, arguments).await?)?;
+        let answers = server.ask(GETMETADATA, arguments).await?.passed_on()?;
         let mut values = Vec::new();
         for line in &answers.parts {
             match metadata::values(line) {
@@ -615,7 +615,7 @@ impl<'a> Edit<'a> {
             }
         }
         arguments.push(b')');
-        passed_on(self.server.ask(SETMETADATA, arguments).await?).map(|_| ())
+        self.server.ask(SETMETADATA, arguments).await?.passed_on().map(|_| ())
     }
 
     /// All of it or nothing: what we refuse is refused before the backend hears of it, and what the backend refuses before
@@ -681,7 +681,7 @@ fn over_quota(which: OverQuota) -> Refusal {
 /// Annotations go with their mailbox (RFC 5464 section 4).
 async fn delete(given: Given, server: Server) -> Result<Ending, Refusal> {
     let name = token::Cursor::new(&given.arguments).astring().map(|name| list::canonical(&name));
-    let answers = passed_on(server.follow().await?)?;
+    let answers = server.follow().await?.passed_on()?;
     if let Ok(name) = name {
         // The mailbox is gone in any case; entries that stay behind are found to have no mailbox.
         let _ = server.save(Change::Deleted(name)).await;
@@ -699,7 +699,7 @@ async fn rename(given: Given, server: Server) -> Result<Ending, Refusal> {
         Some((list::canonical(&from), list::canonical(&to)))
     };
     let names = names();
-    let answers = passed_on(server.follow().await?)?;
+    let answers = server.follow().await?.passed_on()?;
     if let Some((from, to)) = names {
         // The mailbox has its new name, whatever becomes of this.
         let _ = follow_name(&server, from, to).await;
@@ -727,17 +727,6 @@ async fn follow_name(server: &Server, from: Box<[u8]>, to: Box<[u8]>) -> Result<
         }
     };
     server.save(change).await.map(|_| ())
-}
-
-/// The backend's word on a command that the client gave: as it came.
-fn passed_on(answers: Answers) -> Result<Answers, Refusal> {
-    match answers.status {
-        Status::Ok => Ok(answers),
-        status => {
-            let text = String::from_utf8_lossy(&answers.text).into_owned().into();
-            Err(Refusal { status, code: "".into(), text })
-        }
-    }
 }
 
 fn bad(error: MetadataError) -> Refusal {

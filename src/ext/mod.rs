@@ -4,26 +4,36 @@
 
 pub mod children;
 pub mod enable;
+pub mod esearch;
 pub mod filters;
 pub mod id;
+pub mod idle;
 pub mod list_extended;
 pub mod list_status;
 pub mod listext;
 pub mod lnotification;
 pub mod metadata;
+pub mod r#move;
 pub mod namespace;
+pub mod searchres;
 pub mod special_use;
 pub mod unselect;
+pub mod within;
 
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 14] = [
+pub static ALL: [&Extension; 19] = [
     &id::ID,
+    &idle::IDLE,
     &lnotification::LNOTIFICATION,
     &lnotification::XDELTAPUSH,
     &lnotification::WEBPUSH,
+    &searchres::SEARCHRES,
+    &esearch::ESEARCH,
+    &r#move::MOVE,
     &filters::FILTERS,
+    &within::WITHIN,
     &list_status::LIST_STATUS,
     &special_use::SPECIAL_USE,
     &listext::LISTEXT,
@@ -62,7 +72,11 @@ mod tests {
             layers(&plan("IMAP4rev1", &[])),
             [
                 "ID",
+                "IDLE",
+                "SEARCHRES",
+                "ESEARCH",
                 "FILTERS",
+                "WITHIN",
                 "LIST-STATUS",
                 "SPECIAL-USE",
                 "LISTEXT",
@@ -75,18 +89,21 @@ mod tests {
             ]
         );
         assert_eq!(
-            layers(&plan("IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT ID ENABLE", &[])),
-            ["ID", "FILTERS", "LISTEXT", "METADATA", "ENABLE"]
+            layers(&plan(
+                "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT ID ENABLE ESEARCH UIDPLUS",
+                &[]
+            )),
+            ["ID", "IDLE", "SEARCHRES", "MOVE", "FILTERS", "WITHIN", "LISTEXT", "METADATA", "ENABLE"]
         );
     }
 
     #[test]
     fn the_operator_has_the_last_word() {
         let plan = plan(
-            "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT",
+            "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT SEARCHRES ESEARCH WITHIN",
             &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)],
         );
-        assert_eq!(layers(&plan), ["ID", "FILTERS", "LISTEXT", "METADATA", "ENABLE", "NAMESPACE"]);
+        assert_eq!(layers(&plan), ["ID", "IDLE", "FILTERS", "LISTEXT", "METADATA", "ENABLE", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
     }
@@ -97,7 +114,7 @@ mod tests {
         assert_eq!(
             plan.told.text(),
             "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE METADATA CHILDREN LIST-EXTENDED LISTEXT SPECIAL-USE \
-             CREATE-SPECIAL-USE LIST-STATUS FILTERS ID IDLE LITERAL+ APPENDLIMIT=1000"
+             CREATE-SPECIAL-USE LIST-STATUS WITHIN FILTERS ESEARCH SEARCHRES IDLE ID LITERAL+ APPENDLIMIT=1000"
         );
     }
 

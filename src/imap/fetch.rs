@@ -1,4 +1,4 @@
-//! What a FETCH that nobody asked for shows of a new message: the value of `msgformat` (RFC 3501 6.4.5, fetch-att).
+//! What a FETCH asks for and what it says (RFC 3501 6.4.5 and 7.4.2): the value of `msgformat`, and the items of a response.
 //!
 //!     C: a SETMETADATA "" /notify/inband (msgformat.priv "(FLAGS BODY.PEEK[HEADER.FIELDS (FROM SUBJECT)])")
 //!     C: b IDLE
@@ -12,7 +12,10 @@ use imap_codec::imap_types::{
     fetch::{MacroOrMessageDataItemNames, MessageDataItemName},
 };
 
-use super::command::{self, SyntaxError};
+use super::{
+    command::{self, SyntaxError},
+    token::Cursor,
+};
 
 /// Items that can be fetched again and again, and nothing is changed by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +80,94 @@ fn harmless(item: &MessageDataItemName<'_>) -> Result<(), SyntaxError> {
     }
 }
 
+/// What a FETCH response says (RFC 3501 7.4.2): `* 12 FETCH (UID 1017 FLAGS (\Seen) BODY[] {3}...)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched<'a> {
+    /// The backend's number of the message.
+    pub number: u32,
+    items: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Fetched<'a> {
+    /// Reads a whole response, literals included; `None` if it is none.
+    pub fn parse(response: &'a [u8]) -> Option<Self> {
+        let response = response.strip_suffix(b"\r\n").unwrap_or(response);
+        let mut cursor = Cursor::new(response.strip_prefix(b"* ")?);
+        let number = cursor.number().ok()?;
+        if !cursor.accept(b" FETCH ") {
+            return None;
+        }
+        let items = cursor.list_or_empty(item).ok()?;
+        cursor.end().ok()?;
+        Some(Self { number, items })
+    }
+
+    /// The names of its items.
+    pub fn names(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.items.iter().map(|(name, _)| *name)
+    }
+
+    /// The value of this item, as it was written.
+    pub fn value(&self, name: &str) -> Option<&'a [u8]> {
+        self.items.iter().find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| *value)
+    }
+
+    /// The message's UID, if it says so.
+    pub fn uid(&self) -> Option<u32> {
+        std::str::from_utf8(self.value("UID")?).ok()?.parse().ok().filter(|uid| *uid > 0)
+    }
+}
+
+fn item<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], &'a [u8]), SyntaxError> {
+    let start = cursor.at();
+    cursor.run(|octet| octet.is_ascii_graphic() && !b"[()\"{".contains(&octet), "the name of an item")?;
+    if cursor.accept(b"[") {
+        // The names of header fields may be strings, with any octet in them.
+        while !cursor.accept(b"]") {
+            match cursor.peek() {
+                Some(b'(') => _ = cursor.list_as_written()?,
+                _ => _ = cursor.run(|octet| matches!(octet, b' '..=b'~') && !b"(]".contains(&octet), "a section")?,
+            }
+        }
+        if cursor.peek() != Some(b' ') {
+            cursor.run(|octet| octet.is_ascii_digit() || b"<.>".contains(&octet), "an offset")?;
+        }
+    }
+    let name = cursor.since(start);
+    cursor.space()?;
+    let start = cursor.at();
+    match cursor.peek() {
+        Some(b'(') => _ = cursor.list_as_written()?,
+        Some(b'"' | b'{' | b'~') => _ = cursor.string()?,
+        _ => _ = cursor.run(|octet| octet.is_ascii_graphic() && !b"()".contains(&octet), "a value")?,
+    }
+    Ok((name, cursor.since(start)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_fetch_says_is_read() {
+        let response = b"* 12 fetch (FLAGS (\\Seen $x) BODY[HEADER.FIELDS (\"a]\" {1}\r\nb)]<0> {5}\r\nUID 1 UID 1017 X-GM \"a b\" ENVELOPE (NIL (\"(\")) BODY[1.TEXT] NIL)\r\n";
+        let fetched = Fetched::parse(response).unwrap();
+        assert_eq!((fetched.number, fetched.uid()), (12, Some(1017)));
+        assert_eq!(fetched.value("flags"), Some(&b"(\\Seen $x)"[..]));
+        assert_eq!(fetched.names().count(), 6);
+        assert_eq!(fetched.value("ENVELOPE"), Some(&b"(NIL (\"(\"))"[..]));
+        assert_eq!(Fetched::parse(b"* 1 FETCH ()\r\n").map(|fetched| fetched.uid()), Some(None));
+        for bad in [
+            "* 1 FETCH (UID",
+            "* 1 EXISTS",
+            "* FETCH (UID 1)",
+            "* 1 FETCH (UID 1) x",
+            "* 1 FETCH (BODY[ x)",
+            "* 1 FETCH (UID )",
+        ] {
+            assert_eq!(Fetched::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
 
     #[test]
     fn items_are_read_and_written_in_one_way() {

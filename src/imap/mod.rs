@@ -8,8 +8,10 @@
 //! | [`verb`] | THE TABLE: what does a command use, change and answer? |
 //! | [`capability`] | which words are ours, which are relayed, which never? |
 //! | [`code`] | what stands in the brackets of a status response? |
+//! | [`date`] | which moment, which day? |
 //! | [`entry`] | what is an annotation called? |
-//! | [`fetch`] | what does a FETCH that nobody asked for show? |
+//! | [`esearch`] | what has a search found, and how is it told? |
+//! | [`fetch`] | what does a FETCH that nobody asked for show, and what does a response say? |
 //! | [`id`] | who says it is whom? |
 //! | [`list`] | which mailboxes does LIST ask for, and which does a line name? |
 //! | [`mailbox_name`] | how does a name stand on the wire? |
@@ -19,11 +21,14 @@
 //! | [`token`] | what atom, string or list stands next? |
 //! | [`sasl`] | who is it that authenticates? |
 //! | [`secret`] | octets that do not print |
+//! | [`uid_set`] | which message has which place? |
 
 pub mod capability;
 pub mod code;
 pub mod command;
+pub mod date;
 pub mod entry;
+pub mod esearch;
 pub mod fetch;
 pub mod frame;
 pub mod id;
@@ -36,6 +41,7 @@ pub mod search;
 pub mod secret;
 pub mod sequence_set;
 pub mod token;
+pub mod uid_set;
 pub mod verb;
 
 pub use secret::Secret;

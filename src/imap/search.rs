@@ -1,14 +1,16 @@
-//! Search criteria, walked from end to end: where is a filter named, and is the rest whole (RFC 3501 6.4.4, RFC 5466)?
+//! Search criteria, walked from end to end: what in them may have to be said otherwise, and is the rest whole (RFC 3501 6.4.4)?
 //!
-//!     C: a SEARCH UID 300:900 FILTER on-the-road SINCE "3-Dec-2002"
-//!                             '----------------' to be replaced by what the filter says
+//!     C: a SEARCH 2:4 UID $ FILTER on-the-road SINCE "3-Dec-2002" YOUNGER 3600
+//!                 '-'     ^ '----------------'                    '----------'
+//!                 numbers | what the filter says (RFC 5466)       a time (RFC 5032)
+//!                         what was found before (RFC 5182)
 //!
-//! Nothing is evaluated, and nothing is copied but the names. A key that is not in `KEYS` is an error: where its arguments end
+//! Nothing is evaluated, and nothing is copied but names. A key that is not in `KEYS` is an error: where its arguments end
 //! nobody knows.
 
 use std::{borrow::Cow, mem, ops::Range};
 
-use super::{command::SyntaxError, sequence_set, token::Cursor};
+use super::{command::SyntaxError, sequence_set, token::Cursor, verb::Verb};
 
 /// What a SEARCH looks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,19 +19,34 @@ pub struct Program<'a> {
     pub charset: Option<(Range<usize>, Cow<'a, [u8]>)>,
     /// Where the keys begin: behind RETURN and CHARSET. They go on to the end.
     pub keys: usize,
-    /// The filters that it names, in their order.
-    pub filters: Vec<Use>,
+    /// What may have to be said otherwise, in its order.
+    pub parts: Vec<Part>,
     /// No string has an octet above 0x7f: it means the same in every charset that a server may take it for.
     pub ascii: bool,
 }
 
-/// A filter, where it is used.
+/// A part of search criteria that may have to be said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Use {
-    /// From the word FILTER to the end of the name.
+pub struct Part {
+    /// Where it stands; for `UIDs`, without the word UID.
     pub at: Range<usize>,
-    /// As it was written; names of entries are case-insensitive.
-    pub name: Box<str>,
+    /// What it is.
+    pub what: What,
+}
+
+/// What a part of search criteria is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A key: message numbers, or the `$` of RFC 5182.
+    Numbers,
+    /// What stands behind UID: a set, or `$`.
+    Uids,
+    /// A key: the filter of this name, as it was written; names of entries are case-insensitive (RFC 5466).
+    Filter(Box<str>),
+    /// A key: messages older than so many seconds, or as old (RFC 5032).
+    Older(u32),
+    /// A key: messages younger than so many seconds, or as young.
+    Younger(u32),
 }
 
 impl<'a> Program<'a> {
@@ -59,7 +76,7 @@ impl<'a> Program<'a> {
         let name = cursor.astring()?;
         let charset = Some((start..cursor.at(), name));
         cursor.space()?;
-        Ok(Self { charset, keys: cursor.at(), filters: walk(cursor)?, ascii: arguments.is_ascii() })
+        Ok(Self { charset, keys: cursor.at(), parts: walk(cursor)?, ascii: arguments.is_ascii() })
     }
 
     fn read(mut cursor: Cursor<'a>, ascii: bool) -> Result<Self, SyntaxError> {
@@ -71,7 +88,30 @@ impl<'a> Program<'a> {
             cursor.space()?;
         }
         let keys = cursor.at();
-        Ok(Self { charset, keys, filters: walk(cursor)?, ascii })
+        Ok(Self { charset, keys, parts: walk(cursor)?, ascii })
+    }
+
+    /// Reads the arguments of a verb that has criteria.
+    pub fn of(verb: &Verb, arguments: &'a [u8]) -> Result<Self, SyntaxError> {
+        match verb.name {
+            "SEARCH" | "UID SEARCH" => Self::parse(arguments),
+            _ => Self::parse_ordered(arguments),
+        }
+    }
+
+    /// The arguments, with some parts said otherwise; `None`: as it was.
+    pub fn rewritten(&self, arguments: &[u8], mut say: impl FnMut(&Part) -> Option<Vec<u8>>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(arguments.len());
+        let mut at = 0;
+        for part in &self.parts {
+            if let Some(words) = say(part) {
+                out.extend_from_slice(&arguments[at..part.at.start]);
+                out.extend_from_slice(&words);
+                at = part.at.end;
+            }
+        }
+        out.extend_from_slice(&arguments[at..]);
+        out
     }
 
     /// Whether its charset is one in which a filter can be used (RFC 5466 3.1): UTF-8, or a part of it.
@@ -94,10 +134,9 @@ pub fn criteria(value: &[u8]) -> Result<Program<'_>, SyntaxError> {
     }
 }
 
-/// Whether it is worth a walk: the word FILTER stands somewhere, be it in a string.
-pub fn mentions_filter(arguments: &[u8]) -> bool {
-    const WORD: &[u8] = b"FILTER";
-    arguments.windows(WORD.len()).any(|octets| octets.eq_ignore_ascii_case(WORD))
+/// Whether it is worth a walk: this word stands somewhere, be it in a string.
+pub fn mentions(word: &str, arguments: &[u8]) -> bool {
+    arguments.windows(word.len()).any(|octets| octets.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// What follows the name of a key.
@@ -115,8 +154,8 @@ enum Argument {
     Key,
     /// `"/flags/\\draft" all 620162338`, or just the number (RFC 7162 3.1.5).
     ModSeq,
-    /// 32 bits, not 0.
-    NonZero,
+    /// Seconds, not 0: the key is this part.
+    Within(fn(u32) -> What),
     /// 32 bits.
     Number,
     /// `2:4,7`
@@ -126,7 +165,7 @@ enum Argument {
 /// THE TABLE: what follows which key. Those of RFC 3501, and where others are from.
 #[rustfmt::skip]
 const KEYS: [(&str, &[Argument]); 46] = {
-    use Argument::{Astring, Atom, Date, Filter, Key, ModSeq, NonZero, Number, Set};
+    use Argument::{Astring, Atom, Date, Filter, Key, ModSeq, Number, Set, Within};
     [
         ("ALL", &[]), ("ANSWERED", &[]), ("BCC", &[Astring]), ("BEFORE", &[Date]), ("BODY", &[Astring]), ("CC", &[Astring]),
         ("DELETED", &[]), ("DRAFT", &[]),
@@ -137,7 +176,7 @@ const KEYS: [(&str, &[Argument]); 46] = {
         ("HEADER", &[Astring, Astring]), ("KEYWORD", &[Atom]), ("LARGER", &[Number]),
         ("MODSEQ", &[ModSeq]), // RFC 7162
         ("NEW", &[]), ("NOT", &[Key]), ("OLD", &[]),
-        ("OLDER", &[NonZero]), // RFC 5032
+        ("OLDER", &[Within(What::Older)]), // RFC 5032
         ("ON", &[Date]), ("OR", &[Key, Key]), ("RECENT", &[]),
         ("SAVEDATESUPPORTED", &[]), ("SAVEDBEFORE", &[Date]), ("SAVEDON", &[Date]), ("SAVEDSINCE", &[Date]), // RFC 8514
         ("SEEN", &[]), ("SENTBEFORE", &[Date]), ("SENTON", &[Date]), ("SENTSINCE", &[Date]), ("SINCE", &[Date]),
@@ -145,17 +184,17 @@ const KEYS: [(&str, &[Argument]); 46] = {
         ("THREADID", &[Atom]), // RFC 8474
         ("TO", &[Astring]), ("UID", &[Set]), ("UNANSWERED", &[]), ("UNDELETED", &[]), ("UNDRAFT", &[]), ("UNFLAGGED", &[]),
         ("UNKEYWORD", &[Atom]), ("UNSEEN", &[]),
-        ("YOUNGER", &[NonZero]), // RFC 5032
+        ("YOUNGER", &[Within(What::Younger)]), // RFC 5032
     ]
 };
 
 /// Parentheses in parentheses go so deep. Nobody writes ten; those who parse what we pass on have bounds of their own.
 pub const DEEPEST: usize = 50;
 
-/// Walks over keys to the end, and keeps the filters among them. No recursion: a parenthesis begins a level, and each level counts
+/// Walks over keys to the end, and keeps the parts among them that may have to be said otherwise. No recursion: a parenthesis begins a level, and each level counts
 /// the keys that NOT and OR still want.
-fn walk(mut cursor: Cursor<'_>) -> Result<Vec<Use>, SyntaxError> {
-    let mut filters = Vec::new();
+fn walk(mut cursor: Cursor<'_>) -> Result<Vec<Part>, SyntaxError> {
+    let mut parts = Vec::new();
     let (mut wanted, mut outer) = (1usize, Vec::new());
     loop {
         wanted = wanted.saturating_sub(1);
@@ -167,57 +206,60 @@ fn walk(mut cursor: Cursor<'_>) -> Result<Vec<Use>, SyntaxError> {
             outer.push(mem::replace(&mut wanted, 1));
             continue;
         }
-        wanted += key(&mut cursor, &mut filters)?;
+        wanted += key(&mut cursor, &mut parts)?;
         while wanted == 0 && !outer.is_empty() && cursor.accept(b")") {
             wanted = outer.pop().unwrap_or_default();
         }
         if wanted == 0 && outer.is_empty() && cursor.peek().is_none() {
-            return Ok(filters);
+            return Ok(parts);
         }
         cursor.space()?;
     }
 }
 
 /// Reads a key, and says how many more it wants.
-fn key(cursor: &mut Cursor<'_>, filters: &mut Vec<Use>) -> Result<usize, SyntaxError> {
-    if matches!(cursor.peek(), Some(b'0'..=b'9' | b'*' | b'$')) {
-        return set(cursor).map(|()| 0);
-    }
+fn key(cursor: &mut Cursor<'_>, parts: &mut Vec<Part>) -> Result<usize, SyntaxError> {
     let start = cursor.at();
+    if matches!(cursor.peek(), Some(b'0'..=b'9' | b'*' | b'$')) {
+        set(cursor)?;
+        parts.push(Part { at: start..cursor.at(), what: What::Numbers });
+        return Ok(0);
+    }
     let unknown = cursor.expected("a search key");
     let word = cursor.atom().map_err(|_| unknown)?;
     let row = KEYS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
     let (_, arguments) = row.ok_or(unknown)?;
     let mut wanted = 0;
     for argument in *arguments {
-        match argument {
-            Argument::Key => wanted += 1,
-            Argument::Filter => {
-                cursor.space()?;
-                let name = filter_name(cursor)?;
-                filters.push(Use { at: start..cursor.at(), name });
-            }
-            argument => {
-                cursor.space()?;
-                argument.read(cursor)?;
-            }
+        if matches!(argument, Argument::Key) {
+            wanted += 1;
+            continue;
+        }
+        cursor.space()?;
+        let here = cursor.at();
+        if let Some(what) = argument.read(cursor)? {
+            let at = if what == What::Uids { here } else { start };
+            parts.push(Part { at: at..cursor.at(), what });
         }
     }
     Ok(wanted)
 }
 
 impl Argument {
-    fn read(self, cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    /// Reads it. The answer is what it is a part of, if that may have to be said otherwise.
+    fn read(self, cursor: &mut Cursor<'_>) -> Result<Option<What>, SyntaxError> {
         match self {
-            Self::Astring => cursor.astring().map(drop),
-            Self::Atom => cursor.atom().map(drop),
-            Self::Date => date(cursor),
-            Self::ModSeq => modseq(cursor),
-            Self::NonZero => non_zero(cursor),
-            Self::Number => cursor.number().map(drop),
-            Self::Set => set(cursor),
-            Self::Filter | Self::Key => Ok(()),
+            Self::Astring => cursor.astring().map(drop)?,
+            Self::Atom => cursor.atom().map(drop)?,
+            Self::Date => date(cursor)?,
+            Self::ModSeq => modseq(cursor)?,
+            Self::Number => cursor.number().map(drop)?,
+            Self::Key => {}
+            Self::Filter => return filter_name(cursor).map(|name| Some(What::Filter(name))),
+            Self::Set => return set(cursor).map(|()| Some(What::Uids)),
+            Self::Within(what) => return non_zero(cursor).map(|seconds| Some(what(seconds))),
         }
+        Ok(None)
     }
 }
 
@@ -262,9 +304,12 @@ fn modseq(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
     number.map(drop).ok_or(wrong)
 }
 
-fn non_zero(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+fn non_zero(cursor: &mut Cursor<'_>) -> Result<u32, SyntaxError> {
     let wrong = cursor.expected("a number other than 0");
-    if cursor.number()? == 0 { Err(wrong) } else { Ok(()) }
+    match cursor.number()? {
+        0 => Err(wrong),
+        number => Ok(number),
+    }
 }
 
 /// RFC 3501 section 9, sequence-set, or the `$` of RFC 5182.
@@ -282,7 +327,11 @@ mod tests {
 
     fn uses(arguments: &[u8]) -> Result<Vec<(Range<usize>, String)>, String> {
         let program = Program::parse(arguments).map_err(|error| error.to_string())?;
-        Ok(program.filters.into_iter().map(|filter| (filter.at, filter.name.into())).collect())
+        let filter = |part: Part| match part.what {
+            What::Filter(name) => Some((part.at, name.into())),
+            _ => None,
+        };
+        Ok(program.parts.into_iter().filter_map(filter).collect())
     }
 
     #[test]
@@ -392,7 +441,7 @@ mod tests {
         let read = |arguments: &[u8]| {
             let program = Program::parse_ordered(arguments).map_err(|error| error.to_string())?;
             let (at, name) = program.charset.clone().unwrap();
-            Ok((at, String::from_utf8_lossy(&name).into_owned(), program.keys, program.filters.len()))
+            Ok((at, String::from_utf8_lossy(&name).into_owned(), program.keys, program.parts.len()))
         };
         assert_eq!(read(b"(SUBJECT REVERSE DATE) UTF-8 FILTER a"), Ok((23..28, "UTF-8".to_owned(), 29, 1)));
         assert_eq!(read(b"RETURN (ALL) (DATE) \"x\" SEEN"), Ok((20..23, "x".to_owned(), 24, 0)));
@@ -423,10 +472,28 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_to_be_said_otherwise_is_found() {
+        let arguments = b"RETURN (ALL) OR 2:4 NOT (UID $ OLDER 60) * SUBJECT 7 YOUNGER 5";
+        let program = Program::parse(arguments).unwrap();
+        let found: Vec<_> = program
+            .parts
+            .iter()
+            .map(|part| (std::str::from_utf8(&arguments[part.at.clone()]).unwrap(), &part.what))
+            .collect();
+        let (numbers, older, younger) = (&What::Numbers, &What::Older(60), &What::Younger(5));
+        let expected =
+            [("2:4", numbers), ("$", &What::Uids), ("OLDER 60", older), ("*", numbers), ("YOUNGER 5", younger)];
+        assert_eq!(found, expected);
+        let say = |part: &Part| (part.what == What::Numbers).then(|| b"UID 9".to_vec());
+        let said = program.rewritten(arguments, say);
+        assert_eq!(said, b"RETURN (ALL) OR UID 9 NOT (UID $ OLDER 60) UID 9 SUBJECT 7 YOUNGER 5");
+    }
+
+    #[test]
     fn the_word_is_looked_for_in_any_case() {
-        assert!(mentions_filter(b"SEEN filter x"));
-        assert!(mentions_filter(b"TEXT \"Filters\""));
-        assert!(!mentions_filter(b"FILTE"));
+        assert!(mentions("FILTER", b"SEEN filter x"));
+        assert!(mentions("FILTER", b"TEXT \"Filters\""));
+        assert!(!mentions("FILTER", b"FILTE"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn parse(text: &[u8]) -> Option<Vec<(Bound, Bound)>> {
 }
 
 /// Writes ranges of numbers as a set.
-pub fn write(ranges: &[(u32, u32)]) -> String {
+pub fn write(ranges: impl IntoIterator<Item = (u32, u32)>) -> String {
     let mut text = String::new();
     for (first, last) in ranges {
         let comma = if text.is_empty() { "" } else { "," };
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_set_is_written_short() {
-        assert_eq!(write(&[(2, 4), (7, 7)]), "2:4,7");
+        assert_eq!(write([(2, 4), (7, 7)]), "2:4,7");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::units::Span;
+use crate::{session::idle::Pace, units::Span};
 
 /// One of `[backends.NAME]`: a mail store, reachable at one or more addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Backend {
     /// What it is like, by the name of a profile. Default: recognised from its greeting and ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// How often it is asked for news on behalf of a client that idles, if it does not tell them by itself.
+    pub pace: Pace,
     /// How long one of its addresses may take to accept a connection, TLS included.
     pub connect_timeout: Span,
     /// Logins under way at the same time.
@@ -112,6 +114,7 @@ impl Default for Backend {
             proxy_protocol: ProxyProtocol::None,
             user: Rewriting::default(),
             profile: None,
+            pace: Pace::default(),
             connect_timeout: Span::seconds(5),
             logins_in_flight: 64,
             login_wait: Span::seconds(10),

@@ -27,7 +27,7 @@ use super::{
     tls::{self, TlsError},
     transport::{Tcp, Transport},
 };
-use crate::session::{effect::DialError, plan::Plan};
+use crate::session::{effect::DialError, plan::Plan, profile::Look};
 
 /// One backend, ready to be called.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub struct Dialer {
     pub condition: ArcSwap<Condition>,
     /// The plan of the last session that logged in.
     pub plan: ArcSwapOption<Plan>,
+    /// How it tells its news, if a session has found out.
+    pub look: ArcSwapOption<Look>,
     hosts: Vec<Arc<Host>>,
     tcp: Tcp,
     logins: Arc<Semaphore>,
@@ -118,6 +120,7 @@ impl Dialer {
             trust,
             condition: ArcSwap::default(),
             plan: ArcSwapOption::empty(),
+            look: ArcSwapOption::empty(),
             hosts: settings.urls.iter().filter_map(|url| Host::new(url, settings)).map(Arc::new).collect(),
             tcp: tcp.clone(),
             logins: Arc::new(Semaphore::new(settings.logins_in_flight as usize)),

@@ -148,6 +148,7 @@ fn front(settings: &Listener, dialers: &[Arc<Dialer>], config: &Config) -> Front
         shared: shared(dialers, &offer),
         offer,
         extensions: &ext::ALL,
+        time_of_day: super::keeper::now,
         plans: Plans::default(),
         told: Default::default(),
     }

@@ -130,6 +130,8 @@ impl Shell {
             starttls: host.url.scheme == Scheme::Starttls,
             origin: dialer.settings.trusted.then(|| origin(&ends, session)),
             profile: dialer.settings.profile.as_deref().and_then(profile::find),
+            look: dialer.look.load().as_deref().copied(),
+            pace: dialer.settings.pace,
         };
         let counted = Held::new(&self.meters.backend(&dialer.name).logins);
         let door = self.door.clone();

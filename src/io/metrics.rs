@@ -82,6 +82,7 @@ pub const METRICS: &[Metric] = &[
     LOGINS,
     LOGIN_DURATION,
     COMMANDS,
+    LOOKS,
     OCTETS,
     LITERALS,
     FAULTS,
@@ -127,6 +128,12 @@ const LOGIN_DURATION: Metric = histogram(
     "From the client's LOGIN or AUTHENTICATE to the end of a successful login, the backend's part included.",
 );
 const COMMANDS: Metric = counter("lemonade_commands_total", Unit::Count, &[], "Commands received from clients.");
+const LOOKS: Metric = counter(
+    "lemonade_idle_looks_total",
+    Unit::Count,
+    &[],
+    "Times a backend was asked for news on behalf of an idling client, because it does not tell them by itself.",
+);
 const OCTETS: Metric = counter(
     "lemonade_transferred_bytes_total",
     Unit::Bytes,
@@ -436,6 +443,8 @@ pub struct Meters {
     pub login_duration: Histogram,
     /// Commands of clients.
     pub commands: Counter,
+    /// Questions for news.
+    pub looks: Counter,
     /// Octets of IMAP.
     pub octets: Family<Way, Counter>,
     /// Literals not held.
@@ -504,6 +513,7 @@ impl Meters {
             logins: family(&LOGINS, &[], |key| recorder.register_counter(key, &ABOUT)),
             login_duration: recorder.register_histogram(&key(&LOGIN_DURATION, Vec::new()), &ABOUT),
             commands: recorder.register_counter(&key(&COMMANDS, Vec::new()), &ABOUT),
+            looks: recorder.register_counter(&key(&LOOKS, Vec::new()), &ABOUT),
             octets: family(&OCTETS, &[], |key| recorder.register_counter(key, &ABOUT)),
             literals: family(&LITERALS, &[], |key| recorder.register_counter(key, &ABOUT)),
             faults: family(&FAULTS, &[], |key| recorder.register_counter(key, &ABOUT)),

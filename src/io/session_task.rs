@@ -301,6 +301,7 @@ impl Task {
                 Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),
                 Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),
                 Wish::Effect(Effect::Bind(binding)) => self.visit.bound(&binding),
+                Wish::Effect(Effect::Learned(look)) => self.visit.learned(look),
                 Wish::Effect(Effect::HangUp) => self.backend = Peer::default(),
                 Wish::Effect(Effect::End { why, clean }) => self.end = Some((why, clean)),
                 Wish::Effect(_) => {}
@@ -382,13 +383,14 @@ impl Turn<'_> {
         let took = self.session.handle(input, self.now, &mut effects);
         let last = |to: Side| effects.list.iter().rposition(|effect| destination(effect) == Some(to));
         let (last_client, last_backend) = (last(Side::Client), last(Side::Backend));
-        let Effects { list, text, commands } = &mut effects;
+        let Effects { list, text, commands, looks } = &mut effects;
         if let (Some(Effect::End { clean: true, .. }), Some(client)) =
             (list.last(), &self.peer(Side::Client, me).transport)
         {
             client.cork();
         }
         self.visit.commands(std::mem::take(commands));
+        self.visit.looks(std::mem::take(looks));
         for (at, effect) in list.drain(..).enumerate() {
             let more = destination(&effect).is_some() && Some(at) != last_client && Some(at) != last_backend;
             match effect {

@@ -28,6 +28,7 @@ use crate::{
         Session,
         effect::{Annotated, Answer, Binding, Dial, DialError, End, Fault, Input, Side},
         front::Front,
+        profile::Look,
     },
     store::Source,
 };
@@ -240,6 +241,23 @@ impl Visit {
         if count > 0 {
             self.shell.meters.commands.increment(count);
         }
+    }
+
+    /// The backend was asked for news so often.
+    pub(super) fn looks(&self, count: u64) {
+        if count > 0 {
+            self.shell.meters.looks.increment(count);
+        }
+    }
+
+    /// The backend tells its news so, and not as it says.
+    pub(super) fn learned(&self, look: Look) {
+        let setup = self.shell.setup.load();
+        let Some(dialer) = self.client.seat.account().and_then(|account| setup.dialers.get(&*account.backend)) else {
+            return;
+        };
+        dialer.look.store(Some(Arc::new(look)));
+        tracing::warn!(backend = %dialer.name, look = look.name(), "the backend keeps news to itself: asked otherwise");
     }
 
     /// What the session does now, for those who look at it from outside.

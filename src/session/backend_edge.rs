@@ -7,7 +7,7 @@
 //! `{n+}` is written only where the backend said that it reads it, in commands that it knows (architecture 4.5): servers run
 //! the content of a literal as commands when they did not expect one.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use memchr::memchr;
 
@@ -15,14 +15,19 @@ use super::{
     client_edge::Down,
     effect::{Effect, Effects, End, Fault, Side},
     gate::{Owner, Running, Tag},
+    idle::BackendIdle,
     layer::{Ask, Reply},
+    mapping::Load,
     open::Open,
 };
 use crate::imap::{
     code,
+    esearch::Reader,
+    fetch::Fetched,
     frame::{self, Literal},
     response::{self, Kind, Line, Status},
-    verb::{self, Verb},
+    uid_set::UidSet,
+    verb::Verb,
 };
 
 /// Where in a response the backend's next octets are.
@@ -45,6 +50,8 @@ pub(super) enum Flow {
     Pass,
     /// Not for the client.
     Drop,
+    /// What a search of ours found: read number by number, never held.
+    Found,
 }
 
 /// A command that waits for a `+` before it may go on.
@@ -59,53 +66,17 @@ pub(super) struct Owed {
     open: Option<Literal>,
 }
 
-/// IDLE towards the backend.
-#[derive(Debug)]
-pub(super) enum BackendIdle {
-    /// None.
-    Off,
-    /// Asked for; `ending`: DONE is to follow as soon as it runs.
-    Starting { since: Instant, ending: bool },
-    /// It runs.
-    On { since: Instant },
-    /// DONE is sent, its tagged OK is not there.
-    Ending,
-    /// The backend refused it in this state; tried again after the next command.
-    Refused,
-}
-
-impl BackendIdle {
-    /// An IDLE shorter than this that the backend ends by itself is as good as none, and is not asked for again and again.
-    const SHORTEST: Duration = Duration::from_secs(10);
-
-    /// Its tagged response has come.
-    fn ended(&self, now: Instant) -> Self {
-        match self {
-            Self::Starting { ending: false, .. } => Self::Refused,
-            Self::On { since } if now < *since + Self::SHORTEST => Self::Refused,
-            _ => Self::Off,
-        }
-    }
-
-    /// Since when it runs.
-    pub(super) fn since(&self) -> Option<Instant> {
-        match self {
-            Self::On { since } => Some(*since),
-            _ => None,
-        }
-    }
-}
-
 /// The state of the backend's side.
 #[derive(Debug)]
 pub(super) struct BackendEdge {
     pub(super) up: Up,
     pub(super) owed: Option<Box<Owed>>,
-    pub(super) idle: BackendIdle,
     /// With what our own tags begin.
     pub(super) prefix: Tag,
     tags: u32,
     pub(super) said_bye: bool,
+    /// What a search of ours has found so far.
+    finding: Option<Box<Reader>>,
     /// When it was last heard.
     pub(super) heard: Instant,
 }
@@ -122,10 +93,10 @@ impl BackendEdge {
         Self {
             up: Up::Boundary,
             owed: None,
-            idle: BackendIdle::Off,
             prefix: Tag::from_slice(prefix),
             tags: 0,
             said_bye: false,
+            finding: None,
             heard: now,
         }
     }
@@ -206,9 +177,9 @@ impl Open {
         if let Some(owed) = self.backend.owed.take() {
             return self.go_on(*owed, at, len, out);
         }
-        match self.backend.idle {
+        match self.news.idle {
             BackendIdle::Starting { since, ending } => {
-                self.backend.idle = BackendIdle::On { since };
+                self.news.idle = BackendIdle::On { since };
                 if ending || !self.client.is_idle() {
                     self.idle_off(out);
                 }
@@ -269,7 +240,12 @@ impl Open {
             match whole(rest, end) {
                 Extent::Whole(end) => {
                     self.at_boundary(out);
-                    self.reply(level, ask, Reply::Part(response::text(&rest[..end], 0)), out);
+                    let response = &rest[..end];
+                    // What a message's flags are is a fact too, whoever has asked (architecture 4.3).
+                    if Fetched::parse(response).is_some_and(|fetched| fetched.value("FLAGS").is_some()) {
+                        self.tell_fetch(response, at, out);
+                    }
+                    self.reply(level, ask, Reply::Part(response::text(response, 0)), out);
                     return Ok(end);
                 }
                 Extent::Partial => return Ok(0),
@@ -278,7 +254,7 @@ impl Open {
         }
         let (flow, text) = match self.backend.up {
             Up::Boundary => self.head(line, at, out)?,
-            Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => (self.follow(flow, at, end, out), false),
+            Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => (self.follow(flow, line, at, out), false),
         };
         self.backend.up = Up::Boundary;
         match frame::backend_literal(line).filter(|_| !text) {
@@ -287,9 +263,12 @@ impl Open {
         }
     }
 
-    fn follow(&mut self, flow: Flow, at: usize, len: usize, out: &mut Effects) -> Flow {
-        if flow == Flow::Pass {
-            out.pass(Side::Backend, at, len);
+    /// The rest of a response goes where its head went.
+    fn follow(&mut self, flow: Flow, octets: &[u8], at: usize, out: &mut Effects) -> Flow {
+        match flow {
+            Flow::Pass => out.pass(Side::Backend, at, octets.len()),
+            Flow::Found => self.backend.finding.get_or_insert_default().read(octets),
+            Flow::Drop => {}
         }
         flow
     }
@@ -297,14 +276,14 @@ impl Open {
     /// A literal begins: what is here of it follows its head, the rest is carried without us.
     fn literal(&mut self, rest: &[u8], at: usize, len: u64, flow: Flow, out: &mut Effects) -> usize {
         let here = usize::try_from(len).map_or(rest.len(), |len| len.min(rest.len()));
-        self.follow(flow, at, here, out);
+        self.follow(flow, &rest[..here], at, out);
         let len = len - here as u64;
         self.backend.up = match len {
             0 => Up::Words(flow),
             _ => {
                 out.push(match flow {
                     Flow::Pass => Effect::Connect { from: Side::Backend, len },
-                    Flow::Drop => Effect::Discard { from: Side::Backend, len },
+                    Flow::Drop | Flow::Found => Effect::Discard { from: Side::Backend, len },
                 });
                 Up::Literal(flow)
             }
@@ -326,6 +305,7 @@ impl Open {
             return Ok(0);
         }
         let flow = match self.backend.up {
+            Up::Boundary if self.finds(response::line(rest)) => Flow::Found,
             Up::Boundary if self.is_read(response::line(rest)) => {
                 return match rest.len() > BackendEdge::LONGEST_LINE {
                     true => Err(End::Fault(Fault::Backend("line too long"))),
@@ -339,7 +319,7 @@ impl Open {
             Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => flow,
         };
         let len = rest.len() - BackendEdge::ANNOUNCEMENT;
-        self.follow(flow, at, len, out);
+        self.follow(flow, &rest[..len], at, out);
         self.backend.up = Up::Line(flow);
         Ok(len)
     }
@@ -354,15 +334,31 @@ impl Open {
         shifts || asked || counts || head.is_text()
     }
 
+    /// Whether this line says what a search of ours has found.
+    fn finds(&self, head: Line<'_>) -> bool {
+        let Line::Untagged { kind: Kind::Search, .. } = head else { return false };
+        matches!(self.gate.claimant(Kind::Search), Some(Owner::Layer(..) | Owner::Numbering))
+    }
+
+    /// The UIDs on their way, with those that a search has found so far.
+    fn load_as_found(&mut self) -> Option<&mut Load> {
+        let load = self.loading.as_deref_mut()?;
+        if let Some(finding) = self.backend.finding.take() {
+            load.found(finding.finish().uids);
+        }
+        Some(load)
+    }
+
     /// Which layer has asked for this answer, if it is one.
     fn asked(&self, line: &[u8]) -> Option<(u8, Ask)> {
         if !self.gate.has_questions() {
             return None;
         }
         let Line::Untagged { kind, .. } = response::line(line) else { return None };
-        match self.gate.claimant(kind).filter(|_| !kind.is_fact())? {
+        let answers = kind == Kind::Fetch || !(kind.is_fact() || kind == Kind::Search);
+        match self.gate.claimant(kind).filter(|_| answers)? {
             Owner::Layer(level, ask) => Some((level, Ask(ask))),
-            Owner::Client | Owner::Idle => None,
+            Owner::Client | Owner::Idle | Owner::Numbering => None,
         }
     }
 
@@ -370,8 +366,11 @@ impl Open {
     fn head(&mut self, line: &[u8], at: usize, out: &mut Effects) -> Result<(Flow, bool), End> {
         let head = response::line(line);
         let text = head.is_text();
+        if matches!(head, Line::Untagged { .. }) {
+            self.news.stir();
+        }
         match head {
-            Line::Untagged { kind: Kind::Fetch, .. } if self.numbering.is_plain() => {
+            Line::Untagged { kind: Kind::Fetch, .. } if self.numbering.is_plain() && self.loading.is_none() => {
                 out.pass(Side::Backend, at, line.len());
                 Ok((Flow::Pass, false))
             }
@@ -392,6 +391,9 @@ impl Open {
     }
 
     fn untagged(&mut self, kind: Kind, number: u32, line: &[u8], at: usize, out: &mut Effects) -> Result<Flow, End> {
+        if !self.glimpse(kind, number, line) {
+            return Ok(Flow::Drop);
+        }
         match kind {
             Kind::Exists => match self.numbering.exists(number) {
                 told if told == number => {}
@@ -400,10 +402,15 @@ impl Open {
             Kind::Expunge => return Ok(self.expunge(number, line, at, out)),
             Kind::Vanished => return self.vanished(line, at, out),
             Kind::Fetch => {
-                let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
-                out.put(Side::Client, format!("* {}", self.numbering.up(number)).as_bytes());
-                out.pass(Side::Backend, at + 2 + digits, line.len() - 2 - digits);
+                let fetched = Fetched::parse(line).filter(|_| self.loading.is_some());
+                if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) {
+                    return Ok(Flow::Drop);
+                }
+                self.tell_fetch(line, at, out);
                 return Ok(Flow::Pass);
+            }
+            Kind::Search if self.finds(response::line(line)) => {
+                return Ok(self.follow(Flow::Found, &line[2..], at, out));
             }
             Kind::Search | Kind::Sort | Kind::Thread if !self.numbering.is_plain() && self.gate.answers_numbers() => {
                 let start = out.text.len();
@@ -413,6 +420,7 @@ impl Open {
             }
             Kind::Capability | Kind::Preauth => return Ok(Flow::Drop),
             Kind::Ok | Kind::No | Kind::Bad => {
+                self.note_uidvalidity(line);
                 if let Some(line) = self.own_capabilities(line) {
                     return Ok(replace(out, &line));
                 }
@@ -430,15 +438,26 @@ impl Open {
         Ok(Flow::Pass)
     }
 
+    /// A FETCH, or its first line, goes to the client under the number that the client knows.
+    fn tell_fetch(&mut self, line: &[u8], at: usize, out: &mut Effects) {
+        let Line::Untagged { number, .. } = response::line(line) else { return };
+        let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+        out.put(Side::Client, format!("* {}", self.numbering.up(number)).as_bytes());
+        out.pass(Side::Backend, at + 2 + digits, line.len() - 2 - digits);
+    }
+
     /// A message is gone: told now, or kept until the client may hear it (RFC 3501 7.4.1).
     fn expunge(&mut self, number: u32, line: &[u8], at: usize, out: &mut Effects) -> Flow {
+        if let Some(load) = self.load_as_found() {
+            load.expunged(number);
+        }
         if !self.may_tell_expunge() {
             // Of a message that is not there, nobody need hear.
             self.numbering.hold(number);
             return Flow::Drop;
         }
         match self.numbering.expunge(number) {
-            told if told == number => self.follow(Flow::Pass, at, line.len(), out),
+            told if told == number => self.follow(Flow::Pass, line, at, out),
             told => replace(out, format!("* {told} EXPUNGE\r\n").as_bytes()),
         }
     }
@@ -447,11 +466,14 @@ impl Open {
     fn vanished(&mut self, line: &[u8], at: usize, out: &mut Effects) -> Result<Flow, End> {
         let uids = response::text(line, 2);
         if uids.starts_with(b"(") {
-            return Ok(self.follow(Flow::Pass, at, line.len(), out));
+            return Ok(self.follow(Flow::Pass, line, at, out));
+        }
+        if let (Some(load), Some(gone)) = (self.load_as_found(), UidSet::parse(uids)) {
+            load.vanished(&gone);
         }
         if self.may_tell_expunge() {
             self.numbering.vanish(uids);
-            return Ok(self.follow(Flow::Pass, at, line.len(), out));
+            return Ok(self.follow(Flow::Pass, line, at, out));
         }
         match self.numbering.hold_vanished(line, uids) {
             true => Ok(Flow::Drop),
@@ -489,11 +511,19 @@ impl Open {
             }
             Owner::Idle => {
                 self.gate.end(tag);
-                self.backend.idle = self.backend.idle.ended(self.backend.heard);
+                self.looked(verb, status, out)?;
+            }
+            Owner::Numbering => {
+                self.gate.end(tag);
+                self.load_as_found();
+                self.loaded(status, out)?;
             }
             Owner::Layer(level, ask) => {
                 self.gate.end(tag);
                 self.abandon(tag, out);
+                if let Some(finding) = self.backend.finding.take() {
+                    self.reply(level, Ask(ask), Reply::Found(&finding.finish()), out);
+                }
                 self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);
             }
         }
@@ -558,49 +588,4 @@ fn whole(octets: &[u8], mut end: usize) -> Extent {
 fn replace(out: &mut Effects, line: &[u8]) -> Flow {
     out.put(Side::Client, line);
     Flow::Drop
-}
-
-// IDLE towards the backend (architecture 4.11).
-impl Open {
-    /// The backend idles while the client does, if it can.
-    pub(super) fn idle_on(&mut self, now: Instant, out: &mut Effects) {
-        let may = self.plan.idle && self.client.is_idle() && !self.is_mid_command();
-        if !may || !matches!(self.backend.idle, BackendIdle::Off) {
-            return;
-        }
-        let Some(verb) = verb::find(b"IDLE") else { return };
-        let tag = self.backend.next_tag();
-        out.put(Side::Backend, &[&tag, b" IDLE\r\n".as_slice()].concat());
-        self.backend.idle = BackendIdle::Starting { since: now, ending: false };
-        self.gate.start(Running {
-            tag,
-            verb,
-            owner: Owner::Idle,
-            alone: true,
-            written: true,
-            complete: true,
-            tagged: false,
-            followed: None,
-        });
-    }
-
-    /// The client has stopped, or the backend would soon end it by itself.
-    pub(super) fn idle_off(&mut self, out: &mut Effects) {
-        self.backend.idle = match self.backend.idle {
-            BackendIdle::On { .. } => {
-                out.put(Side::Backend, b"DONE\r\n");
-                BackendIdle::Ending
-            }
-            BackendIdle::Starting { since, .. } => BackendIdle::Starting { since, ending: true },
-            BackendIdle::Ending => BackendIdle::Ending,
-            BackendIdle::Off | BackendIdle::Refused => BackendIdle::Off,
-        };
-    }
-
-    /// RFC 2177 section 3: a client of ours need not, but towards the backend we re-issue before 30 minutes are over.
-    pub(super) fn renew_idle(&mut self, now: Instant, out: &mut Effects) {
-        if self.backend.idle.since().is_some_and(|since| now >= since + self.front.timeouts.idle_renewal.0) {
-            self.idle_off(out);
-        }
-    }
 }

@@ -19,6 +19,7 @@ use super::{
 use crate::imap::{
     command::{self, Head},
     frame::{self, Bounds, CommandFramer, Cut, FrameError, Literal, Skip},
+    search::{Part, Program, What},
     verb::Numbers,
 };
 
@@ -54,6 +55,10 @@ pub(super) struct ClientEdge {
     held: Option<(usize, Option<Literal>)>,
     /// It names messages by number.
     pub(super) holds_numbers: bool,
+    /// It waits until the UIDs of all messages are known.
+    pub(super) waits_for_uids: bool,
+    /// The backend did not tell them.
+    pub(super) lacks_uids: bool,
     /// The IDLE that runs.
     idle: Option<Tag>,
     /// When it was last heard.
@@ -81,6 +86,8 @@ impl ClientEdge {
             pending: Vec::new(),
             held: None,
             holds_numbers: false,
+            waits_for_uids: false,
+            lacks_uids: false,
             idle: None,
             heard: now,
             told: now,
@@ -114,6 +121,7 @@ impl Open {
     pub(super) fn hear_client(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
         let mut at = 0;
         self.client.holds_numbers = false;
+        self.client.waits_for_uids = false;
         if let Some((len, open)) = self.client.held.take()
             && let Step::Took(len) = self.begin(&octets[..len], open, 0, out)
         {
@@ -188,19 +196,83 @@ impl Open {
             return Step::Took(octets.len());
         }
         let level = self.plan.hears(head.verb, head.arguments, 0);
+        let lacks = self.wants_uids(&head, level);
+        if std::mem::take(&mut self.client.lacks_uids) && lacks {
+            let why = Refusal::no("UNAVAILABLE", "the backend does not tell which messages there are");
+            return self.reject(octets, head.tag, open, why, out);
+        }
         let alone = head.verb.alone
             || level.is_some()
             || (head.verb.numbers == Numbers::Criteria && !self.numbering.is_plain());
         let most = usize::from(self.front.limits.pipelined);
         let taken = self.gate.find(head.tag).is_some();
-        if taken || self.is_mid_command() || !self.gate.admits(head.verb, Owner::Client, alone, most) {
+        if lacks || taken || self.is_mid_command() || !self.gate.admits(head.verb, Owner::Client, alone, most) {
             self.client.held = Some((octets.len(), open));
             self.client.holds_numbers = head.verb.numbers != Numbers::None;
+            self.client.waits_for_uids = lacks;
             return Step::Wait;
         }
+        let bound = match self.bind_numbers(&head, octets) {
+            Ok(bound) => bound,
+            Err(Shifting::Refuse(why)) => return self.reject(octets, head.tag, open, why, out),
+            Err(Shifting::Nothing) => {
+                self.tell_done(head.tag, NOTHING_LEFT, out);
+                open.iter().for_each(|literal| self.discard(literal, out));
+                return Step::Took(octets.len());
+            }
+        };
         out.commands += 1;
-        self.start(&head, octets, open, level, at, out);
+        self.start(&head, octets, bound.as_deref(), open, level, at, out);
         Step::Took(octets.len())
+    }
+
+    /// The command with UIDs in the place of numbers (architecture 4.2), where they are known; `None`: as it came.
+    fn bind_numbers(&self, head: &Head<'_>, octets: &[u8]) -> Result<Option<Vec<u8>>, Shifting> {
+        if !self.numbering.is_mapped() {
+            return Ok(None);
+        }
+        let beyond = |_| Shifting::Refuse(Refusal::bad("no such message"));
+        let issued = || Shifting::Refuse(Refusal::no("EXPUNGEISSUED", "messages are gone; NOOP tells which"));
+        let start = octets.len() - head.arguments.len();
+        let set = command::first_argument(head.arguments);
+        let by_uid = head.verb.name.starts_with("UID ");
+        let (uids, gone) = match head.verb.numbers {
+            Numbers::Criteria => return self.bind_criteria(head, octets).map_err(Shifting::Refuse),
+            Numbers::None if by_uid && set.contains(&b'*') => (self.numbering.bind_uids(set).map_err(beyond)?, false),
+            Numbers::None => return Ok(None),
+            // The `$` of RFC 5182 is for a layer, or for the backend.
+            _ if set == b"$" => return Ok(None),
+            _ => self.numbering.bind(set).map(|bound| (bound.set, bound.gone)).map_err(beyond)?,
+        };
+        match uids.is_empty() {
+            _ if gone && head.verb.numbers == Numbers::Changes => return Err(issued()),
+            true => return Err(Shifting::Nothing),
+            false => {}
+        }
+        let verb: &[u8] = if by_uid { b"" } else { b"UID " };
+        let words = &octets[head.tag.len() + 1..start];
+        let rest = &head.arguments[set.len()..];
+        Ok(Some([head.tag, b" ", verb, words, uids.as_bytes(), rest].concat()))
+    }
+
+    /// The same for search criteria, whose answer is a matter of its own. What a client says of messages that are gone is
+    /// true of none.
+    fn bind_criteria(&self, head: &Head<'_>, octets: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        if !names_numbers(head.arguments) {
+            return Ok(None);
+        }
+        let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
+        let program = Program::of(head.verb, arguments).map_err(|error| Refusal::bad(error.to_string()))?;
+        let numbers = |part: &&Part| part.what == What::Numbers && &arguments[part.at.clone()] != b"$";
+        let mut uids = Vec::new();
+        for part in program.parts.iter().filter(numbers) {
+            let bound =
+                self.numbering.bind(&arguments[part.at.clone()]).map_err(|_| Refusal::bad("no such message"))?;
+            uids.push(if bound.set.is_empty() { NONE.to_vec() } else { format!("UID {}", bound.set).into_bytes() });
+        }
+        let mut uids = uids.into_iter();
+        let arguments = program.rewritten(arguments, |part| numbers(&part).then(|| uids.next()).flatten());
+        Ok(Some([&octets[..octets.len() - head.arguments.len()], &arguments, b"\r\n"].concat()))
     }
 
     /// Why this command is not for the backend.
@@ -267,6 +339,7 @@ impl Open {
         &mut self,
         head: &Head<'_>,
         octets: &[u8],
+        bound: Option<&[u8]>,
         open: Option<Literal>,
         level: Option<usize>,
         at: usize,
@@ -289,9 +362,12 @@ impl Open {
             return self.tell(b"+ idling\r\n", out);
         }
         self.gate.start(running);
-        match level {
-            Some(level) => self.visit(level, head, octets, Owner::Client, out),
-            None => self.send(head, octets, open, Some(at), out),
+        let bound = bound.and_then(|octets| Some((command::head(octets).ok()?, octets)));
+        match (level, bound) {
+            (Some(level), Some((head, octets))) => self.visit(level, &head, octets, Owner::Client, out),
+            (Some(level), None) => self.visit(level, head, octets, Owner::Client, out),
+            (None, Some((head, octets))) => self.send(&head, octets, open, None, out),
+            (None, None) => self.send(head, octets, open, Some(at), out),
         }
     }
 
@@ -314,12 +390,12 @@ impl Open {
                 open.iter().for_each(|literal| self.discard(literal, out));
                 return match why {
                     Shifting::Refuse(why) => self.refuse(head.tag, &why, out),
-                    Shifting::Nothing => self.tell_done(head.tag, b"nothing is left of these messages", out),
+                    Shifting::Nothing => self.tell_done(head.tag, NOTHING_LEFT, out),
                 };
             }
         };
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
-            self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
+            self.open(head);
         }
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),
@@ -334,6 +410,11 @@ impl Open {
         }
         let issued = || Shifting::Refuse(Refusal::no("EXPUNGEISSUED", "messages are gone; NOOP tells which"));
         let returns = head.arguments.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"RETURN"));
+        if self.numbering.is_mapped() {
+            // What it names is bound. What answers it is shifted, but for numbers in an ESEARCH.
+            let by_uid = head.verb.name.starts_with("UID ");
+            return if returns && !by_uid { Err(issued()) } else { Ok(None) };
+        }
         let set = command::first_argument(head.arguments);
         match head.verb.numbers {
             _ if !self.numbering.is_bound() => Err(issued()),
@@ -460,6 +541,12 @@ impl Open {
         0
     }
 }
+
+/// How a command ends well that names only messages that are gone.
+const NOTHING_LEFT: &[u8] = b"nothing is left of these messages";
+
+/// Criteria that no message meets.
+const NONE: &[u8] = b"NOT ALL";
 
 /// Why a numbered command does not go down.
 enum Shifting {

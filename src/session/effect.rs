@@ -9,7 +9,11 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{layer::Ask, profile::Profile};
+use super::{
+    idle::Pace,
+    layer::Ask,
+    profile::{Look, Profile},
+};
 use crate::{
     imap::{entry::EntryName, id::Fields, sasl::Mechanism},
     store::{Change, Changed, DeviceName, Found, Owner, Query, Source, StoreError},
@@ -111,6 +115,8 @@ pub enum Effect {
     Publish(Box<Annotated>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
+    /// This backend tells its news so, and not as it says: other sessions there need not find out.
+    Learned(Look),
     /// Close the connection to the backend, at once; the client may try another login.
     HangUp,
     /// The session is over: send what is unsent, then close both sides.
@@ -291,6 +297,8 @@ pub struct Effects {
     pub text: Vec<u8>,
     /// Commands that began, for the metrics.
     pub commands: u64,
+    /// Times that the backend was asked for news on behalf of a client that idles.
+    pub looks: u64,
 }
 
 /// Who wants to log in.
@@ -317,6 +325,10 @@ pub struct Dialled {
     pub origin: Option<Origin>,
     /// The profile set by the operator, if any; otherwise the greeting tells.
     pub profile: Option<&'static Profile>,
+    /// How it tells its news, if earlier sessions have found out.
+    pub look: Option<Look>,
+    /// How often it may be asked for news.
+    pub pace: Pace,
 }
 
 /// What a trusted backend is told about the client, as fields of the ID command (RFC 2971).
@@ -405,5 +417,6 @@ impl Effects {
         self.list.clear();
         self.text.clear();
         self.commands = 0;
+        self.looks = 0;
     }
 }

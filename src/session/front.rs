@@ -26,6 +26,8 @@ pub struct Front {
     pub mechanisms: Vec<Mechanism>,
     /// What a session at any of its backends is known to be told later. Many clients never ask again after login.
     pub shared: Capabilities,
+    /// Says the time of day, in seconds since 1970: a session has no clock of its own.
+    pub time_of_day: fn() -> i64,
     /// The extensions, top to bottom.
     pub extensions: &'static [&'static Extension],
     /// Plans that exist already.

@@ -21,8 +21,10 @@ pub type Tag = SmallVec<[u8; 16]>;
 pub enum Owner {
     /// The client.
     Client,
-    /// The client edge: IDLE towards the backend.
+    /// News for a client that idles.
     Idle,
+    /// The numbering: the UIDs of the selected mailbox.
+    Numbering,
     /// A layer, by its level in the stack, and the number of its question.
     Layer(u8, u32),
 }
@@ -48,6 +50,14 @@ pub struct Running {
     pub followed: Option<(u8, u32)>,
 }
 
+impl Running {
+    /// A command of ours that is written now.
+    pub fn ours(tag: Tag, verb: &'static Verb, owner: Owner) -> Self {
+        let alone = verb.alone || matches!(owner, Owner::Idle | Owner::Numbering);
+        Self { tag, verb, owner, alone, written: true, complete: true, tagged: false, followed: None }
+    }
+}
+
 /// The commands in progress.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -70,12 +80,13 @@ impl Gate {
         })
     }
 
-    /// Whether a removal may be told: some command of the client's is in progress, and each of them allows it.
-    pub fn allows_expunge(&self) -> bool {
+    /// Whether a removal may be told: some command of the client's is in progress, and each of them allows it. `mapped`: what a
+    /// command names is bound to UIDs already.
+    pub fn allows_expunge(&self, mapped: bool) -> bool {
         let mut clients =
             self.running.iter().filter(|running| running.owner == Owner::Client && running.complete).peekable();
         // A command that a layer has in hand names messages by the numbers of now, not of when it will be written.
-        let bound = |running: &Running| running.written || running.verb.numbers == Numbers::None;
+        let bound = |running: &Running| mapped || running.written || running.verb.numbers == Numbers::None;
         clients.peek().is_some() && clients.all(|running| running.verb.expunge && bound(running))
     }
 
@@ -107,6 +118,21 @@ impl Gate {
         if self.running.is_empty() {
             self.running = Vec::new();
         }
+    }
+
+    /// Whether something of this one runs.
+    pub fn has(&self, owner: Owner) -> bool {
+        self.verb_of(owner).is_some()
+    }
+
+    /// What runs of this one, first of all.
+    pub fn verb_of(&self, owner: Owner) -> Option<&'static Verb> {
+        self.running.iter().find(|running| running.owner == owner).map(|running| running.verb)
+    }
+
+    /// Whether nothing runs but, perhaps, the client's IDLE.
+    pub fn is_only_idle(&self) -> bool {
+        self.running.iter().all(|running| running.owner == Owner::Client && running.verb.name == "IDLE")
     }
 
     /// Whether nothing runs.
@@ -177,15 +203,15 @@ mod tests {
 
     #[test]
     fn expunge_is_told_only_if_all_commands_in_progress_allow_it() {
-        assert!(!gate(&[]).allows_expunge());
-        assert!(gate(&["NOOP", "UID FETCH"]).allows_expunge());
-        assert!(!gate(&["NOOP", "FETCH"]).allows_expunge());
+        assert!(!gate(&[]).allows_expunge(false));
+        assert!(gate(&["NOOP", "UID FETCH"]).allows_expunge(false));
+        assert!(!gate(&["NOOP", "FETCH"]).allows_expunge(false));
         let mut upload = gate(&[]);
         upload.start(Running { complete: false, ..running("APPEND", Owner::Client) });
-        assert!(!upload.allows_expunge(), "not in progress until complete");
+        assert!(!upload.allows_expunge(false), "not in progress until complete");
         let mut search = gate(&[]);
         search.start(Running { written: false, ..running("UID SEARCH", Owner::Client) });
-        assert!(!search.allows_expunge(), "its numbers are not bound before it is written");
+        assert!(!search.allows_expunge(false), "its numbers are not bound before it is written");
     }
 
     #[test]

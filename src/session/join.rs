@@ -10,9 +10,10 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    effect::{Binding, Dialled, Effect, Effects, Origin, Side},
+    effect::{Binding, Dialled, Effect, Effects, Side},
     gate::Tag,
     login::Attempt,
+    open::Server,
     profile::{self, Profile},
 };
 use crate::imap::{
@@ -122,8 +123,10 @@ impl Join {
         self.attempt.device.take()
     }
 
-    pub(super) fn origin(&mut self) -> Option<Origin> {
-        self.dialled.origin.take()
+    /// What has been found out of the backend.
+    pub(super) fn server(&mut self) -> Server {
+        let Dialled { look, pace, origin, .. } = &mut self.dialled;
+        Server { profile: self.profile, look: *look, pace: *pace, origin: origin.take() }
     }
 
     pub(super) fn wants_message(&self) -> bool {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     account,
-    imap::{capability::Capabilities, response::Status, verb::Verb},
+    imap::{capability::Capabilities, esearch::Found, response::Status, verb::Verb},
     store::{Change, Query},
 };
 
@@ -43,6 +43,10 @@ pub struct Extension {
     pub hears: &'static [&'static str],
     /// Of these verbs, the commands that concern it, told from their arguments: the others pass by and are pipelined.
     pub concerns: fn(&Verb, &[u8]) -> bool,
+    /// It speaks of messages by UID: before it is reached, the UIDs of the selected mailbox are learnt (architecture 4.1).
+    pub touches: bool,
+    /// What a client has begun with it goes on when the client goes away, for a while: half of it done is worse than none.
+    pub finishes: bool,
     /// Makes the layer; called when it is first reached.
     pub build: fn() -> Box<dyn Layer>,
 }
@@ -59,6 +63,8 @@ impl Extension {
         when: |_| true,
         hears: &[],
         concerns: |_, _| true,
+        touches: false,
+        finishes: false,
         build: || Box::new(Deaf),
     };
 }
@@ -106,6 +112,8 @@ pub struct Ask(pub u32);
 pub enum Reply<'a> {
     /// An untagged response that answers it, with its literals, its end cut off.
     Part(&'a [u8]),
+    /// What a UID SEARCH found, however much.
+    Found(&'a Found),
     /// An untagged response that is too long to be held: the question is as good as lost.
     TooLong,
     /// The server below has ended it; the text behind the status.
@@ -207,6 +215,8 @@ pub struct Out<'a> {
     pub(super) origin: Option<&'a Origin>,
     pub(super) device: Option<&'a Binding>,
     pub(super) selected: bool,
+    pub(super) epoch: u32,
+    pub(super) time_of_day: fn() -> i64,
 }
 
 impl Out<'_> {
@@ -215,9 +225,9 @@ impl Out<'_> {
         self.acts.push(Act::Forward(None));
     }
 
-    /// The command goes to the server below with these arguments.
-    pub fn forward_as(&mut self, command: &Command<'_>, arguments: &[u8]) {
-        let words: [&[u8]; 6] = [command.tag, b" ", command.verb.name.as_bytes(), b" ", arguments, b"\r\n"];
+    /// The command goes to the server below as this one, with these arguments.
+    pub fn forward_as(&mut self, command: &Command<'_>, verb: &Verb, arguments: &[u8]) {
+        let words: [&[u8]; 6] = [command.tag, b" ", verb.name.as_bytes(), b" ", arguments, b"\r\n"];
         self.acts.push(Act::Forward(Some(words.concat())));
     }
 
@@ -303,6 +313,16 @@ impl Out<'_> {
     /// Whether a mailbox is selected.
     pub fn is_selected(&self) -> bool {
         self.selected
+    }
+
+    /// Which mailbox is selected, counted from the beginning of the session.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Says the time of day, in seconds since 1970.
+    pub fn time_of_day(&self) -> fn() -> i64 {
+        self.time_of_day
     }
 
     /// Where the client comes from, if the backend is trusted with it.

@@ -8,9 +8,10 @@
 //! | `login`, `join` | how does a client become a session with a backend? |
 //! | `open` | what do the two sides of a session share? |
 //! | `client_edge`, `backend_edge` | how do octets become commands and responses, and back? |
+//! | [`idle`] | how does an idling client hear of news? |
 //! | [`gate`] | which commands may run side by side? |
 //! | [`profile`] | what is this server like? |
-//! | [`numbering`] | what does this client believe? |
+//! | [`numbering`], `mapping` | what does this client believe, and how are UIDs learnt? |
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 //! | [`script`] | how is work of several steps written? |
 
@@ -19,9 +20,11 @@ mod client_edge;
 pub mod effect;
 pub mod front;
 pub mod gate;
+pub mod idle;
 mod join;
 pub mod layer;
 mod login;
+mod mapping;
 pub mod numbering;
 mod open;
 pub mod plan;

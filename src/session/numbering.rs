@@ -1,24 +1,39 @@
 //! What this client believes: which message has which number (RFC 3501 section 2.3.1.2), and what it was not told yet.
 //!
-//! In `Same` mode client and backend count alike, but for removals that the backend announced and the client may not hear
-//! yet (`untold`). While there is none, numbers pass as they come. Otherwise:
+//! Client and backend count alike, but for removals that the backend announced and the client may not hear yet (`untold`).
+//! While there is none, numbers pass as they come. Otherwise:
 //!
-//!     backend:  1 2 3 4      a message that the backend calls 3
-//!     client:   1 2 x 4 5    is the client's 4, because its 3 is gone and it was not told
+//!     backend:  1  2     3  4      a message that the backend calls 3
+//!     client:   1  2  x  4  5      is the client's 4, because its 3 is gone and it was not told
+//!     UIDs:     11 12    14 15     `Mapped` knows these too; `Same` does not
 //!
 //! Architecture 4.1.
 
-use crate::imap::sequence_set;
+use crate::imap::{
+    esearch::Esearch,
+    sequence_set::{self, Bound},
+    uid_set::UidSet,
+};
 
-/// The numbering of one session, in `Same` mode.
+/// The numbering of one session.
 #[derive(Debug, Default)]
 pub struct Numbering {
     /// How many messages the backend has said there are.
     count: u32,
     /// Messages that are gone and still have a number for the client: its numbers, ascending.
-    untold: Vec<u32>,
+    untold: Vec<Untold>,
     /// Removals announced by UID (VANISHED, RFC 7162) that wait too: the lines, as they came.
     vanished: Vec<u8>,
+    /// `Mapped`: the UIDs of the backend's messages. Of those that came last it may not know them yet.
+    uids: Option<Box<UidSet>>,
+}
+
+/// A place of the client's list that is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Untold {
+    number: u32,
+    /// It will be told by UID: the line waits in `vanished`.
+    by_uid: bool,
 }
 
 /// A set of messages, as the backend has to read it.
@@ -30,6 +45,15 @@ pub struct Shifted {
     pub gone: bool,
 }
 
+/// What a set of the client's cannot mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbound {
+    /// It is no set.
+    Syntax,
+    /// It names a message that the client does not have.
+    Beyond,
+}
+
 impl Numbering {
     /// More than this is not kept untold: at the first chance the client hears of it, and few servers send any.
     const MOST_VANISHED: usize = 64 << 10;
@@ -39,19 +63,49 @@ impl Numbering {
         self.untold.is_empty() && self.vanished.is_empty()
     }
 
+    /// Whether UIDs are known.
+    pub fn is_mapped(&self) -> bool {
+        self.uids.is_some()
+    }
+
+    /// Whether the UID of each message is known.
+    pub fn is_complete(&self) -> bool {
+        self.uids.as_ref().is_some_and(|uids| uids.len() == self.count)
+    }
+
     /// Whether a number of the client's can be translated: not while messages are gone of which only the UID is known.
     pub fn is_bound(&self) -> bool {
-        self.vanished.is_empty()
+        self.vanished.is_empty() || self.is_mapped()
+    }
+
+    /// How many messages the backend has.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How many messages the client has, those included that are gone and not told.
+    pub fn told(&self) -> u32 {
+        self.count.saturating_add(self.untold.len() as u32)
+    }
+
+    /// The UIDs of the backend's messages, as far as they are known.
+    pub fn uids(&self) -> Option<&UidSet> {
+        self.uids.as_deref()
     }
 
     /// The backend counts its messages. The answer is what the client is told.
     pub fn exists(&mut self, count: u32) -> u32 {
         self.count = count;
-        count.saturating_add(self.untold.len() as u32)
+        self.told()
     }
 
     /// A message is gone and the client is told at once. The answer is its number for the client.
     pub fn expunge(&mut self, number: u32) -> u32 {
+        if let Some(uids) = &mut self.uids
+            && let Some(uid) = uids.at(number)
+        {
+            uids.remove(uid);
+        }
         let number = self.up(number);
         self.count = self.count.saturating_sub(1);
         number
@@ -63,27 +117,50 @@ impl Numbering {
             return false;
         }
         let number = self.expunge(number);
-        let at = self.untold.partition_point(|untold| *untold < number);
-        self.untold.insert(at, number);
+        self.keep_untold(Untold { number, by_uid: false });
         true
+    }
+
+    fn keep_untold(&mut self, untold: Untold) {
+        let at = self.untold.partition_point(|other| other.number < untold.number);
+        self.untold.insert(at, untold);
     }
 
     /// Messages are gone by UID and the client is told at once.
     pub fn vanish(&mut self, uids: &[u8]) {
-        self.count = self.count.saturating_sub(sequence_set::count(uids).unwrap_or(0));
+        match &mut self.uids {
+            Some(known) => {
+                let before = known.len();
+                if let Some(gone) = UidSet::parse(uids) {
+                    gone.iter().for_each(|uid| _ = known.remove(uid));
+                }
+                self.count = self.count.saturating_sub(before - known.len());
+            }
+            None => self.count = self.count.saturating_sub(sequence_set::count(uids).unwrap_or(0)),
+        }
     }
 
     /// Messages are gone by UID and the client may not hear it now. False if too many wait already.
     pub fn hold_vanished(&mut self, line: &[u8], uids: &[u8]) -> bool {
-        self.vanish(uids);
+        match (self.is_mapped(), UidSet::parse(uids)) {
+            (true, Some(gone)) => gone.iter().for_each(|uid| self.empty(uid, true)),
+            _ => self.vanish(uids),
+        }
         self.vanished.extend_from_slice(line);
         self.vanished.len() <= Self::MOST_VANISHED
     }
 
+    /// The place of this message is empty from now on.
+    fn empty(&mut self, uid: u32, by_uid: bool) {
+        let Some(place) = self.uids.as_ref().and_then(|uids| uids.place(uid)) else { return };
+        let number = self.expunge(place);
+        self.keep_untold(Untold { number, by_uid });
+    }
+
     /// What waits, as responses; now it is told. Highest numbers first, so that each is still right when it is read.
     pub fn tell(&mut self, out: &mut Vec<u8>) {
-        for number in self.untold.drain(..).rev() {
-            out.extend_from_slice(format!("* {number} EXPUNGE\r\n").as_bytes());
+        for untold in self.untold.drain(..).rev().filter(|untold| !untold.by_uid) {
+            out.extend_from_slice(format!("* {} EXPUNGE\r\n", untold.number).as_bytes());
         }
         out.append(&mut self.vanished);
         self.untold = Vec::new();
@@ -91,26 +168,94 @@ impl Numbering {
 
     /// A number of the backend's, as the client counts.
     pub fn up(&self, number: u32) -> u32 {
-        self.untold.iter().fold(number, |number, untold| if *untold <= number { number + 1 } else { number })
+        self.untold.iter().fold(number, |number, untold| if untold.number <= number { number + 1 } else { number })
+    }
+
+    /// The client's number of the message with this UID.
+    pub fn number(&self, uid: u32) -> Option<u32> {
+        self.uids.as_ref()?.place(uid).map(|place| self.up(place))
+    }
+
+    /// What was found, by the client's numbers. A message that the client does not know of yet was not found.
+    pub fn numbered(&self, found: Esearch) -> Esearch {
+        let number = |uid: Option<u32>| uid.and_then(|uid| self.number(uid));
+        let all = found.all.as_ref().map(|uids| self.numbers(uids));
+        Esearch { uid: false, min: number(found.min), max: number(found.max), all, ..found }
+    }
+
+    /// The client's numbers of these messages.
+    fn numbers(&self, uids: &UidSet) -> UidSet {
+        let mut numbers = UidSet::default();
+        for (first, last) in uids.runs() {
+            let places =
+                self.uids.as_ref().map_or(0..0, |known| known.below(first)..known.below(last.saturating_add(1)));
+            numbers.extend(places.map(|below| self.up(below + 1)));
+        }
+        numbers
     }
 
     /// A set of the client's, as the backend counts; `None` if it is no set.
     pub fn down(&self, set: &[u8]) -> Option<Shifted> {
-        let last = self.count.saturating_add(self.untold.len() as u32);
+        let (places, gone) = self.places(&sequence_set::parse(set)?);
+        Some(Shifted { set: sequence_set::write(places), gone })
+    }
+
+    /// The places at the backend of a set of the client's, and whether some of it is gone.
+    fn places(&self, set: &[(Bound, Bound)]) -> (Vec<(u32, u32)>, bool) {
+        let last = self.told();
         let mut gone = false;
-        let mut ranges = Vec::new();
-        for (a, b) in sequence_set::parse(set)? {
+        let mut places = Vec::new();
+        for (a, b) in set {
             let (a, b) = (a.resolve(last), b.resolve(last));
             let (first, end) = (a.min(b), a.max(b));
-            let within = self.untold.iter().filter(|untold| (first..=end).contains(untold)).count() as u32;
+            let within = self.untold.iter().filter(|untold| (first..=end).contains(&untold.number)).count() as u32;
             gone |= within > 0;
-            let below = self.untold.iter().filter(|untold| **untold < first).count() as u32;
+            let below = self.untold.iter().filter(|untold| untold.number < first).count() as u32;
             let alive = (end - first).saturating_add(1).saturating_sub(within);
             if alive > 0 && first > below {
-                ranges.push((first - below, first - below + (alive - 1)));
+                places.push((first - below, first - below + (alive - 1)));
             }
         }
-        Some(Shifted { set: sequence_set::write(&ranges), gone })
+        (places, gone)
+    }
+
+    /// A set of the client's numbers as UIDs: what it means now, whatever happens until the backend reads it
+    /// (architecture 4.2). All UIDs have to be known.
+    ///
+    /// A range of numbers is the range of UIDs between its ends: nothing else is between them, and what comes later is above.
+    pub fn bind(&self, set: &[u8]) -> Result<Shifted, Unbound> {
+        let last = self.told();
+        let mut set = sequence_set::parse(set).ok_or(Unbound::Syntax)?;
+        for (a, b) in &mut set {
+            let open = *a == Bound::Last || *b == Bound::Last;
+            for end in [a, b] {
+                match *end {
+                    Bound::Number(number) if number > last && open => *end = Bound::Last,
+                    Bound::Number(number) if number > last => return Err(Unbound::Beyond),
+                    _ => {}
+                }
+            }
+        }
+        let (places, gone) = self.places(&set);
+        let uid = |place| self.uids.as_ref().and_then(|uids| uids.at(place));
+        let uids = places.into_iter().filter_map(|(first, last)| Some((uid(first)?, uid(last)?)));
+        Ok(Shifted { set: sequence_set::write(uids), gone })
+    }
+
+    /// A set of UIDs without `*`, which is the last message that the client knows; empty if there is none.
+    pub fn bind_uids(&self, set: &[u8]) -> Result<String, Unbound> {
+        let last = self.uids.as_ref().and_then(|uids| uids.last()).unwrap_or(0);
+        let mut ranges = Vec::new();
+        for (a, b) in sequence_set::parse(set).ok_or(Unbound::Syntax)? {
+            let open = a == Bound::Last || b == Bound::Last;
+            let (a, b) = (a.resolve(last), b.resolve(last));
+            match a.min(b) {
+                0 => {}
+                first if open => ranges.push((first.min(last), last)),
+                first => ranges.push((first, a.max(b))),
+            }
+        }
+        Ok(sequence_set::write(ranges))
     }
 
     /// Every number in the arguments of an answer (`* SEARCH 2 84 882`, `* THREAD (2)(3 6 (4 23))`), as the client counts.
@@ -125,6 +270,57 @@ impl Numbering {
             rest = &rest[digits.max(1)..];
         }
     }
+
+    /// The UIDs are these, from now on; the answer is whether that can be: as many as there are messages, and no other
+    /// message in the middle of those that were known.
+    ///
+    /// Messages that were known and are not among them are gone; those behind the last one are new. What was gone by UID
+    /// only, in `Same`, has its number now.
+    pub fn map(&mut self, uids: UidSet) -> bool {
+        match self.uids.take() {
+            None => {
+                let lost = std::mem::take(&mut self.vanished);
+                let gone: UidSet = lost.split(|octet| *octet == b'\n').filter_map(vanished_uids).flatten().collect();
+                self.count = uids.len();
+                let mut known = uids;
+                for uid in gone.iter() {
+                    self.count += u32::from(known.insert(uid));
+                }
+                self.uids = Some(Box::new(known));
+                gone.iter().for_each(|uid| self.empty(uid, true));
+                self.vanished = lost;
+                true
+            }
+            Some(known) => {
+                let last = known.last().unwrap_or(0);
+                if uids.iter().take_while(|uid| *uid <= last).any(|uid| !known.contains(uid)) {
+                    return false;
+                }
+                let gone: Vec<u32> = known.without(&uids).collect();
+                self.uids = Some(known);
+                gone.into_iter().for_each(|uid| self.empty(uid, false));
+                self.count = uids.len();
+                self.uids = Some(Box::new(uids));
+                true
+            }
+        }
+    }
+
+    /// The UID of a message that came last.
+    pub fn learn(&mut self, uid: u32) {
+        if let Some(uids) = &mut self.uids
+            && uids.len() < self.count
+            && uids.last().is_none_or(|last| last < uid)
+        {
+            uids.insert(uid);
+        }
+    }
+}
+
+/// The UIDs of a line that told of removals.
+fn vanished_uids(line: &[u8]) -> Option<Vec<u32>> {
+    let set = line.strip_suffix(b"\r").unwrap_or(line).rsplit(|octet| *octet == b' ').next()?;
+    Some(UidSet::parse(set)?.iter().collect())
 }
 
 /// Whether criteria name messages by number, as far as one can tell without parsing them: a word that is a set, and does
@@ -187,6 +383,91 @@ mod tests {
         numbering.tell(&mut told);
         assert_eq!(told, b"* 5 EXPUNGE\r\n* 2 EXPUNGE\r\n* 1 EXPUNGE\r\n");
         assert!(numbering.is_plain());
+    }
+
+    fn mapped(uids: &str) -> Numbering {
+        let mut numbering = Numbering::default();
+        let uids = UidSet::parse(uids.as_bytes()).unwrap();
+        numbering.exists(uids.len());
+        assert!(numbering.map(uids) && numbering.is_complete());
+        numbering
+    }
+
+    fn told(numbering: &mut Numbering) -> String {
+        let mut told = Vec::new();
+        numbering.tell(&mut told);
+        String::from_utf8(told).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_bound_to_uids() {
+        let mut numbering = mapped("11:15");
+        assert!(numbering.hold(3));
+        let table = [
+            ("1:2", Ok(("11:12", false))),
+            ("3", Ok(("", true))),
+            ("4", Ok(("14", false))),
+            ("2:4", Ok(("12:14", true))),
+            ("*", Ok(("15", false))),
+            ("9:*", Ok(("15", false))),
+            ("6", Err(Unbound::Beyond)),
+            ("4:6", Err(Unbound::Beyond)),
+            ("x", Err(Unbound::Syntax)),
+        ];
+        for (set, expected) in table {
+            let expected = expected.map(|(set, gone)| Shifted { set: set.to_owned(), gone });
+            assert_eq!(numbering.bind(set.as_bytes()), expected, "{set}");
+        }
+        assert_eq!([11, 12, 13, 14, 15].map(|uid| numbering.number(uid)), [Some(1), Some(2), None, Some(4), Some(5)]);
+        let uids = ["1:*", "14,20:*", "*", "20:30", "13"].map(|set| numbering.bind_uids(set.as_bytes()).unwrap());
+        assert_eq!(uids, ["1:15", "14,15", "15", "20:30", "13"]);
+        assert_eq!(mapped("1").bind(b"1:*").unwrap().set, "1");
+    }
+
+    #[test]
+    fn an_empty_mailbox_has_no_last_message() {
+        let mut numbering = Numbering::default();
+        numbering.exists(0);
+        assert!(numbering.map(UidSet::default()));
+        assert_eq!(numbering.bind(b"1:*").unwrap().set, "");
+        assert_eq!(numbering.bind_uids(b"1:*").unwrap(), "");
+    }
+
+    #[test]
+    fn what_was_gone_by_uid_has_its_number_when_uids_are_known() {
+        let mut numbering = Numbering::default();
+        numbering.exists(5);
+        assert!(numbering.hold_vanished(b"* VANISHED 12,14\r\n", b"12,14"));
+        assert!(!numbering.is_bound());
+        assert!(numbering.map(UidSet::parse(b"11,13,15").unwrap()));
+        assert_eq!(
+            [1, 3, 5].map(|number| numbering.bind(number.to_string().as_bytes()).unwrap().set),
+            ["11", "13", "15"]
+        );
+        assert!(numbering.bind(b"2").unwrap().gone);
+        assert_eq!(told(&mut numbering), "* VANISHED 12,14\r\n");
+        assert_eq!(numbering.number(15), Some(3));
+    }
+
+    #[test]
+    fn uids_known_anew_tell_what_is_gone_and_what_is_new() {
+        let mut numbering = mapped("11:15");
+        assert!(!numbering.map(UidSet::parse(b"11:15,10").unwrap()), "nothing comes in front of what was known");
+        let mut numbering = mapped("11:15");
+        assert!(numbering.map(UidSet::parse(b"11,13:14,20").unwrap()));
+        assert_eq!((numbering.told(), numbering.count()), (6, 4));
+        assert_eq!(told(&mut numbering), "* 5 EXPUNGE\r\n* 2 EXPUNGE\r\n");
+        assert_eq!(numbering.number(20), Some(4));
+    }
+
+    #[test]
+    fn uids_of_new_messages_are_learnt() {
+        let mut numbering = mapped("11:12");
+        numbering.exists(4);
+        assert!(!numbering.is_complete());
+        [12, 20, 21, 22].into_iter().for_each(|uid| numbering.learn(uid));
+        assert!(numbering.is_complete());
+        assert_eq!(numbering.number(21), Some(4));
     }
 
     #[test]

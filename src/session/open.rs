@@ -18,11 +18,19 @@ use super::{
     effect::{Binding, Effect, Effects, End, Fault, Input, Origin, Side},
     front::Front,
     gate::Gate,
+    idle::{News, Pace},
+    mapping::Load,
     numbering::Numbering,
     plan::Plan,
+    profile::{Look, Profile},
     stack::Stack,
 };
-use crate::imap::response::Status;
+use crate::imap::{
+    code,
+    command::Head,
+    response::{self, Status},
+    token::Cursor,
+};
 
 /// A session after login.
 #[derive(Debug)]
@@ -31,10 +39,22 @@ pub(super) struct Open {
     pub(super) plan: Arc<Plan>,
     pub(super) gate: Gate,
     pub(super) numbering: Numbering,
+    /// UIDs are on their way.
+    pub(super) loading: Option<Box<Load>>,
     /// While another mailbox is being opened: the numbering of this one, should the backend not even understand.
     pub(super) before: Option<Box<Numbering>>,
     /// A mailbox is selected.
     pub(super) selected: bool,
+    /// Which one.
+    pub(super) mailbox: Option<Box<Mailbox>>,
+    /// Which one is being opened.
+    pub(super) opening: Option<Box<Mailbox>>,
+    /// How its news come.
+    pub(super) news: News,
+    /// What the backend is like.
+    pub(super) profile: &'static Profile,
+    /// How many were, before and with it.
+    pub(super) epoch: u32,
     pub(super) stack: Stack,
     pub(super) client: ClientEdge,
     pub(super) backend: BackendEdge,
@@ -51,22 +71,61 @@ pub(super) struct Open {
     left: Option<Instant>,
 }
 
+/// A mailbox that is selected.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    /// Its name, as it is on the wire.
+    pub(super) name: Box<[u8]>,
+    /// It is not to be changed: EXAMINE.
+    pub(super) examined: bool,
+    /// Under which UIDs mean what they mean (RFC 3501 2.3.1.1).
+    pub(super) uidvalidity: Option<u32>,
+}
+
+/// What the login has found out of the backend.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// What it is like.
+    pub(super) profile: &'static Profile,
+    /// How it tells its news, if earlier sessions have found out.
+    pub(super) look: Option<Look>,
+    /// How often it may be asked for them.
+    pub(super) pace: Pace,
+    /// What it is told of the client, if it is trusted with it.
+    pub(super) origin: Option<Origin>,
+}
+
+impl Server {
+    fn look(&self, plan: &Plan) -> Look {
+        let said = if plan.idle { Look::Idle } else { Look::Noop };
+        let look = self.look.or(self.profile.look).unwrap_or(said);
+        if plan.idle { look } else { look.max(Look::Noop) }
+    }
+}
+
 /// How long what a client has begun goes on without it: a RENAME is followed by what is kept under the name.
 const FINISH: Duration = Duration::from_secs(30);
 
 impl Open {
     /// `prefix` begins the tags of our own commands.
-    pub(super) fn new(front: Arc<Front>, plan: Arc<Plan>, prefix: &[u8], origin: Option<Origin>, now: Instant) -> Self {
+    pub(super) fn new(front: Arc<Front>, plan: Arc<Plan>, prefix: &[u8], server: Server, now: Instant) -> Self {
+        let look = server.look(&plan);
         Self {
-            origin: origin.map(Box::new),
+            origin: server.origin.map(Box::new),
             device: None,
             stack: Stack::default(),
             client: ClientEdge::new(now),
             backend: BackendEdge::new(prefix, now),
             gate: Gate::default(),
             numbering: Numbering::default(),
+            loading: None,
             before: None,
             selected: false,
+            mailbox: None,
+            opening: None,
+            news: News::new(look, server.pace),
+            profile: server.profile,
+            epoch: 0,
             // The client may have said more behind its login.
             resume: true,
             draining: false,
@@ -97,7 +156,7 @@ impl Open {
                 self.annotated(what, out);
                 0
             }
-            Input::Gone(Side::Client) if self.gate.is_followed() => {
+            Input::Gone(Side::Client) if self.is_to_be_finished() => {
                 self.left = Some(now);
                 0
             }
@@ -113,8 +172,9 @@ impl Open {
             }
         };
         self.advance(now, out);
-        self.owed_since = if self.gate.is_owed() { self.owed_since.or(Some(now)) } else { None };
-        if self.left.is_some() && !self.gate.is_followed() {
+        self.owed_since =
+            if self.gate.is_owed() && self.news.idle.since().is_none() { self.owed_since.or(Some(now)) } else { None };
+        if self.left.is_some() && !self.is_to_be_finished() {
             return Err(End::ClientGone);
         }
         match self.draining && self.is_at_rest() {
@@ -128,8 +188,14 @@ impl Open {
         if self.stack.has_waiting() {
             self.ask_waiting(out);
         }
+        self.load(out);
         self.idle_on(now, out);
         self.at_boundary(out);
+    }
+
+    /// Something is under way that does not stop when the client goes.
+    fn is_to_be_finished(&self) -> bool {
+        self.gate.is_followed() || self.stack.finishes(&self.plan)
     }
 
     /// Between two responses to the client: only here is there room for words of ours (architecture 4.10).
@@ -174,21 +240,45 @@ impl Open {
     /// SELECT or EXAMINE has ended. NO leaves no mailbox selected (RFC 3501 6.3.1), BAD leaves all as it was.
     pub(super) fn opened(&mut self, status: Status) {
         match (status, self.before.take()) {
-            (Status::Ok, _) => self.selected = true,
+            (Status::Ok, _) => {
+                self.selected = true;
+                self.epoch += 1;
+                self.mailbox = self.opening.take();
+                self.news.forget();
+            }
             (Status::No, _) => self.closed(),
             (Status::Bad, before) => self.numbering = before.map(|before| *before).unwrap_or_default(),
+        }
+    }
+
+    /// A mailbox is being opened; a name that cannot be read is not remembered.
+    pub(super) fn open(&mut self, head: &Head<'_>) {
+        self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
+        let name = Cursor::new(head.arguments).astring().ok();
+        let examined = head.verb.name == "EXAMINE";
+        self.opening = name.map(|name| Box::new(Mailbox { name: (*name).into(), examined, uidvalidity: None }));
+    }
+
+    /// What UIDs mean in the mailbox that is being opened.
+    pub(super) fn note_uidvalidity(&mut self, line: &[u8]) {
+        let Some(opening) = &mut self.opening else { return };
+        let text = code::parse(response::text(line, 2));
+        if text.is("UIDVALIDITY") {
+            opening.uidvalidity = std::str::from_utf8(text.arguments).ok().and_then(|digits| digits.parse().ok());
         }
     }
 
     /// No mailbox is selected any more.
     pub(super) fn closed(&mut self) {
         self.selected = false;
+        self.mailbox = None;
+        self.news.forget();
         self.numbering = Numbering::default();
     }
 
     /// RFC 3501 7.4.1, and no command that is received and not yet written uses numbers (architecture 4.2).
     pub(super) fn may_tell_expunge(&self) -> bool {
-        !self.client.holds_numbers && self.gate.allows_expunge()
+        !self.client.holds_numbers && self.gate.allows_expunge(self.numbering.is_mapped())
     }
 
     fn backend_gone(&mut self, out: &mut Effects) -> End {
@@ -198,7 +288,7 @@ impl Open {
         }
     }
 
-    fn bye(&mut self, text: &str, why: End, out: &mut Effects) -> End {
+    pub(super) fn bye(&mut self, text: &str, why: End, out: &mut Effects) -> End {
         self.at_boundary(out);
         out.put(Side::Client, format!("* BYE {text}\r\n").as_bytes());
         why
@@ -209,14 +299,15 @@ impl Open {
         let timeouts = &self.front.timeouts;
         let silent = (!self.client.is_idle()).then(|| self.client.heard + timeouts.idle.0);
         let left = self.left.map(|left| left + FINISH);
-        let renewal = self.backend.idle.since().map(|since| since + timeouts.idle_renewal.0);
+        let renewal = self.idle_until();
+        let look = self.news.next().filter(|_| self.client.is_idle());
         let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
-        [silent, self.owed(), left, renewal, still_here].into_iter().flatten().min()
+        [silent, self.owed(), left, renewal, look, still_here].into_iter().flatten().min()
     }
 
     /// When the backend has kept silent for too long about what it owes us.
     fn owed(&self) -> Option<Instant> {
-        let since = self.owed_since.filter(|_| !self.client.is_idle() && self.is_boundary())?;
+        let since = self.owed_since.filter(|_| self.is_boundary())?;
         Some(since.max(self.backend.heard) + self.front.timeouts.backend.0)
     }
 
@@ -234,10 +325,11 @@ impl Open {
                 out.put(Side::Client, b"* OK Still here\r\n");
             }
             self.renew_idle(now, out);
-            return Ok(0);
+            self.look(now, out);
         }
         match () {
             () if owed => Err(self.bye("[UNAVAILABLE] backend does not answer", End::Idle, out)),
+            () if self.client.is_idle() => Ok(0),
             () if silent && self.is_boundary() => Err(self.bye("silent for too long", End::Idle, out)),
             () if silent => Err(End::Idle),
             () => Ok(0),

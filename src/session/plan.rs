@@ -77,7 +77,7 @@ pub struct Plan {
     pub told: Capabilities,
     /// What the backend said.
     pub backend: Capabilities,
-    /// The backend can IDLE.
+    /// The backend can IDLE, and is to.
     pub idle: bool,
     /// The layers, top to bottom.
     pub layers: Vec<&'static Extension>,
@@ -130,10 +130,7 @@ impl Plan {
             let ours = verdict.is_ok();
             reasons.insert(0, Reason { name: extension.name, ours, why: verdict.unwrap_or_else(|why| why) });
         }
-        let idle = backend.has("IDLE");
-        if idle {
-            below.add("IDLE");
-        }
+        let idle = backend.has("IDLE") && offer.modes.get("IDLE") != Some(&Mode::Always);
         below.add(offer.literals.word());
         below.add(&format!("APPENDLIMIT={}", append_limit(offer.append, &backend)));
         let level = |verb: &Verb| {
@@ -152,6 +149,11 @@ impl Plan {
         let arguments = arguments.strip_suffix(b"\r\n").unwrap_or(arguments);
         let hears = |level: &usize| levels >> level & 1 == 1 && (self.layers[*level].concerns)(verb, arguments);
         if levels >> level == 0 { None } else { (level..self.layers.len()).find(hears) }
+    }
+
+    /// Whether the layer of this level speaks of messages by UID.
+    pub fn touches(&self, level: usize) -> bool {
+        self.layers.get(level).is_some_and(|layer| layer.touches)
     }
 
     /// What the server below the layer of this level can do: the layers there, and what is relayed of the backend.

@@ -18,6 +18,8 @@ pub struct Profile {
     /// It reads on behind LOGIN in the same buffer, so that a command may be sent together with it. A server whose login
     /// is a program of its own may lose what that program has read.
     pub reads_behind_login: bool,
+    /// How it tells what happens in the selected mailbox; none: as its capabilities say, until it is found out.
+    pub look: Option<Look>,
     /// What else one has to know of it; for the operator.
     pub peculiarities: &'static str,
 }
@@ -27,45 +29,82 @@ pub static UNKNOWN: Profile = Profile {
     name: "unknown",
     greetings: &[],
     reads_behind_login: true,
+    look: None,
     peculiarities: "nothing known: held to the RFCs",
 };
 
 /// The rows.
+/// How a backend tells what happens in the selected mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Look {
+    /// By itself, in IDLE.
+    Idle,
+    /// When it is asked, by NOOP.
+    Noop,
+    /// Not at all: STATUS tells that something is new, and only who selects the mailbox again sees it.
+    Reselect,
+}
+
+impl Look {
+    /// What is left when it turns out that this one tells nothing.
+    pub const fn next(self) -> Self {
+        match self {
+            Self::Idle => Self::Noop,
+            Self::Noop | Self::Reselect => Self::Reselect,
+        }
+    }
+
+    /// Its name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Noop => "noop",
+            Self::Reselect => "reselect",
+        }
+    }
+}
+
 static TABLE: [Profile; 6] = [
     Profile {
         name: "courier",
         greetings: &["Courier-IMAP"],
         reads_behind_login: false,
+        look: Some(Look::Noop),
         peculiarities: "NO to unknown commands; prefix INBOX.; runs the content of {n+} as commands; IDLE looks once a minute",
     },
     Profile {
         name: "cyrus",
         greetings: &["Cyrus IMAP"],
         reads_behind_login: true,
+        look: Some(Look::Idle),
         peculiarities: "announces nearly all it can before login",
     },
     Profile {
         name: "dovecot",
         greetings: &["Dovecot"],
         reads_behind_login: true,
+        look: Some(Look::Idle),
         peculiarities: "imap_capability hides words and switches nothing off; runs the content of {n+} behind unknown commands",
     },
     Profile {
         name: "exchange",
         greetings: &["Microsoft Exchange"],
         reads_behind_login: true,
+        look: None,
         peculiarities: "sizes are estimates",
     },
     Profile {
         name: "groupwise",
         greetings: &["GroupWise"],
         reads_behind_login: true,
+        look: Some(Look::Noop),
         peculiarities: "IMAP4rev1 and STARTTLS, and nothing unasked",
     },
     Profile {
         name: "mailutils",
         greetings: &["IMAP4rev1 Debian", "GNU mailutils", "IMAP4D"],
         reads_behind_login: true,
+        look: Some(Look::Reselect),
         peculiarities: "IDLE that never reports, NOOP that does not tell of new mail, EXPUNGE without EXPUNGE responses",
     },
 ];

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     imap::{
         capability::Capabilities,
+        esearch,
         list::Listed,
         response::Status,
         token,
@@ -33,6 +34,7 @@ use crate::{
 };
 
 const LIST: &Verb = verb::row_of("LIST");
+const UID_SEARCH: &Verb = verb::row_of("UID SEARCH");
 
 /// How a script ends well.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub enum Ending {
     Forward,
     /// The command goes to the server below with these arguments.
     ForwardAs(Vec<u8>),
+    /// It goes to the server below as this one.
+    ForwardTo(&'static Verb, Vec<u8>),
 }
 
 impl Ending {
@@ -66,6 +70,8 @@ pub struct Given {
     pub device: Binding,
     /// A mailbox is selected.
     pub selected: bool,
+    /// Which one it is, counted from the beginning of the session.
+    pub epoch: u32,
     tag: Vec<u8>,
     octets: Vec<u8>,
 }
@@ -78,9 +84,15 @@ impl Given {
             arguments: command.arguments.to_vec(),
             device: out.device(),
             selected: out.is_selected(),
+            epoch: out.epoch(),
             tag: command.tag.to_vec(),
             octets: command.octets.to_vec(),
         }
+    }
+
+    /// What it is called.
+    pub fn tag(&self) -> &[u8] {
+        &self.tag
     }
 
     fn command(&self) -> Command<'_> {
@@ -125,7 +137,8 @@ impl Script {
     /// Begins one for the command in hand; `None`: it is over already.
     pub fn begin(command: Command<'_>, out: &mut Out<'_>, run: impl FnOnce(Given, Server) -> Work) -> Option<Self> {
         let given = Given::new(command, out);
-        let server = Server { desk: Arc::default(), plan: Arc::clone(out.plan()), level: out.level() };
+        let time_of_day = out.time_of_day();
+        let server = Server { desk: Arc::default(), plan: Arc::clone(out.plan()), level: out.level(), time_of_day };
         let work = run(given.clone(), server.clone());
         let mut script = Self { given, work, server };
         (!script.go_on(out)).then_some(script)
@@ -160,7 +173,12 @@ impl Script {
             Poll::Pending => return false,
             Poll::Ready(Ok(Ending::Done(text))) => out.done(text),
             Poll::Ready(Ok(Ending::Forward)) => out.forward(),
-            Poll::Ready(Ok(Ending::ForwardAs(arguments))) => out.forward_as(&self.given.command(), &arguments),
+            Poll::Ready(Ok(Ending::ForwardAs(arguments))) => {
+                out.forward_as(&self.given.command(), self.given.verb, &arguments);
+            }
+            Poll::Ready(Ok(Ending::ForwardTo(verb, arguments))) => {
+                out.forward_as(&self.given.command(), verb, &arguments);
+            }
             Poll::Ready(Err(why)) => out.refuse(why),
         }
         true
@@ -173,6 +191,7 @@ pub struct Server {
     desk: Arc<Mutex<Desk>>,
     plan: Arc<Plan>,
     level: usize,
+    time_of_day: fn() -> i64,
 }
 
 /// What the server below says to a question.
@@ -180,6 +199,8 @@ pub struct Server {
 pub struct Answers {
     /// The untagged responses that answer it, with their literals, without their ends.
     pub parts: Vec<Vec<u8>>,
+    /// What a UID SEARCH found.
+    pub found: esearch::Found,
     /// How it ended.
     pub status: Status,
     /// What stands behind the status.
@@ -191,6 +212,17 @@ impl Answers {
     pub fn ok(self) -> Result<Self, Refusal> {
         if self.status == Status::Ok { Ok(self) } else { Err(Refusal::of_backend(self.status)) }
     }
+
+    /// The backend's word on what the client wanted: as it came.
+    pub fn passed_on(self) -> Result<Self, Refusal> {
+        match self.status {
+            Status::Ok => Ok(self),
+            status => {
+                let text = String::from_utf8_lossy(&self.text).into_owned().into();
+                Err(Refusal { status, code: "".into(), text })
+            }
+        }
+    }
 }
 
 /// What a script and its layer have to say to each other.
@@ -200,6 +232,7 @@ struct Desk {
     /// The question that waits.
     ask: Option<Ask>,
     parts: Vec<Vec<u8>>,
+    found: esearch::Found,
     /// Octets of these parts.
     held: usize,
     outcome: Option<Outcome>,
@@ -239,6 +272,10 @@ impl Desk {
                 if self.held <= Self::MOST {
                     self.parts.push(line.to_vec());
                 }
+                return false;
+            }
+            Reply::Found(found) => {
+                self.found = found.clone();
                 return false;
             }
             Reply::TooLong => {
@@ -311,6 +348,16 @@ impl Server {
         Ok(names)
     }
 
+    /// Asks the server below which messages meet these criteria, told by UID.
+    pub async fn search(&self, criteria: &[u8]) -> Result<esearch::Found, Refusal> {
+        Ok(self.ask(UID_SEARCH, criteria).await?.passed_on()?.found)
+    }
+
+    /// The time of day, in seconds since 1970.
+    pub fn time_of_day(&self) -> i64 {
+        (self.time_of_day)()
+    }
+
     /// Sends the command down as it came, and waits for its end: what answers it goes to the client, but for the last word.
     pub async fn follow(&self) -> Result<Answers, Refusal> {
         self.answers(Want::Follow).await
@@ -321,7 +368,8 @@ impl Server {
             Outcome::Done(status, text) => {
                 let mut desk = self.desk();
                 desk.held = 0;
-                Ok(Answers { parts: std::mem::take(&mut desk.parts), status, text })
+                let (parts, found) = (std::mem::take(&mut desk.parts), std::mem::take(&mut desk.found));
+                Ok(Answers { parts, found, status, text })
             }
             Outcome::TooMuch => Err(Refusal::no("LIMIT", "the backend has more to say than we can hold")),
             Outcome::Kept(..) | Outcome::Unavailable | Outcome::Lost => Err(Refusal::unanswered()),

@@ -15,9 +15,11 @@ use super::{
     gate::{Owner, Running, Tag},
     layer::{Act, Ask, Command, Layer, Out, Refusal, Reply},
     open::Open,
+    plan::Plan,
 };
 use crate::imap::{
     command::{self, Head},
+    esearch::Esearch,
     response::Status,
     verb::Verb,
 };
@@ -64,6 +66,12 @@ impl Stack {
     /// Whether a question waits.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Whether a layer has something in hand that is not to be left half done.
+    pub(super) fn finishes(&self, plan: &Plan) -> bool {
+        let finishes = |level: usize| plan.layers.get(level).is_some_and(|layer| layer.finishes);
+        self.in_hand.iter().enumerate().any(|(level, command)| command.is_some() && finishes(level))
     }
 
     fn take_in_hand(&mut self, level: usize) -> Option<InHand> {
@@ -125,6 +133,8 @@ impl Open {
             origin: self.origin.as_deref(),
             device: self.device.as_deref(),
             selected: self.selected,
+            epoch: self.epoch,
+            time_of_day: self.front.time_of_day,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
@@ -161,9 +171,20 @@ impl Open {
         match self.stack.in_hand.get(level).and_then(Option::as_ref).map(|command| command.from) {
             Some(Owner::Layer(above, ask)) => self.reply(above, Ask(ask), Reply::Part(&line), out),
             _ => {
+                self.number_answer(level, &mut line);
                 line.extend_from_slice(b"\r\n");
                 self.tell(&line, out);
             }
+        }
+    }
+
+    /// A search answers with UIDs. The client that has asked for numbers is told numbers.
+    fn number_answer(&self, level: usize, line: &mut Vec<u8>) {
+        let in_hand = self.stack.in_hand.get(level).and_then(Option::as_ref);
+        if in_hand.is_some_and(|command| command.verb.name == "SEARCH")
+            && let Some(said) = Esearch::parse(line).filter(|said| said.uid)
+        {
+            *line = self.numbering.numbered(said).write();
         }
     }
 
@@ -192,9 +213,10 @@ impl Open {
         let Some(InHand { from, tag, verb, octets }) = self.stack.take_in_hand(level) else { return };
         let octets = edited.unwrap_or(octets);
         let Ok(head) = command::head(&octets) else { return };
+        let verb = if head.verb.index().is_some() { head.verb } else { verb };
         match (self.plan.hears(verb, head.arguments, level + 1), from) {
             (Some(next), _) => self.visit(next, &head, &octets, from, out),
-            (None, Owner::Client | Owner::Idle) => self.write_visited(&head, &octets, out),
+            (None, Owner::Client | Owner::Idle | Owner::Numbering) => self.write_visited(&head, &octets, out),
             (None, Owner::Layer(..)) => {
                 self.stack.waiting.push_back(Waiting { from, verb, tag, octets });
                 self.ask_waiting(out);
@@ -248,16 +270,7 @@ impl Open {
             }
             let Some(Waiting { from, verb, tag, octets }) = self.stack.waiting.pop_front() else { return };
             self.write(&octets, None, &tag, verb, None, out);
-            self.gate.start(Running {
-                tag,
-                verb,
-                owner: from,
-                alone: verb.alone,
-                written: true,
-                complete: true,
-                tagged: false,
-                followed: None,
-            });
+            self.gate.start(Running::ours(tag, verb, from));
         }
     }
 }

@@ -53,7 +53,7 @@ const WRONG: [(&str, &str); 5] = [
 /// What the proxy itself says of the server.
 const SAID: [(&str, &str); 3] = [
     ("/private/vendor/lemonade/notify/outband/channel", "NONE"),
-    ("/shared/vendor/lemonade/notify/inband/push", ""),
+    ("/shared/vendor/lemonade/notify/inband/push", "MessageNew MessageExpunge FlagChange new expunged"),
     ("/shared/vendor/lemonade/notify/security/integrity", "NONE"),
 ];
 

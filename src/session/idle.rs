@@ -1,0 +1,457 @@
+//! How a client hears of news while it idles, whatever the backend can do (RFC 2177; architecture 4.11).
+//!
+//!     C: a IDLE            "this client may be told things now"
+//!     S: + idling
+//!     >  p1 IDLE           a backend that tells by itself, or
+//!     >  p1 NOOP           one that tells when it is asked: every 2 s after news, up to 30 s in silence, or
+//!     >  p1 STATUS INBOX (MESSAGES UIDNEXT UNSEEN)
+//!     >  p2 SELECT INBOX   one that tells nothing of a selected mailbox: selected again, and compared by UID
+//!     >  p3 UID FETCH 1:* (UID FLAGS)
+//!
+//! Which of these it is says the server's profile, or its capabilities; a backend whose IDLE keeps silent is found out. DONE is
+//! answered at once: a question under way is answered to us, and the client's next command waits for that.
+//! Requirements N2 and N4.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    time::{Duration, Instant},
+};
+
+use super::{
+    effect::{Effect, Effects, End, Fault, Side},
+    gate::{Owner, Running},
+    open::Open,
+    profile::Look,
+};
+use crate::{
+    imap::{
+        code,
+        fetch::Fetched,
+        response::{self, Kind, Status},
+        token::{self, Cursor},
+        verb::{self, Verb},
+    },
+    units::Span,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// How often a backend is asked for news that does not tell them by itself, for each client that idles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pace {
+    /// After news: more may follow.
+    pub shortest: Span,
+    /// In silence.
+    pub longest: Span,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { shortest: Span::seconds(2), longest: Span::seconds(30) }
+    }
+}
+
+/// IDLE towards the backend.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BackendIdle {
+    /// None.
+    Off,
+    /// Asked for; `ending`: DONE is to follow as soon as it runs.
+    Starting { since: Instant, ending: bool },
+    /// It runs.
+    On { since: Instant },
+    /// DONE is sent, its tagged OK is not there.
+    Ending,
+    /// The backend refused it in this state; tried again after the next command.
+    Refused,
+}
+
+impl BackendIdle {
+    /// An IDLE shorter than this that the backend ends by itself is as good as none, and is not asked for again and again.
+    const SHORTEST: Duration = Duration::from_secs(10);
+
+    /// Its tagged response has come.
+    fn ended(self, now: Instant) -> Self {
+        match self {
+            Self::Starting { ending: false, .. } => Self::Refused,
+            Self::On { since } if now < since + Self::SHORTEST => Self::Refused,
+            _ => Self::Off,
+        }
+    }
+
+    /// Since when it runs.
+    pub(super) fn since(self) -> Option<Instant> {
+        match self {
+            Self::On { since } => Some(since),
+            _ => None,
+        }
+    }
+}
+
+/// How news of the selected mailbox come to this session.
+#[derive(Debug)]
+pub(super) struct News {
+    /// What the backend has to be asked.
+    look: Look,
+    pace: Pace,
+    /// Of a backend that tells by itself.
+    pub(super) idle: BackendIdle,
+    /// The present distance between two looks.
+    every: Duration,
+    /// When to look next; nothing while a look is under way, or nobody idles.
+    next: Option<Instant>,
+    /// Something came since the last look.
+    stirred: bool,
+    /// What a look is about that takes several steps.
+    under_way: Option<Box<Glance>>,
+    /// What was seen when a mailbox was selected again, or its STATUS asked for, the last time.
+    seen: Option<Box<Seen>>,
+    /// There was a count that the backend had not told: the first time it may have been on its way.
+    doubted: bool,
+    /// When it was last looked whether it keeps things from us.
+    probed: Option<Instant>,
+}
+
+/// A look of several steps.
+#[derive(Debug, Default)]
+struct Glance {
+    /// What STATUS said.
+    status: Option<Vec<u8>>,
+    /// What the mailbox is called has changed its meaning.
+    other: bool,
+    /// How many messages it has, selected again.
+    count: Option<u32>,
+}
+
+/// What was seen last.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The STATUS of the mailbox, its items as they came.
+    status: Vec<u8>,
+    /// The flags of each message, by UID.
+    flags: HashMap<u32, u64>,
+    keys: RandomState,
+}
+
+impl Seen {
+    /// Whether the flags of this message are others than they were.
+    fn differ(&mut self, uid: u32, flags: &[u8]) -> bool {
+        let mut flags: Vec<&[u8]> =
+            flags.split(|octet| b"() ".contains(octet)).filter(|flag| !flag.is_empty()).collect();
+        // \Recent is a matter of sessions (RFC 3501 2.3.2), and the order of none.
+        flags.retain(|flag| !flag.eq_ignore_ascii_case(b"\\Recent"));
+        flags.sort_unstable();
+        let now = self.keys.hash_one(&flags);
+        self.flags.insert(uid, now).is_some_and(|before| before != now)
+    }
+}
+
+impl News {
+    /// Whether a backend that nothing is known of keeps things from us is looked after this often,
+    const PROBE: Duration = Duration::from_secs(300);
+    /// or soon again, where there is doubt.
+    const DOUBT: Duration = Duration::from_secs(30);
+
+    fn until_probe(&self) -> Duration {
+        if self.doubted { Self::DOUBT } else { Self::PROBE }
+    }
+
+    pub(super) fn new(look: Look, pace: Pace) -> Self {
+        Self {
+            look,
+            pace,
+            idle: BackendIdle::Off,
+            every: pace.shortest.0,
+            next: None,
+            stirred: false,
+            under_way: None,
+            seen: None,
+            doubted: false,
+            probed: None,
+        }
+    }
+
+    /// Something happened in the mailbox.
+    pub(super) fn stir(&mut self) {
+        self.stirred = true;
+    }
+
+    /// When to look next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Whether nothing of ours runs for its sake.
+    pub(super) fn is_resting(&self) -> bool {
+        matches!(self.idle, BackendIdle::Off | BackendIdle::Refused) && self.under_way.is_none()
+    }
+
+    /// The mailbox is another one now.
+    pub(super) fn forget(&mut self) {
+        self.seen = None;
+        self.doubted = false;
+    }
+
+    /// The backend is asked, because it does not tell by itself, or not in this state.
+    fn asks(&self) -> bool {
+        self.look != Look::Idle || matches!(self.idle, BackendIdle::Refused)
+    }
+
+    fn schedule(&mut self, now: Instant) {
+        self.next = Some(now + self.every);
+    }
+}
+
+const IDLE: &Verb = verb::row_of("IDLE");
+const NOOP: &Verb = verb::row_of("NOOP");
+const STATUS: &Verb = verb::row_of("STATUS");
+
+impl Open {
+    /// The backend idles while the client does, if it can; else it will be asked.
+    pub(super) fn idle_on(&mut self, now: Instant, out: &mut Effects) {
+        if !self.client.is_idle() || self.is_mid_command() {
+            return;
+        }
+        if self.news.asks() {
+            if self.news.next.is_none() && self.selected && self.news.under_way.is_none() && !self.gate.has(Owner::Idle)
+            {
+                self.news.every = self.news.pace.shortest.0;
+                self.news.probed.get_or_insert(now);
+                self.news.schedule(now);
+            }
+        } else if matches!(self.news.idle, BackendIdle::Off) && !self.gate.has(Owner::Idle) {
+            self.say(IDLE, b"", out);
+            self.news.idle = BackendIdle::Starting { since: now, ending: false };
+        }
+    }
+
+    /// The client has stopped, or the backend would soon end it by itself.
+    pub(super) fn idle_off(&mut self, out: &mut Effects) {
+        self.news.next = None;
+        self.news.idle = match self.news.idle {
+            BackendIdle::On { .. } => {
+                out.put(Side::Backend, b"DONE\r\n");
+                BackendIdle::Ending
+            }
+            BackendIdle::Starting { since, .. } => BackendIdle::Starting { since, ending: true },
+            BackendIdle::Ending => BackendIdle::Ending,
+            BackendIdle::Off | BackendIdle::Refused => BackendIdle::Off,
+        };
+    }
+
+    /// RFC 2177 section 3: a client of ours need not, but towards the backend we re-issue before 30 minutes are over.
+    pub(super) fn renew_idle(&mut self, now: Instant, out: &mut Effects) {
+        if self.idle_until().is_some_and(|until| now >= until) {
+            self.idle_off(out);
+        }
+    }
+
+    /// When the backend's IDLE is to be ended, at the latest: to begin anew, or to see whether it keeps things from us.
+    pub(super) fn idle_until(&self) -> Option<Instant> {
+        let since = self.news.idle.since()?;
+        let renewal = self.front.timeouts.idle_renewal.0;
+        Some(since + if self.is_probed() { renewal.min(self.news.until_probe()) } else { renewal })
+    }
+
+    /// Whether nobody knows how this backend tells its news, but from what it says of itself.
+    fn is_probed(&self) -> bool {
+        self.selected && self.mailbox.is_some() && self.profile.look.is_none() && self.news.look != Look::Reselect
+    }
+
+    /// It is time to look.
+    pub(super) fn look(&mut self, now: Instant, out: &mut Effects) {
+        let due = self.news.next.is_some_and(|next| now >= next);
+        if !due || !self.selected || self.is_mid_command() || !self.gate.is_only_idle() {
+            return;
+        }
+        self.news.next = None;
+        self.news.stirred = false;
+        out.looks += 1;
+        let probe = self.is_probed() && self.news.probed.is_none_or(|probed| now >= probed + self.news.until_probe());
+        match (self.news.look, self.mailbox.is_some()) {
+            (Look::Reselect, true) if self.news.seen.is_none() => self.survey(out),
+            (Look::Reselect, true) => self.ask_status(out),
+            _ if probe => {
+                self.news.probed = Some(now);
+                self.ask_status(out);
+            }
+            _ => self.say(NOOP, b"", out),
+        }
+    }
+
+    /// What the mailbox looks like before anything has changed: its UIDs and flags.
+    fn survey(&mut self, out: &mut Effects) {
+        self.news.seen = Some(Box::default());
+        self.news.under_way = Some(Box::default());
+        self.ask_all(self.numbering.count(), out);
+    }
+
+    fn ask_status(&mut self, out: &mut Effects) {
+        let mut arguments = self.mailbox_name();
+        arguments.extend_from_slice(b" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)");
+        self.news.under_way = Some(Box::default());
+        self.say(STATUS, &arguments, out);
+    }
+
+    fn mailbox_name(&self) -> Vec<u8> {
+        let mut name = Vec::new();
+        token::write_astring(self.mailbox.as_ref().map_or(b"", |mailbox| &mailbox.name), &mut name);
+        name
+    }
+
+    /// A command of ours, about news.
+    fn say(&mut self, verb: &'static Verb, arguments: &[u8], out: &mut Effects) {
+        let tag = self.backend.next_tag();
+        let space: &[u8] = if arguments.is_empty() { b"" } else { b" " };
+        let octets = [&tag, b" ".as_slice(), verb.name.as_bytes(), space, arguments, b"\r\n"].concat();
+        self.write(&octets, None, &tag, verb, None, out);
+        self.gate.start(Running::ours(tag, verb, Owner::Idle));
+    }
+
+    /// The backend says something while we look. Whether it is for the client.
+    pub(super) fn glimpse(&mut self, kind: Kind, number: u32, line: &[u8]) -> bool {
+        let Some(verb) = self.gate.verb_of(Owner::Idle) else { return true };
+        let Some(glance) = &mut self.news.under_way else { return true };
+        match (verb.name, kind) {
+            ("STATUS", Kind::Status) => {
+                glance.status = items(line).or(glance.status.take());
+                false
+            }
+            ("SELECT" | "EXAMINE", Kind::Exists) => {
+                glance.count = Some(number);
+                false
+            }
+            ("SELECT" | "EXAMINE", Kind::Ok) => {
+                let text = code::parse(response::text(line, 2));
+                let known = self.mailbox.as_ref().and_then(|mailbox| mailbox.uidvalidity);
+                let said = std::str::from_utf8(text.arguments).ok().and_then(|digits| digits.parse().ok());
+                glance.other |= text.is("UIDVALIDITY") && known.is_some() && known != said;
+                false
+            }
+            ("SELECT" | "EXAMINE", Kind::Flags | Kind::Recent) => false,
+            _ => true,
+        }
+    }
+
+    /// A message as it is now, while all are looked at. Its flags are told if they are others than the client knows.
+    pub(super) fn glimpse_message(&mut self, fetched: &Fetched<'_>, out: &mut Effects) {
+        let (Some(uid), Some(flags), Some(seen)) = (fetched.uid(), fetched.value("FLAGS"), &mut self.news.seen) else {
+            return;
+        };
+        let differ = seen.differ(uid, flags);
+        if differ && let Some(number) = self.numbering.number(uid) {
+            let line = [format!("* {number} FETCH (UID {uid} FLAGS ").as_bytes(), flags, b")\r\n"].concat();
+            self.tell(&line, out);
+        }
+    }
+
+    /// A command of ours about news has ended.
+    pub(super) fn looked(&mut self, verb: &'static Verb, status: Status, out: &mut Effects) -> Result<(), End> {
+        match verb.name {
+            "IDLE" => {
+                let probe = self.is_probed() && matches!(self.news.idle, BackendIdle::Ending) && self.client.is_idle();
+                self.news.idle = self.news.idle.ended(self.backend.heard);
+                if probe {
+                    self.ask_status(out);
+                }
+            }
+            "STATUS" => self.compare(status, out),
+            "SELECT" | "EXAMINE" => {
+                let glance = self.news.under_way.as_deref();
+                let count = glance.filter(|glance| !glance.other).and_then(|glance| glance.count);
+                let Some(count) = count.filter(|_| status == Status::Ok) else {
+                    return Err(self.mailbox_lost(out));
+                };
+                self.ask_all(count, out);
+            }
+            _ => self.rest(),
+        }
+        Ok(())
+    }
+
+    /// What STATUS says, beside what was known.
+    fn compare(&mut self, status: Status, out: &mut Effects) {
+        let said = self.news.under_way.take().and_then(|glance| glance.status).filter(|_| status == Status::Ok);
+        let Some(said) = said else { return self.rest() };
+        let messages = number_of(&said, b"MESSAGES");
+        let fits = messages.is_none_or(|messages| messages == self.numbering.count());
+        match self.news.look {
+            Look::Idle | Look::Noop => {
+                // News may be on their way. Twice in a row is no coincidence.
+                if !fits && std::mem::replace(&mut self.news.doubted, true) {
+                    self.news.look = self.news.look.next();
+                    (self.news.doubted, self.news.probed) = (false, Some(self.backend.heard));
+                    out.push(Effect::Learned(self.news.look));
+                }
+                self.news.doubted &= !fits;
+                self.rest();
+            }
+            Look::Reselect => {
+                let same =
+                    self.news.seen.as_ref().is_some_and(|seen| seen.status == said || (seen.status.is_empty() && fits));
+                if let Some(seen) = &mut self.news.seen {
+                    seen.status = said;
+                }
+                match same {
+                    true => self.rest(),
+                    false => self.reselect(out),
+                }
+            }
+        }
+    }
+
+    fn reselect(&mut self, out: &mut Effects) {
+        let verb = match &self.mailbox {
+            Some(mailbox) if mailbox.examined => verb::row_of("EXAMINE"),
+            _ => verb::row_of("SELECT"),
+        };
+        self.news.under_way = Some(Box::default());
+        self.news.stir();
+        let name = self.mailbox_name();
+        self.say(verb, &name, out);
+    }
+
+    /// All was looked at.
+    pub(super) fn looked_over(&mut self) {
+        if let (Some(seen), Some(uids)) = (&mut self.news.seen, self.numbering.uids()) {
+            seen.flags.retain(|uid, _| uids.contains(*uid));
+        }
+        if self.news.under_way.take().is_some() {
+            self.rest();
+        }
+    }
+
+    /// Until the next look.
+    fn rest(&mut self) {
+        let News { every, pace, stirred, .. } = &mut self.news;
+        *every = if *stirred { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
+        if self.client.is_idle() && self.news.asks() {
+            self.news.schedule(self.backend.heard);
+        }
+    }
+
+    /// The mailbox is gone, or another one has its name: the client has to begin anew.
+    fn mailbox_lost(&mut self, out: &mut Effects) -> End {
+        self.bye(
+            "the mailbox is not what it was; please select it again",
+            End::Fault(Fault::Backend("mailbox lost")),
+            out,
+        )
+    }
+}
+
+/// The items of a STATUS response, as they came.
+fn items(line: &[u8]) -> Option<Vec<u8>> {
+    let mut cursor = Cursor::new(response::text(line, 2));
+    cursor.astring().ok()?;
+    cursor.space().ok()?;
+    cursor.list_as_written().ok().map(<[u8]>::to_ascii_uppercase)
+}
+
+/// The number behind this word.
+fn number_of(items: &[u8], word: &[u8]) -> Option<u32> {
+    let mut words = items.split(|octet| b"() ".contains(octet)).skip_while(|other| *other != word);
+    std::str::from_utf8(words.nth(1)?).ok()?.parse().ok()
+}

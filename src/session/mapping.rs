@@ -1,0 +1,188 @@
+//! `Same` becomes `Mapped`: the UIDs of the selected mailbox are learnt when somebody first needs them (architecture 4.1, 4.8).
+//!
+//!     C: b SEARCH RETURN (COUNT) UNSEEN      a layer wants UIDs: the command waits
+//!     >  p1 UID SEARCH ALL
+//!     <  * SEARCH 14 11 12                   consumed number by number, however many
+//!     <  * 2 EXPUNGE                         behind the line: applied to it
+//!     <  p1 OK                               as many as there are messages: the command goes on
+//!
+//! An EXPUNGE in front of the line, or a count that does not fit, and `FETCH 1:* (UID)` is asked instead, during which no
+//! EXPUNGE is allowed. Messages that come later are learnt by `UID FETCH last+1:* (UID)`, when somebody needs them.
+
+use super::{
+    effect::{Effects, End, Fault},
+    gate::{Owner, Running},
+    open::Open,
+};
+use crate::imap::{
+    command::Head,
+    fetch::Fetched,
+    response::Status,
+    uid_set::UidSet,
+    verb::{self, Numbers, Verb},
+};
+
+/// UIDs on their way.
+#[derive(Debug)]
+pub(super) struct Load {
+    stage: Stage,
+    found: UidSet,
+    /// A removal came of which nobody can say whether it is in `found`.
+    doubtful: bool,
+    /// How often the backend has counted otherwise than it listed.
+    misfits: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// UID SEARCH ALL; whether its answer has come.
+    Search { answered: bool },
+    /// FETCH 1:* (UID)
+    Fetch,
+    /// UID FETCH last+1:* (UID)
+    Tail,
+    /// UID FETCH 1:* (UID FLAGS), of a mailbox that has so many messages: what has changed is told.
+    All { count: u32 },
+}
+
+impl Load {
+    /// Counts and lists that do not fit: other clients may be quick, but not so often.
+    const MOST_MISFITS: u8 = 3;
+
+    /// UIDs that a search found.
+    pub(super) fn found(&mut self, uids: UidSet) {
+        self.found = uids;
+        self.stage = Stage::Search { answered: true };
+    }
+
+    /// These are gone.
+    pub(super) fn vanished(&mut self, uids: &UidSet) {
+        match self.stage {
+            Stage::Search { answered: true } => uids.iter().for_each(|uid| _ = self.found.remove(uid)),
+            Stage::Search { answered: false } | Stage::Fetch => self.doubtful = true,
+            Stage::Tail | Stage::All { .. } => {}
+        }
+    }
+
+    /// The message at this place is gone.
+    pub(super) fn expunged(&mut self, place: u32) {
+        match self.stage {
+            Stage::Search { answered: true } => match self.found.at(place) {
+                Some(uid) => _ = self.found.remove(uid),
+                None => self.doubtful = true,
+            },
+            Stage::Search { answered: false } | Stage::Fetch | Stage::All { .. } => self.doubtful = true,
+            Stage::Tail => {}
+        }
+    }
+}
+
+impl Open {
+    /// Whether this command has to wait until the UID of each message is known.
+    pub(super) fn wants_uids(&self, head: &Head<'_>, level: Option<usize>) -> bool {
+        let touched = || level.is_some_and(|level| self.plan.touches(level));
+        let named = self.selected && names_messages(head);
+        named && (self.numbering.is_mapped() || touched()) && !self.numbering.is_complete()
+    }
+
+    /// Asks for the UIDs that somebody waits for, as soon as nothing else runs.
+    pub(super) fn load(&mut self, out: &mut Effects) {
+        if !self.client.waits_for_uids || !self.gate.is_empty() || !self.news.is_resting() || self.is_mid_command() {
+            return;
+        }
+        self.client.waits_for_uids = false;
+        match self.numbering.is_mapped() {
+            // It was told to wait while they were on their way.
+            _ if self.numbering.is_complete() => self.resume = true,
+            true => self.ask_uids(Stage::Tail, 0, out),
+            false => self.ask_uids(Stage::Search { answered: false }, 0, out),
+        }
+    }
+
+    /// Asks for the UIDs and flags of a mailbox that has so many messages.
+    pub(super) fn ask_all(&mut self, count: u32, out: &mut Effects) {
+        self.ask_uids(Stage::All { count }, 0, out);
+    }
+
+    fn ask_uids(&mut self, stage: Stage, misfits: u8, out: &mut Effects) {
+        const SEARCH: &Verb = verb::row_of("UID SEARCH");
+        const FETCH: &Verb = verb::row_of("FETCH");
+        const UID_FETCH: &Verb = verb::row_of("UID FETCH");
+        let count = if let Stage::All { count } = stage { count } else { self.numbering.count() };
+        if count == 0 {
+            self.loading = Some(Box::new(Load { stage, found: UidSet::default(), doubtful: false, misfits }));
+            // Nothing is asked of an empty mailbox, where some servers know no UIDs.
+            let _ = self.loaded(Status::Ok, out);
+            return;
+        }
+        let last = self.numbering.uids().and_then(UidSet::last).unwrap_or(0);
+        let (verb, arguments) = match stage {
+            Stage::Search { .. } => (SEARCH, "ALL".to_owned()),
+            Stage::Fetch => (FETCH, "1:* (UID)".to_owned()),
+            Stage::Tail => (UID_FETCH, format!("{}:* (UID)", last.saturating_add(1))),
+            Stage::All { .. } => (UID_FETCH, "1:* (UID FLAGS)".to_owned()),
+        };
+        let tag = self.backend.next_tag();
+        let octets = [&tag, b" ".as_slice(), verb.name.as_bytes(), b" ", arguments.as_bytes(), b"\r\n"].concat();
+        self.write(&octets, None, &tag, verb, None, out);
+        self.gate.start(Running::ours(tag, verb, Owner::Numbering));
+        self.loading = Some(Box::new(Load { stage, found: UidSet::default(), doubtful: false, misfits }));
+    }
+
+    /// A FETCH came while UIDs are on their way. Whether the client has use for it.
+    pub(super) fn learn(&mut self, fetched: &Fetched<'_>, out: &mut Effects) -> bool {
+        let Some(load) = &mut self.loading else { return true };
+        let Some(uid) = fetched.uid() else { return true };
+        match load.stage {
+            Stage::Fetch => _ = load.found.insert(uid),
+            Stage::Tail => self.numbering.learn(uid),
+            Stage::Search { .. } => return true,
+            Stage::All { .. } => {
+                load.found.insert(uid);
+                self.glimpse_message(fetched, out);
+                return false;
+            }
+        }
+        fetched.names().any(|name| !name.eq_ignore_ascii_case(b"UID"))
+    }
+
+    /// The question is answered.
+    pub(super) fn loaded(&mut self, status: Status, out: &mut Effects) -> Result<(), End> {
+        let Some(load) = self.loading.take().map(|load| *load) else { return Ok(()) };
+        if status != Status::Ok {
+            self.client.lacks_uids = true;
+            self.looked_over();
+            return Ok(());
+        }
+        let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
+        let fits = !load.doubtful && load.found.len() == count;
+        let before = self.numbering.told();
+        match load.stage {
+            Stage::Tail if self.numbering.is_complete() => {}
+            Stage::Tail => self.ask_uids(Stage::Search { answered: false }, load.misfits, out),
+            _ if fits => {
+                self.resume = true;
+                if !self.numbering.map(load.found) {
+                    return Err(End::Fault(Fault::Backend("UIDs do not ascend")));
+                }
+                let told = self.numbering.told();
+                if told > before {
+                    self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
+                }
+                self.looked_over();
+            }
+            _ if load.misfits == Load::MOST_MISFITS => {
+                self.client.lacks_uids = true;
+                self.looked_over();
+            }
+            Stage::All { .. } => self.ask_uids(load.stage, load.misfits + 1, out),
+            _ => self.ask_uids(Stage::Fetch, load.misfits + 1, out),
+        }
+        Ok(())
+    }
+}
+
+/// Whether it names messages by what the client knows: by number, or with the `*` of the last one.
+fn names_messages(head: &Head<'_>) -> bool {
+    head.verb.numbers != Numbers::None || head.verb.name.starts_with("UID ")
+}
