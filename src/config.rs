@@ -53,7 +53,7 @@ use crate::{
         transport::Tcp,
     },
     session::{
-        plan::{Modes, NonSync, Offer},
+        plan::{Modes, Offer},
         settings::{Limits, Timeouts},
     },
 };
@@ -128,10 +128,16 @@ struct Draft {
 }
 
 impl Config {
-    /// What sessions offer that come in by a listener with such literals.
-    pub fn offer(&self, literals: NonSync) -> Offer {
+    /// What sessions offer that come in by this listener.
+    pub fn offer(&self, listener: &Listener) -> Offer {
         let Self { extensions, limits, account, .. } = self;
-        Offer { modes: extensions.clone(), literals, append: limits.append, account: Arc::clone(account) }
+        Offer {
+            modes: extensions.clone(),
+            literals: listener.literal,
+            compress: listener.compress,
+            append: limits.append,
+            account: Arc::clone(account),
+        }
     }
 }
 

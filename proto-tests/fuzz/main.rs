@@ -45,6 +45,7 @@ const COMMANDS: &[&[u8]] = &[
     b"k ENABLE CONDSTORE\r\nl NAMESPACE\r\nm UNSELECT\r\nn LOGOUT\r\n",
     b"o STARTTLS\r\n",
     b"p RENAME {4097}\r\n",
+    b"q COMPRESS DEFLATE\r\nr NOOP\r\n",
 ];
 
 /// What backends say.

@@ -67,7 +67,8 @@ fn a_client_before_a_model() {
         let capabilities = *random.pick(&["IMAP4rev1", "IMAP4rev1 IDLE LITERAL+", "IMAP4rev1 LITERAL- UIDPLUS IDLE"]);
         let mischief = Mischief { lazy_literals: random.one_in(2), no_to_unknown: true, ..Mischief::default() };
         let backend = Backend::new(Settings { mischief, ..Settings::with(capabilities) });
-        let mut proxy = Proxy::new(Setup::before(&Settings::with(capabilities)), 1);
+        let setup = Setup { compress: random.one_in(2), ..Setup::before(&Settings::with(capabilities)) };
+        let mut proxy = Proxy::new(setup, 1);
         let mut connection = backend.connect();
         proxy.hear(Side::Client, b"z LOGIN joe secret\r\n");
         proxy.connected();
@@ -83,7 +84,10 @@ fn a_client_before_a_model() {
                 assert!(proxy.held() <= MOST_HELD, "{} octets are held", proxy.held());
             }
         }
-        assert!(!has_only_intact_literals(octets) || !is_smuggled(&backend), "content was executed");
+        // What stands in one piece with COMPRESS is lost, also the line that would have made a literal of what follows.
+        let is_whole = proxy.upgrades(Side::Client) == 0;
+        let is_content = is_whole && has_only_intact_literals(octets);
+        assert!(!is_content || !is_smuggled(&backend), "content was executed");
         proxy.gone(Side::Client);
         // A RENAME on its way is finished without the client, but not for ever.
         proxy.pass_time(Duration::from_secs(60));

@@ -47,7 +47,7 @@ pub trait Between {
     fn backlog(&self) -> usize {
         0
     }
-    /// How often this side went over to TLS: what was sent in clear behind that is lost.
+    /// How often this side went over to TLS or DEFLATE: what was sent in clear behind that is lost.
     fn upgrades(&self, side: Side) -> usize;
 }
 

@@ -21,7 +21,7 @@ use lemonade_proxy::{
         Session,
         effect::{
             Annotated, Answer, Binding, DialError, Dialled, Effect, Effects, End as Why, Input, Keeping, Kept, Origin,
-            Request, Side,
+            Request, Side, Upgrade,
         },
         front::Front,
         idle::Pace,
@@ -53,6 +53,8 @@ pub struct Setup {
     pub tls: bool,
     /// LITERAL+ or LITERAL-.
     pub literals: NonSync,
+    /// COMPRESS=DEFLATE is offered.
+    pub compress: bool,
     /// What comes of a dial.
     pub dial: Result<(), DialError>,
     /// The backend wants STARTTLS.
@@ -124,6 +126,9 @@ fn at_once<T>(mut answer: store::Answer<'_, T>) -> Result<T, StoreError> {
     }
 }
 
+/// What a side hears where DEFLATE begins: nobody else says it. What stands behind it is shown inflated.
+const DEFLATE_BEGINS: &[u8] = b"U: deflate\r\n";
+
 /// Octets of one read: what a shell offers at a time, beside what was left over.
 const READ: usize = 64 << 10;
 
@@ -145,6 +150,7 @@ impl Setup {
             plaintext: true,
             tls: false,
             literals: NonSync::Plus,
+            compress: false,
             dial: Ok(()),
             backend_starttls: false,
             trusted: false,
@@ -185,7 +191,8 @@ impl Setup {
             "plaintext" => self.starttls = false,
             "tls" => self.tls = true,
             "minus" => self.literals = NonSync::Minus,
-            _ => return Err(format!("starttls, plaintext, tls or minus, not {word}")),
+            "compress" => self.compress = true,
+            _ => return Err(format!("starttls, plaintext, tls, minus or compress, not {word}")),
         }
         Ok(())
     }
@@ -275,6 +282,7 @@ impl Setup {
             offer: Offer {
                 modes: Default::default(),
                 literals: self.literals,
+                compress: self.compress,
                 append: self.limits.append,
                 account: self.account.clone(),
             },
@@ -484,7 +492,10 @@ impl Proxy {
                 Effect::Connect { from, len } => self.begin_to_carry(from, len, false),
                 Effect::Discard { from, len } => self.begin_to_carry(from, len, true),
                 Effect::Dial(dial) => self.dialling = Some(dial.user.unwrap_or_default()),
-                Effect::Upgrade(side) => {
+                Effect::Upgrade(side, upgrade) => {
+                    if upgrade == Upgrade::Deflate {
+                        self.send(side, DEFLATE_BEGINS);
+                    }
                     self.peers[index(side)].upgrades += 1;
                     self.forget(side);
                     void |= from == Some(side);

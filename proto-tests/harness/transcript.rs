@@ -23,6 +23,7 @@
 //! | `S:` | the client gets this line: `...` is anything, `$name` what it was before, or anything without blanks |
 //! | `S: ...` | any lines, up to the one expected next |
 //! | `S\|`, `S\` | the same for literal text and for octets |
+//! | `U: deflate` | here the client's stream goes over to DEFLATE, in both directions; what follows is written as it is inflated |
 //! | `S.` | its connection is closed by now; `S. clean` at a response boundary, `S. cut` inside a response |
 //! | `>` | the backend gets this line, `>\|` as it stands. With `<` behind it, the model does not see it |
 //! | `<` | the backend sends this line, `<\|` and `<\` as above; `< (nothing)`: it keeps silent |

@@ -22,6 +22,7 @@ CLIENTS = {
     "imaplib": ["imaplib_session.py", "none"],
     "imaplib-starttls": ["imaplib_session.py", "starttls"],
     "imaplib-tls": ["imaplib_session.py", "tls"],
+    "imaplib-deflate": ["imaplib_session.py", "deflate"],
     "imapflow": ["imapflow.mjs"],
     "imapflow-idle": ["imapflow.mjs", "idle"],
     "mbsync": ["mbsync.py"],
@@ -32,7 +33,7 @@ CLIENTS = {
     "provision": ["provision.py"],
     "deltachat": ["deltachat.py"],
 }
-OF_THE_PROXY = {"provision", "deltachat"}  # they speak of what the server behind may not have at all: nothing to compare with
+OF_THE_PROXY = {"imaplib-deflate", "provision", "deltachat"}  # they speak of what the server behind may not have at all: nothing to compare with
 FEW = ["curl", "imaplib", "news-idle"]  # enough to show that TLS towards the backend makes no difference
 WAYS = {name: {"imap": list(CLIENTS)} for name in SERVERS}  # how the proxy reaches each server, and with which clients that is tried
 WAYS["dovecot"].update({"imaps": FEW, "imap+starttls": FEW})

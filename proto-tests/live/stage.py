@@ -108,12 +108,22 @@ class Server:
         return f"{scheme}://localhost:{self.tls_port if scheme == 'imaps' else self.port}"
 
 
-# What no flag says: the channels that devices may ask for.
+# What no flag says: that clients may compress, and the channels that devices may ask for.
 CONFIG = """
+[[listeners]]
+address = "127.0.0.1:{port}"
+tls = "starttls"
+compress = true
+
+[[listeners]]
+address = "127.0.0.1:{tls_port}"
+tls = "implicit"
+compress = true
+
 [account.outband]
 sender = "55555"
 deltachat_recipients = 50
-channels = { SMS = ["WAKEUP"], MMS = ["EXTENDED"] }
+channels = {{ SMS = ["WAKEUP"], MMS = ["EXTENDED"] }}
 """
 
 
@@ -132,7 +142,7 @@ class Proxy:
         """Starts it; with what an earlier process has kept, unless it is to be fresh."""
         if fresh:
             shutil.rmtree(self.state, ignore_errors=True)
-        self.config.write_text(CONFIG)
+        self.config.write_text(CONFIG.format(port=self.port, tls_port=self.tls_port))
         self.process = subprocess.Popen(
             self.command(), stdout=self.log.open("wb" if fresh else "ab"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -144,7 +154,6 @@ class Proxy:
             return [sys.executable, str(HERE / "relay.py"), *ports]
         return [
             *(str(self.program), "serve", "--config", str(self.config), "--state", str(self.state), "--backend", self.server.url(self.scheme)),
-            *("--listen", f"127.0.0.1:{self.port}", "--listen-tls", f"127.0.0.1:{self.tls_port}"),
             *("--admin", f"127.0.0.1:{self.admin_port}"),
             *(["--backend-ca", str(self.server.folder / "tls" / "ca.pem")] if self.scheme != "imap" else []),
         ]

@@ -21,12 +21,10 @@ use crate::{
     imap::{capability::Capabilities, sasl::Mechanism},
     io::{
         dialer::Dialer,
+        listener::Listener,
         probe::{self, Probe},
     },
-    session::{
-        plan::{NonSync, Plan},
-        profile,
-    },
+    session::{plan::Plan, profile},
 };
 
 /// What was found out.
@@ -95,7 +93,7 @@ fn mechanisms(capabilities: &Capabilities) -> String {
 
 /// Each extension that we have, and whether it would be added to what this backend can do.
 fn additions(capabilities: &Capabilities, config: &Config) -> Vec<(String, String)> {
-    let plan = Plan::new(&ext::ALL, capabilities.clone(), &config.offer(NonSync::default()));
+    let plan = Plan::new(&ext::ALL, capabilities.clone(), &config.offer(&Listener::default()));
     let said = |ours| if ours { "added" } else { "not added" };
     plan.reasons
         .iter()

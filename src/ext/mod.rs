@@ -58,7 +58,8 @@ mod tests {
 
     fn plan(backend: &str, modes: &[(&str, Mode)]) -> Plan {
         let modes = modes.iter().map(|(name, mode)| ((*name).to_owned(), *mode)).collect();
-        let offer = Offer { modes, literals: NonSync::Plus, append: Size::mib(1), account: Arc::default() };
+        let offer =
+            Offer { modes, literals: NonSync::Plus, compress: false, append: Size::mib(1), account: Arc::default() };
         Plan::new(&ALL, Capabilities::parse(backend.as_bytes()), &offer)
     }
 

@@ -138,7 +138,7 @@ const OCTETS: Metric = counter(
     "lemonade_transferred_bytes_total",
     Unit::Bytes,
     &[tag::<Way>()],
-    "Octets of IMAP read and written, by who says them to the proxy or hears them from it; without TLS.",
+    "Octets of IMAP read and written, by who says them to the proxy or hears them from it; without TLS and DEFLATE.",
 );
 const LITERALS: Metric = counter(
     "lemonade_literals_streamed_total",

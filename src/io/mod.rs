@@ -11,7 +11,7 @@
 //! | [`login`], [`routing`], [`dialer`], [`backends`] | how does a user come to the right backend? |
 //! | [`probe`] | how is a backend, and what can it do? |
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
-//! | [`transport`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
+//! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
 pub mod accounts;
@@ -19,6 +19,7 @@ pub mod admin;
 pub mod admission;
 pub mod backends;
 pub mod certificate;
+pub mod deflate;
 pub mod dialer;
 pub mod drain;
 pub mod keeper;

@@ -35,7 +35,7 @@ pub(super) struct Peer {
     pub(super) carry: u64,
     /// They go nowhere.
     pub(super) discards: bool,
-    /// TLS may hold octets that are not on the wire.
+    /// TLS or DEFLATE may hold octets that are not on the wire.
     dirty: bool,
     /// It had nothing to say when it was last asked: it wakes the task when it has.
     pub(super) waits: bool,
@@ -123,7 +123,7 @@ impl Peer {
             && self.unsent.is_empty()
             && let Some(transport) = &mut self.transport
         {
-            self.dirty = transport.is_tls();
+            self.dirty = transport.buffers();
             if let Poll::Ready(written) = transport.poll_write(cx, rest) {
                 rest = &rest[written?..];
             }
@@ -132,11 +132,11 @@ impl Peer {
         Ok(())
     }
 
-    /// Writes what is unsent, as far as the peer's window takes it. True if nothing is left, also inside TLS.
+    /// Writes what is unsent, as far as the peer's window takes it. True if nothing is left, also inside TLS and DEFLATE.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Some(transport) = &mut self.transport else { return Ok(self.unsent.is_empty()) };
         while self.sent < self.unsent.len() {
-            self.dirty = transport.is_tls();
+            self.dirty = transport.buffers();
             match transport.poll_write(cx, &self.unsent[self.sent..]) {
                 Poll::Ready(written) => self.sent += written?,
                 Poll::Pending => return Ok(false),
@@ -153,6 +153,31 @@ impl Peer {
             self.dirty = false;
         }
         Ok(true)
+    }
+
+    /// What the peer is told from here on is compressed. What it was told before and has not read goes first, as it is.
+    pub(super) fn deflate(&mut self) {
+        let Some(transport) = self.transport.take() else { return };
+        let unsent = self.unsent.split_off(self.sent);
+        (self.unsent, self.sent) = (Vec::new(), 0);
+        self.transport = Some(transport.deflate(unsent));
+        self.dirty = true;
+    }
+
+    /// What the peer has said and was not taken is compressed, and so is what follows.
+    pub(super) fn inflate(&mut self) {
+        let heard = std::mem::take(&mut self.tail);
+        if let Some(transport) = &mut self.transport {
+            transport.put_back(&heard);
+        }
+        self.waits = false;
+    }
+
+    /// The peer may stay silent for long.
+    pub(super) fn rest(&mut self) {
+        if let Some(transport) = &mut self.transport {
+            transport.rest();
+        }
     }
 
     /// How many octets wait for the peer.

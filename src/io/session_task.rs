@@ -28,7 +28,7 @@ use super::{
 };
 use crate::session::{
     Session,
-    effect::{DialError, Effect, Effects, End, Input, Side},
+    effect::{DialError, Effect, Effects, End, Input, Side, Upgrade},
 };
 
 /// How long a client may take to read our last words.
@@ -158,6 +158,7 @@ impl Task {
         let before = self.peer(side).unsent();
         match self.peer(side).flush(cx) {
             Ok(true) if self.upgrade == Some(side) => self.begin_tls(side),
+            Ok(true) if side == Side::Client && self.session.is_idle() => self.client.rest(),
             Ok(_) => {}
             Err(_) => return self.lose(side, cx),
         }
@@ -288,11 +289,15 @@ impl Task {
                     let dial = self.visit.dial(*dial);
                     self.job = Some(Box::pin(async move { Done::Dialled(dial.await) }));
                 }
-                Wish::Effect(Effect::Upgrade(side)) => {
+                Wish::Effect(Effect::Upgrade(side, Upgrade::Tls)) => {
                     self.upgrade = Some(side);
                     if let Ok(true) = self.peer(side).flush(cx) {
                         self.begin_tls(side);
                     }
+                }
+                Wish::Effect(Effect::Upgrade(side, Upgrade::Deflate)) => {
+                    self.peer(side).inflate();
+                    self.give(Input::Upgraded(side), cx);
                 }
                 Wish::Effect(Effect::Authenticated { user, acting }) => {
                     self.visit.authenticated(user, acting.as_deref(), &self.session);
@@ -398,7 +403,13 @@ impl Turn<'_> {
                 Effect::Put(to, range) => self.send(cx, to, me, &text[range], more),
                 Effect::Connect { from, len } => self.carry(me, from, len, false),
                 Effect::Discard { from, len } => self.carry(me, from, len, true),
-                other => self.wishes.push(Wish::Effect(other)),
+                other => {
+                    // What is said behind it is said in this very turn; what was heard behind it waits until the turn ends.
+                    if let Effect::Upgrade(side, Upgrade::Deflate) = other {
+                        self.peer(side, me).deflate();
+                    }
+                    self.wishes.push(Wish::Effect(other));
+                }
             }
         }
         effects.clear();

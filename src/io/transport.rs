@@ -1,6 +1,6 @@
-//! One octet stream to a peer: TCP, or TLS over it. It can be upgraded in mid-stream (STARTTLS).
+//! One octet stream to a peer: TCP, TLS over it, DEFLATE over either. It can be upgraded in mid-stream (STARTTLS, COMPRESS).
 //!
-//! It holds no buffer of its own; what TLS must hold, rustls holds. The caller polls, so a read or a write never blocks
+//! It holds no buffer of its own; what TLS must hold, rustls holds, and what DEFLATE must, `deflate.rs`. The caller polls, so a read or a write never blocks
 //! anything else (architecture 4.12), and what it reads into may be shared by all sessions of a thread (13.2).
 //!
 //! The ends of a stream are told apart: [`Transport::poll_shutdown`] says `close_notify`, dropping a transport does not, so
@@ -27,6 +27,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+use super::deflate::Deflated;
 use crate::units::Span;
 
 /// A connection to a peer.
@@ -38,6 +39,8 @@ pub enum Transport {
     Server(Box<server::TlsStream<TcpStream>>),
     /// TLS, and we are the client.
     Client(Box<client::TlsStream<TcpStream>>),
+    /// DEFLATE over one of these.
+    Deflated(Box<Deflated>),
 }
 
 /// `[tcp]`: how soon the kernel finds out that a peer is gone.
@@ -78,6 +81,7 @@ macro_rules! each {
             Transport::Tcp($stream) => $call,
             Transport::Server($stream) => $call,
             Transport::Client($stream) => $call,
+            Transport::Deflated($stream) => $call,
         }
     };
 }
@@ -90,7 +94,7 @@ impl Transport {
         Poll::Ready(Ok(into.filled().len()))
     }
 
-    /// Writes what the peer's window takes. Over TLS some of it may wait in rustls until [`Self::poll_flush`].
+    /// Writes what the peer's window takes. Where it [`Self::buffers`], some of it may wait until [`Self::poll_flush`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         each!(self, stream => Pin::new(stream).poll_write(cx, octets))
     }
@@ -100,12 +104,12 @@ impl Transport {
         each!(self, stream => Pin::new(stream).poll_write_vectored(cx, octets))
     }
 
-    /// Sends what rustls still holds; nothing to do in clear.
+    /// Sends what TLS and DEFLATE still hold; nothing to do in clear.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
-    /// Ends our direction at a response boundary: over TLS with `close_notify`.
+    /// Ends our direction at a response boundary: over TLS with `close_notify`, under DEFLATE with a final block.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
@@ -134,13 +138,22 @@ impl Transport {
         let _ = tokio::time::timeout(patience, end).await;
     }
 
-    /// Closes at once, inside a response: over TLS without `close_notify`.
+    /// Closes at once, inside a response: over TLS without `close_notify`, under DEFLATE without a final block.
     pub fn abort(self) {
         drop(self);
     }
 
     /// Whether TLS runs.
     pub const fn is_tls(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Server(_) | Self::Client(_) => true,
+            Self::Deflated(stream) => stream.below().is_tls(),
+        }
+    }
+
+    /// Whether what is written may wait for a flush.
+    pub const fn buffers(&self) -> bool {
         !matches!(self, Self::Tcp(_))
     }
 
@@ -150,6 +163,7 @@ impl Transport {
             Self::Tcp(_) => return None,
             Self::Server(stream) => stream.get_ref().1,
             Self::Client(stream) => stream.get_ref().1,
+            Self::Deflated(stream) => return stream.below().tls_version(),
         };
         Some(format!("{:?} {:?}", session.protocol_version()?, session.negotiated_cipher_suite()?.suite()))
     }
@@ -160,6 +174,7 @@ impl Transport {
             Self::Tcp(stream) => stream,
             Self::Server(stream) => stream.get_ref().0,
             Self::Client(stream) => stream.get_ref().0,
+            Self::Deflated(stream) => stream.below().socket(),
         }
     }
 
@@ -189,6 +204,25 @@ impl Transport {
         match self {
             Self::Tcp(stream) => Ok(stream),
             _ => Err(io::Error::other("TLS runs already")),
+        }
+    }
+
+    /// Begins DEFLATE: the peer is told `unsent` as it is, and everything behind it compressed.
+    pub fn deflate(self, unsent: Vec<u8>) -> Self {
+        Self::Deflated(Box::new(Deflated::new(self, unsent)))
+    }
+
+    /// Octets that were read before DEFLATE began, and are part of it.
+    pub fn put_back(&mut self, heard: &[u8]) {
+        if let Self::Deflated(stream) = self {
+            stream.put_back(heard);
+        }
+    }
+
+    /// For a while there may be nothing to say: what only serves to say it well is given back.
+    pub fn rest(&mut self) {
+        if let Self::Deflated(stream) = self {
+            stream.rest();
         }
     }
 }

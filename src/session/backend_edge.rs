@@ -551,8 +551,8 @@ impl Open {
         text.get(..CODE.len()).filter(|code| code.eq_ignore_ascii_case(CODE))?;
         let parsed = code::parse(text);
         let start = text.as_ptr() as usize - line.as_ptr() as usize;
-        let told = self.plan.told.text().as_bytes();
-        parsed.is("CAPABILITY").then(|| [&line[..start], CODE, told, b"] ", parsed.words, b"\r\n"].concat())
+        let told = self.told();
+        parsed.is("CAPABILITY").then(|| [&line[..start], CODE, told.as_bytes(), b"] ", parsed.words, b"\r\n"].concat())
     }
 }
 

@@ -3,13 +3,14 @@
 //!     C: a UID FETCH 1:* FLAGS     nobody hears it: it passes as a span
 //!     C: b IDLE                    ours: "this client may be told things now" (architecture 4.11)
 //!     C: c APPEND INBOX {310}      the head goes down, then the body is carried (4.5)
+//!     C: d COMPRESS DEFLATE        ours: what follows is compressed, and the shell inflates it (4.10, RFC 4978)
 //!
 //! A command that may not start yet is not taken: it stays with the shell, and so does everything behind it. Requirement N2.
 
 use std::time::Instant;
 
 use super::{
-    effect::{Effect, Effects, End, Side},
+    effect::{Effect, Effects, End, Fault, Side},
     gate::{Owner, Running, Tag},
     layer::Refusal,
     numbering::names_numbers,
@@ -42,6 +43,10 @@ pub(super) enum Down {
     Raw,
     /// DONE.
     Idle,
+    /// Nothing: COMPRESS is answered at the next boundary.
+    AwaitBoundary(Tag),
+    /// Nothing, before DEFLATE runs.
+    AwaitUpgrade,
 }
 
 /// The state of the client's side.
@@ -61,6 +66,8 @@ pub(super) struct ClientEdge {
     pub(super) lacks_uids: bool,
     /// The IDLE that runs.
     idle: Option<Tag>,
+    /// DEFLATE runs.
+    compressed: bool,
     /// When it was last heard.
     pub(super) heard: Instant,
     /// When it was last told that we are still here.
@@ -89,13 +96,15 @@ impl ClientEdge {
             waits_for_uids: false,
             lacks_uids: false,
             idle: None,
+            compressed: false,
             heard: now,
             told: now,
         }
     }
 
     pub(super) fn wants(&self) -> bool {
-        self.held.is_none() && !matches!(self.down, Down::AwaitContinuation) && self.has_room()
+        let waits = matches!(self.down, Down::AwaitContinuation | Down::AwaitBoundary(_) | Down::AwaitUpgrade);
+        self.held.is_none() && !waits && self.has_room()
     }
 
     /// Whether more words of ours may wait for a boundary.
@@ -105,6 +114,18 @@ impl ClientEdge {
 
     pub(super) fn is_idle(&self) -> bool {
         self.idle.is_some()
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressed
+    }
+
+    /// Whose OK is to be said now, at a boundary, with DEFLATE behind it.
+    pub(super) fn begin_upgrade(&mut self) -> Option<Tag> {
+        let Down::AwaitBoundary(tag) = &mut self.down else { return None };
+        let tag = std::mem::take(tag);
+        self.down = Down::AwaitUpgrade;
+        Some(tag)
     }
 
     pub(super) fn is_mid_command(&self) -> bool {
@@ -135,7 +156,11 @@ impl Open {
                 Down::Refused => self.refused(rest, out),
                 Down::Raw => self.raw(rest, at, out)?,
                 Down::Idle => self.done(rest, out)?,
-                Down::AwaitContinuation | Down::Carrying(_) | Down::Discarding => Step::Wait,
+                Down::AwaitContinuation
+                | Down::Carrying(_)
+                | Down::Discarding
+                | Down::AwaitBoundary(_)
+                | Down::AwaitUpgrade => Step::Wait,
             };
             match step {
                 Step::Took(len) => at += len,
@@ -190,7 +215,7 @@ impl Open {
             return self.reject(octets, head.tag, open, why, out);
         }
         if head.verb.name == "CAPABILITY" {
-            let text = format!("* CAPABILITY {}\r\n", self.plan.told.text());
+            let text = format!("* CAPABILITY {}\r\n", self.told());
             self.tell(text.as_bytes(), out);
             self.tell_done(head.tag, b"CAPABILITY done", out);
             return Step::Took(octets.len());
@@ -286,6 +311,12 @@ impl Open {
             () if matches!(head.verb.name, "CAPABILITY" | "IDLE") && head.arguments != b"\r\n" => {
                 Some(Refusal::bad("this command takes no arguments"))
             }
+            () if head.verb.name == "COMPRESS" && self.client.compressed => {
+                Some(Refusal { code: "COMPRESSIONACTIVE".into(), ..Refusal::bad("DEFLATE is active already") })
+            }
+            () if head.verb.name == "COMPRESS" && !head.arguments.eq_ignore_ascii_case(b"DEFLATE\r\n") => {
+                Some(Refusal::bad("COMPRESS takes one argument, DEFLATE"))
+            }
             () if open.is_some_and(|literal| literal.len > self.front.limits.append.0) => {
                 Some(Refusal::no("TOOBIG", "literal too large"))
             }
@@ -355,6 +386,10 @@ impl Open {
             tagged: false,
             followed: None,
         };
+        if head.verb.name == "COMPRESS" {
+            self.client.down = Down::AwaitBoundary(running.tag);
+            return;
+        }
         if head.verb.name == "IDLE" {
             self.client.idle = Some(running.tag.clone());
             self.client.down = Down::Idle;
@@ -528,6 +563,17 @@ impl Open {
         }
         self.idle_off(out);
         Ok(Step::Took(end.unwrap_or(0)))
+    }
+
+    /// DEFLATE runs: what the client says from here on was inflated.
+    pub(super) fn upgraded(&mut self) -> Result<usize, End> {
+        match self.client.down {
+            Down::AwaitUpgrade => {
+                (self.client.down, self.client.compressed) = (Down::Command, true);
+                Ok(0)
+            }
+            _ => Err(End::Fault(Fault::Ours("unexpected input"))),
+        }
     }
 
     /// A literal of the client's is through.

@@ -51,7 +51,7 @@ pub enum Input<'a> {
     Carried(Side),
     /// The answer to [`Effect::Dial`].
     Dialled(Result<Box<Dialled>, DialError>),
-    /// The answer to [`Effect::Upgrade`]: TLS runs on this side.
+    /// The answer to [`Effect::Upgrade`]: TLS, or DEFLATE, runs on this side.
     Upgraded(Side),
     /// The answer to [`Effect::Keep`].
     Kept(Box<Answer>),
@@ -95,8 +95,8 @@ pub enum Effect {
     },
     /// Find the backend of this user and connect to it; answer with [`Input::Dialled`].
     Dial(Box<Dial>),
-    /// After everything before it has been sent, begin TLS on this side; answer with [`Input::Upgraded`].
-    Upgrade(Side),
+    /// Behind everything before it, begin this on this side; answer with [`Input::Upgraded`].
+    Upgrade(Side, Upgrade),
     /// The backend accepted the login: count the session, log it.
     Authenticated {
         /// Who; unknown only where a relayed mechanism did not say.
@@ -129,6 +129,15 @@ pub enum Effect {
         /// Whether the client's stream ends at a response boundary.
         clean: bool,
     },
+}
+
+/// What a connection goes over to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// TLS. Nothing is said to this side before it runs, and what the side has said in clear is void (RFC 3501 6.2.1).
+    Tls,
+    /// DEFLATE. Whatever stands behind this is compressed, and so is what the side has said and we have not taken (RFC 4978).
+    Deflate,
 }
 
 /// Why a session ended.

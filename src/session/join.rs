@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    effect::{Binding, Dialled, Effect, Effects, Side},
+    effect::{Binding, Dialled, Effect, Effects, Side, Upgrade},
     gate::Tag,
     login::Attempt,
     open::Server,
@@ -313,7 +313,7 @@ impl Join {
         match (self.state, status) {
             (State::AwaitStarttls, Status::Ok) => {
                 self.state = State::AwaitTls;
-                out.push(Effect::Upgrade(Side::Backend));
+                out.push(Effect::Upgrade(Side::Backend, Upgrade::Tls));
                 None
             }
             (State::AwaitStarttls, _) => Some(Outcome::Useless),

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Instant};
 use imap_codec::imap_types::{auth::AuthMechanism, command::CommandBody};
 
 use super::{
-    effect::{Binding, Dial, DialError, Dialled, Effect, Effects, End, Fault, Input, Side},
+    effect::{Binding, Dial, DialError, Dialled, Effect, Effects, End, Fault, Input, Side, Upgrade},
     front::Front,
     gate::Tag,
     join::{Credentials, Join, Outcome},
@@ -330,7 +330,7 @@ impl Login {
         self.id = Fields::default();
         self.state = State::AwaitTls;
         done(head.tag, "begin TLS negotiation now", out);
-        out.push(Effect::Upgrade(Side::Client));
+        out.push(Effect::Upgrade(Side::Client, Upgrade::Tls));
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! directions are in `client_edge.rs` and `backend_edge.rs`, the layers in `stack.rs`.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,17 +16,18 @@ use std::{
 use super::{
     backend_edge::{BackendEdge, Up},
     client_edge::ClientEdge,
-    effect::{Binding, Effect, Effects, End, Fault, Input, Origin, Side},
+    effect::{Binding, Effect, Effects, End, Fault, Input, Origin, Side, Upgrade},
     front::Front,
     gate::Gate,
     idle::{News, Pace},
     mapping::Load,
     numbering::Numbering,
-    plan::Plan,
+    plan::{DEFLATE, Plan},
     profile::{Look, Profile},
     stack::Stack,
 };
 use crate::imap::{
+    capability::Capabilities,
     code,
     command::Head,
     response::{self, Status},
@@ -167,7 +169,8 @@ impl Open {
                 0
             }
             Input::Wake => self.wake(now, out)?,
-            Input::Opened | Input::Dialled(_) | Input::Upgraded(_) => {
+            Input::Upgraded(Side::Client) => self.upgraded()?,
+            Input::Opened | Input::Dialled(_) | Input::Upgraded(Side::Backend) => {
                 return Err(End::Fault(Fault::Ours("unexpected input")));
             }
         };
@@ -234,6 +237,19 @@ impl Open {
             let start = out.text.len();
             self.numbering.tell(&mut out.text);
             out.put_from(Side::Client, start);
+        }
+        if let Some(tag) = self.client.begin_upgrade() {
+            out.put(Side::Client, &[&tag, b" OK DEFLATE active\r\n".as_slice()].concat());
+            out.push(Effect::Upgrade(Side::Client, Upgrade::Deflate));
+        }
+    }
+
+    /// What the client is told that we can do. DEFLATE is no more to be had where it is active.
+    pub(super) fn told(&self) -> Cow<'_, str> {
+        let told = &self.plan.told;
+        match self.client.is_compressed() {
+            true => told.iter().filter(|word| *word != DEFLATE).collect::<Capabilities>().text().to_owned().into(),
+            false => told.text().into(),
         }
     }
 

@@ -59,6 +59,9 @@ impl NonSync {
     }
 }
 
+/// The capability word of COMPRESS (RFC 4978). A matter between the client and us, whatever the backend says.
+pub(super) const DEFLATE: &str = "COMPRESS=DEFLATE";
+
 /// Why an extension stands in the stack, or does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
@@ -100,6 +103,8 @@ pub struct Offer {
     pub modes: Modes,
     /// How non-synchronising literals are offered.
     pub literals: NonSync,
+    /// COMPRESS=DEFLATE is offered.
+    pub compress: bool,
     /// The largest literal a client may send.
     pub append: Size,
     /// What the operator says of accounts.
@@ -132,6 +137,9 @@ impl Plan {
         }
         let idle = backend.has("IDLE") && offer.modes.get("IDLE") != Some(&Mode::Always);
         below.add(offer.literals.word());
+        if offer.compress {
+            below.add(DEFLATE);
+        }
         below.add(&format!("APPENDLIMIT={}", append_limit(offer.append, &backend)));
         let level = |verb: &Verb| {
             let hear = |extension: &&Extension| extension.hears.contains(&verb.name);

@@ -206,6 +206,7 @@ fn actions(line: &str) -> Result<Vec<Action>, String> {
         "S:" if text == "..." => vec![Action::ExpectAnything],
         "S:" => vec![Action::Expect(Pattern::new(raw_text))],
         "S|" => vec![Action::Expect(Pattern::exactly(raw_text))],
+        "U:" => vec![Action::Expect(Pattern::exactly(line))],
         "S\\" => vec![Action::ExpectOctets(octets(raw_text)?)],
         "S." => vec![Action::ExpectEnd(match text {
             "" => None,

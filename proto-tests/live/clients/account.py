@@ -4,6 +4,7 @@ A client script is called NAME HOST PORT TLSPORT USER and exits 0 (all worked), 
 What it checks is what that client can see; the octets it compares it made itself.
 """
 import imaplib
+import io
 import os
 import pathlib
 import re
@@ -13,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import zlib
 
 SKIPPED = 77
 imaplib._MAXLINE = 10_000_000
@@ -26,18 +28,20 @@ class Account:
         self.password = os.environ.get("LIVE_PASSWORD", "pw")
 
     def connect(self, security="none"):
-        """A logged-in imaplib session: none, starttls or tls. The certificate is self-signed and not verified."""
+        """A logged-in imaplib session: none, starttls, tls, or deflate above starttls. The certificate is self-signed and not verified."""
         trusting = ssl.create_default_context()
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         if security == "tls":
             session = imaplib.IMAP4_SSL(self.host, self.tls_port, ssl_context=trusting, timeout=60)
         else:
             session = imaplib.IMAP4(self.host, self.port, timeout=60)
-            if security == "starttls":
+            if security in ("starttls", "deflate"):
                 session.starttls(trusting)
         session.login(self.user, self.password)
         # imaplib asks only before login, where many servers, and the proxy, say less.
         session.capabilities = tuple(session.capability()[1][-1].decode().upper().split())
+        if security == "deflate":
+            deflate(session)
         return session
 
     def prefix(self):
@@ -52,6 +56,35 @@ class Account:
             check(session.select(f'"{mailbox}"', readonly=True)[0] == "OK", f"cannot open {mailbox}")
             found = session.search(None, "ALL")[1][0].split()
             return [session.fetch(number, "(BODY.PEEK[])")[1][0][1] for number in found]
+
+
+class Inflated(io.RawIOBase):
+    """What a socket under DEFLATE means (RFC 4978)."""
+
+    def __init__(self, below):
+        self.socket, self.coder = below, zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def readable(self):
+        return True
+
+    def readinto(self, into):
+        octets = self.coder.decompress(self.coder.unconsumed_tail, len(into))
+        while not octets and not self.coder.eof:
+            if not (heard := self.socket.recv(1 << 16)):
+                return 0
+            octets = self.coder.decompress(heard, len(into))
+        into[: len(octets)] = octets
+        return len(octets)
+
+
+def deflate(session):
+    """Begins DEFLATE in an imaplib session, which knows nothing of it."""
+    check("COMPRESS=DEFLATE" in session.capabilities, f"COMPRESS is not offered: {session.capabilities}")
+    check(session.xatom("COMPRESS", "DEFLATE")[0] == "OK", "COMPRESS is refused")
+    coder = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    session.file = io.BufferedReader(Inflated(session.sock))
+    session.send = lambda octets: session.sock.sendall(coder.compress(octets) + coder.flush(zlib.Z_SYNC_FLUSH))
+    check(b"COMPRESS=" not in session.capability()[1][-1].upper(), "COMPRESS is offered twice")
 
 
 class Wire:

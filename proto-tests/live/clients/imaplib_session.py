@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Python's imaplib: append, fetch, store, copy, search, status, expunge; in clear, with STARTTLS or over TLS (fifth argument)."""
+"""Python's imaplib: append, fetch, store, copy, search, status, expunge; in clear, with STARTTLS, over TLS, or compressed above STARTTLS (fifth argument)."""
 import sys
 
 from account import Account, check, message
