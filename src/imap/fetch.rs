@@ -47,6 +47,21 @@ impl FetchItems {
         Ok(Self(text.into()))
     }
 
+    /// The items, with no part of a body longer than this: `BODY.PEEK[]` becomes `BODY.PEEK[]<0.65536>`.
+    pub fn bounded(&self, octets: u32) -> String {
+        let mut text = String::new();
+        let mut rest = &*self.0;
+        while let Some(end) = rest.find(']') {
+            let (part, behind) = rest.split_at(end + 1);
+            text.push_str(part);
+            if !behind.starts_with('<') {
+                text.push_str(&format!("<0.{octets}>"));
+            }
+            rest = behind;
+        }
+        text + rest
+    }
+
     /// The items in parentheses and upper case, as a FETCH has them.
     pub fn as_text(&self) -> &str {
         &self.0

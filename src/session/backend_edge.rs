@@ -370,7 +370,7 @@ impl Open {
             self.news.stir();
         }
         match head {
-            Line::Untagged { kind: Kind::Fetch, .. } if self.numbering.is_plain() && self.loading.is_none() => {
+            Line::Untagged { kind: Kind::Fetch, .. } if self.passes_fetches() => {
                 out.pass(Side::Backend, at, line.len());
                 Ok((Flow::Pass, false))
             }
@@ -395,15 +395,17 @@ impl Open {
             return Ok(Flow::Drop);
         }
         match kind {
-            Kind::Exists => match self.numbering.exists(number) {
-                told if told == number => {}
-                told => return Ok(replace(out, format!("* {told} EXISTS\r\n").as_bytes())),
-            },
+            Kind::Exists => {
+                self.counted(number, out);
+                return Ok(Flow::Drop);
+            }
+            // It says nothing that a client has to know, and of messages that it may not know yet.
+            Kind::Recent if self.numbering.has_unannounced() => return Ok(Flow::Drop),
             Kind::Expunge => return Ok(self.expunge(number, line, at, out)),
             Kind::Vanished => return self.vanished(line, at, out),
             Kind::Fetch => {
                 let fetched = Fetched::parse(line).filter(|_| self.loading.is_some());
-                if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) {
+                if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) || self.holds_fetch(number, line) {
                     return Ok(Flow::Drop);
                 }
                 self.tell_fetch(line, at, out);
@@ -438,6 +440,28 @@ impl Open {
         Ok(Flow::Pass)
     }
 
+    /// Whether FETCH responses pass as they come.
+    fn passes_fetches(&self) -> bool {
+        self.numbering.is_plain() && self.loading.is_none() && self.client.listening.is_none()
+    }
+
+    /// Whether a FETCH is not for the client now: of flags that others have changed, or of a message that it does not know.
+    fn holds_fetch(&mut self, number: u32, line: &[u8]) -> bool {
+        let told = self.may_tell();
+        let asked = self.gate.has_asked(Kind::Fetch);
+        if asked || (told.arrivals && told.flags) {
+            return false;
+        }
+        let about_flags =
+            |name: &[u8]| [&b"UID"[..], b"FLAGS", b"MODSEQ"].iter().any(|item| name.eq_ignore_ascii_case(item));
+        let Some(fetched) = Fetched::parse(line).filter(|fetched| fetched.names().all(about_flags)) else {
+            return false;
+        };
+        let known = number <= self.numbering.count() && fetched.value("FLAGS").is_some();
+        let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+        !told.flags && known && self.numbering.hold_flags(number, &line[2 + digits..])
+    }
+
     /// A FETCH, or its first line, goes to the client under the number that the client knows.
     fn tell_fetch(&mut self, line: &[u8], at: usize, out: &mut Effects) {
         let Line::Untagged { number, .. } = response::line(line) else { return };
@@ -457,8 +481,9 @@ impl Open {
             return Flow::Drop;
         }
         match self.numbering.expunge(number) {
-            told if told == number => self.follow(Flow::Pass, line, at, out),
-            told => replace(out, format!("* {told} EXPUNGE\r\n").as_bytes()),
+            None => Flow::Drop,
+            Some(told) if told == number => self.follow(Flow::Pass, line, at, out),
+            Some(told) => replace(out, format!("* {told} EXPUNGE\r\n").as_bytes()),
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::{
     effect::{Effect, Effects, End, Fault, Side},
     gate::{Owner, Running, Tag},
+    idle::Listening,
     layer::Refusal,
     numbering::names_numbers,
     open::Open,
@@ -41,6 +42,8 @@ pub(super) enum Down {
     Discarding,
     /// Whatever the backend asked for with a `+` that we know nothing about.
     Raw,
+    /// DONE, as soon as a layer has let IDLE run.
+    AwaitIdle,
     /// DONE.
     Idle,
     /// Nothing: COMPRESS is answered at the next boundary.
@@ -66,6 +69,8 @@ pub(super) struct ClientEdge {
     pub(super) lacks_uids: bool,
     /// The IDLE that runs.
     idle: Option<Tag>,
+    /// What it wants to hear without asking, if not everything: in IDLE, and from there to its next command.
+    pub(super) listening: Option<Box<Listening>>,
     /// DEFLATE runs.
     compressed: bool,
     /// When it was last heard.
@@ -96,6 +101,7 @@ impl ClientEdge {
             waits_for_uids: false,
             lacks_uids: false,
             idle: None,
+            listening: None,
             compressed: false,
             heard: now,
             told: now,
@@ -103,7 +109,10 @@ impl ClientEdge {
     }
 
     pub(super) fn wants(&self) -> bool {
-        let waits = matches!(self.down, Down::AwaitContinuation | Down::AwaitBoundary(_) | Down::AwaitUpgrade);
+        let waits = matches!(
+            self.down,
+            Down::AwaitContinuation | Down::AwaitBoundary(_) | Down::AwaitIdle | Down::AwaitUpgrade
+        );
         self.held.is_none() && !waits && self.has_room()
     }
 
@@ -157,6 +166,7 @@ impl Open {
                 Down::Raw => self.raw(rest, at, out)?,
                 Down::Idle => self.done(rest, out)?,
                 Down::AwaitContinuation
+                | Down::AwaitIdle
                 | Down::Carrying(_)
                 | Down::Discarding
                 | Down::AwaitBoundary(_)
@@ -390,13 +400,12 @@ impl Open {
             self.client.down = Down::AwaitBoundary(running.tag);
             return;
         }
-        if head.verb.name == "IDLE" {
-            self.client.idle = Some(running.tag.clone());
-            self.client.down = Down::Idle;
-            self.gate.start(running);
-            return self.tell(b"+ idling\r\n", out);
-        }
         self.gate.start(running);
+        match (head.verb.name, level) {
+            ("IDLE", None) => return self.idle(head.tag, None, out),
+            ("IDLE", Some(_)) => self.client.down = Down::AwaitIdle,
+            _ => self.client.listening = None,
+        }
         let bound = bound.and_then(|octets| Some((command::head(octets).ok()?, octets)));
         match (level, bound) {
             (Some(level), Some((head, octets))) => self.visit(level, &head, octets, Owner::Client, out),
@@ -404,6 +413,15 @@ impl Open {
             (None, Some((head, octets))) => self.send(&head, octets, open, None, out),
             (None, None) => self.send(head, octets, open, Some(at), out),
         }
+    }
+
+    /// The client idles. `listening`: what it wants to hear, if not everything.
+    pub(super) fn idle(&mut self, tag: &[u8], listening: Option<Listening>, out: &mut Effects) {
+        self.client.idle = Some(Tag::from_slice(tag));
+        self.client.listening = listening.map(Box::new);
+        self.client.down = Down::Idle;
+        self.resume = true;
+        self.tell(b"+ idling\r\n", out);
     }
 
     /// A command that has visited all layers that hear it goes to the backend.

@@ -120,6 +120,11 @@ impl Gate {
         }
     }
 
+    /// Whether a command runs that is answered so.
+    pub fn has_asked(&self, kind: Kind) -> bool {
+        self.running.iter().any(|running| running.written && running.verb.claims.has(kind))
+    }
+
     /// Whether something of this one runs.
     pub fn has(&self, owner: Owner) -> bool {
         self.verb_of(owner).is_some()

@@ -53,6 +53,24 @@ impl Default for Pace {
     }
 }
 
+/// What a client wants to hear of its mailbox without asking: in IDLE, and under NOTIFY at any time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Messages that come.
+    pub arrivals: bool,
+    /// What is shown of each of them, unasked: a list of fetch-att.
+    pub format: Option<Box<str>>,
+    /// Messages that go.
+    pub removals: bool,
+    /// Flags that others change.
+    pub flags: bool,
+}
+
+impl Listening {
+    /// Everything that happens, and nothing shown: RFC 2177.
+    pub const ALL: Self = Self { arrivals: true, format: None, removals: true, flags: true };
+}
+
 /// IDLE towards the backend.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BackendIdle {
@@ -104,6 +122,8 @@ pub(super) struct News {
     next: Option<Instant>,
     /// Something came since the last look.
     stirred: bool,
+    /// Messages that the client was told of, the last ones, and that are to be shown to it.
+    unshown: u32,
     /// What a look is about that takes several steps.
     under_way: Option<Box<Glance>>,
     /// What was seen when a mailbox was selected again, or its STATUS asked for, the last time.
@@ -166,6 +186,7 @@ impl News {
             every: pace.shortest.0,
             next: None,
             stirred: false,
+            unshown: 0,
             under_way: None,
             seen: None,
             doubted: false,
@@ -192,6 +213,7 @@ impl News {
     pub(super) fn forget(&mut self) {
         self.seen = None;
         self.doubted = false;
+        self.unshown = 0;
     }
 
     /// The backend is asked, because it does not tell by itself, or not in this state.
@@ -204,6 +226,7 @@ impl News {
     }
 }
 
+const FETCH: &Verb = verb::row_of("FETCH");
 const IDLE: &Verb = verb::row_of("IDLE");
 const NOOP: &Verb = verb::row_of("NOOP");
 const STATUS: &Verb = verb::row_of("STATUS");
@@ -211,7 +234,7 @@ const STATUS: &Verb = verb::row_of("STATUS");
 impl Open {
     /// The backend idles while the client does, if it can; else it will be asked.
     pub(super) fn idle_on(&mut self, now: Instant, out: &mut Effects) {
-        if !self.client.is_idle() || self.is_mid_command() {
+        if !self.client.is_idle() || self.is_mid_command() || self.show_arrivals(out) {
             return;
         }
         if self.news.asks() {
@@ -245,6 +268,59 @@ impl Open {
     pub(super) fn renew_idle(&mut self, now: Instant, out: &mut Effects) {
         if self.idle_until().is_some_and(|until| now >= until) {
             self.idle_off(out);
+        }
+    }
+
+    /// Shows what has come, as far as the client wants to see it. Whether it is about to.
+    fn show_arrivals(&mut self, out: &mut Effects) -> bool {
+        let listening = self.client.listening.as_ref();
+        let Some(format) = listening.and_then(|listening| listening.format.clone()).filter(|_| self.news.unshown > 0)
+        else {
+            return false;
+        };
+        match self.news.idle {
+            BackendIdle::On { .. } => self.idle_off(out),
+            BackendIdle::Off | BackendIdle::Refused if self.gate.is_only_idle() => {
+                let last = self.numbering.count();
+                let first = last.saturating_sub(std::mem::take(&mut self.news.unshown)) + 1;
+                if first <= last {
+                    // The client is told the UID, whatever else it wants to see.
+                    let items = format.trim_start_matches('(');
+                    self.say(FETCH, format!("{first}:{last} (UID {items}").as_bytes(), out);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// What the client may be told of the selected mailbox now, without a command that asks.
+    pub(super) fn may_tell(&self) -> &Listening {
+        self.client.listening.as_deref().unwrap_or(&Listening::ALL)
+    }
+
+    /// The backend has counted its messages.
+    pub(super) fn counted(&mut self, count: u32, out: &mut Effects) {
+        if !self.may_tell().arrivals {
+            return self.numbering.hold_exists(count);
+        }
+        let before = self.numbering.told();
+        let told = self.numbering.exists(count);
+        self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
+        if self.client.is_idle() && self.may_tell().format.is_some() {
+            self.news.unshown += told.saturating_sub(before);
+        }
+    }
+
+    /// What was held back, if it may be told now: new messages, and flags.
+    pub(super) fn tell_held(&mut self, out: &mut Effects) {
+        if self.numbering.has_unannounced() && self.may_tell().arrivals {
+            self.counted(self.numbering.count(), out);
+        }
+        if self.numbering.has_untold_flags() && self.may_tell().flags {
+            let start = out.text.len();
+            self.numbering.tell_flags(&mut out.text);
+            out.put_from(Side::Client, start);
         }
     }
 
@@ -341,9 +417,12 @@ impl Open {
             return;
         };
         let differ = seen.differ(uid, flags);
-        if differ && let Some(number) = self.numbering.number(uid) {
-            let line = [format!("* {number} FETCH (UID {uid} FLAGS ").as_bytes(), flags, b")\r\n"].concat();
-            self.tell(&line, out);
+        if differ && let Some(place) = self.numbering.uids().and_then(|uids| uids.place(uid)) {
+            let rest = [format!(" FETCH (UID {uid} FLAGS ").as_bytes(), flags, b")\r\n"].concat();
+            if self.may_tell().flags || !self.numbering.hold_flags(place, &rest) {
+                let line = [format!("* {}", self.numbering.up(place)).as_bytes(), rest.as_slice()].concat();
+                self.tell(&line, out);
+            }
         }
     }
 
@@ -358,6 +437,7 @@ impl Open {
                 }
             }
             "STATUS" => self.compare(status, out),
+            "FETCH" => {}
             "SELECT" | "EXAMINE" => {
                 let glance = self.news.under_way.as_deref();
                 let count = glance.filter(|glance| !glance.other).and_then(|glance| glance.count);

@@ -14,6 +14,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{
     effect::{Annotated, Binding, Keeping, Kept, Origin},
+    idle::Listening,
     plan::Plan,
 };
 use crate::{
@@ -195,6 +196,8 @@ pub(super) enum Act {
     Done(Vec<u8>),
     /// A refusal of the command in hand.
     Refuse(Refusal),
+    /// The command in hand is IDLE: it runs, and this is what the client wants to hear.
+    Idle(Option<Listening>),
     /// A question to the server below.
     Ask { ask: Ask, verb: &'static Verb, arguments: Vec<u8> },
     /// A question to the store.
@@ -215,6 +218,7 @@ pub struct Out<'a> {
     pub(super) origin: Option<&'a Origin>,
     pub(super) device: Option<&'a Binding>,
     pub(super) selected: bool,
+    pub(super) mailbox: Option<&'a [u8]>,
     pub(super) epoch: u32,
     pub(super) time_of_day: fn() -> i64,
 }
@@ -247,6 +251,11 @@ impl Out<'_> {
     /// Ends the command well.
     pub fn done(&mut self, text: impl Into<Vec<u8>>) {
         self.acts.push(Act::Done(text.into()));
+    }
+
+    /// The command is IDLE, and runs: what the client wants to hear, if not everything.
+    pub fn idle(&mut self, listening: Option<Listening>) {
+        self.acts.push(Act::Idle(listening));
     }
 
     /// Refuses the command.
@@ -313,6 +322,11 @@ impl Out<'_> {
     /// Whether a mailbox is selected.
     pub fn is_selected(&self) -> bool {
         self.selected
+    }
+
+    /// The name of the selected mailbox, as it is on the wire.
+    pub fn mailbox(&self) -> Option<&[u8]> {
+        self.mailbox
     }
 
     /// Which mailbox is selected, counted from the beginning of the session.

@@ -156,7 +156,6 @@ impl Open {
         }
         let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
         let fits = !load.doubtful && load.found.len() == count;
-        let before = self.numbering.told();
         match load.stage {
             Stage::Tail if self.numbering.is_complete() => {}
             Stage::Tail => self.ask_uids(Stage::Search { answered: false }, load.misfits, out),
@@ -165,10 +164,7 @@ impl Open {
                 if !self.numbering.map(load.found) {
                     return Err(End::Fault(Fault::Backend("UIDs do not ascend")));
                 }
-                let told = self.numbering.told();
-                if told > before {
-                    self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
-                }
+                self.tell_held(out);
                 self.looked_over();
             }
             _ if load.misfits == Load::MOST_MISFITS => {

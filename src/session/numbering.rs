@@ -9,6 +9,8 @@
 //!
 //! Architecture 4.1.
 
+use std::collections::BTreeMap;
+
 use crate::imap::{
     esearch::Esearch,
     sequence_set::{self, Bound},
@@ -20,6 +22,10 @@ use crate::imap::{
 pub struct Numbering {
     /// How many messages the backend has said there are.
     count: u32,
+    /// How many of them, the last ones, the client was not told of.
+    unannounced: u32,
+    /// Flags that it was not told of either: the rest of each FETCH, by the client's number.
+    flags: BTreeMap<u32, Box<[u8]>>,
     /// Messages that are gone and still have a number for the client: its numbers, ascending.
     untold: Vec<Untold>,
     /// Removals announced by UID (VANISHED, RFC 7162) that wait too: the lines, as they came.
@@ -57,6 +63,9 @@ pub enum Unbound {
 impl Numbering {
     /// More than this is not kept untold: at the first chance the client hears of it, and few servers send any.
     const MOST_VANISHED: usize = 64 << 10;
+    /// Messages whose flags are kept untold, and octets of one of them; what is beyond is told at once.
+    const MOST_FLAGS: usize = 1000;
+    const LONGEST_FLAGS: usize = 512;
 
     /// Whether numbers pass as they come.
     pub fn is_plain(&self) -> bool {
@@ -85,7 +94,7 @@ impl Numbering {
 
     /// How many messages the client has, those included that are gone and not told.
     pub fn told(&self) -> u32 {
-        self.count.saturating_add(self.untold.len() as u32)
+        (self.count - self.unannounced).saturating_add(self.untold.len() as u32)
     }
 
     /// The UIDs of the backend's messages, as far as they are known.
@@ -96,19 +105,75 @@ impl Numbering {
     /// The backend counts its messages. The answer is what the client is told.
     pub fn exists(&mut self, count: u32) -> u32 {
         self.count = count;
+        self.unannounced = 0;
         self.told()
     }
 
-    /// A message is gone and the client is told at once. The answer is its number for the client.
-    pub fn expunge(&mut self, number: u32) -> u32 {
+    /// The backend counts its messages, and the client is not to hear of new ones now.
+    pub fn hold_exists(&mut self, count: u32) {
+        self.unannounced = self.unannounced.saturating_add(count.saturating_sub(self.count)).min(count);
+        self.count = count;
+    }
+
+    /// Whether there are messages that the client was not told of.
+    pub fn has_unannounced(&self) -> bool {
+        self.unannounced > 0
+    }
+
+    /// Whether there are flags that the client was not told of.
+    pub fn has_untold_flags(&self) -> bool {
+        !self.flags.is_empty()
+    }
+
+    /// A FETCH tells flags, and the client is not to hear of them now: `rest` is what stands behind its number. False if that
+    /// cannot be kept.
+    pub fn hold_flags(&mut self, number: u32, rest: &[u8]) -> bool {
+        // Of a message that it does not know, a client asks when it knows it.
+        if number > self.count - self.unannounced {
+            return true;
+        }
+        let number = self.up(number);
+        let room = self.flags.len() < Self::MOST_FLAGS || self.flags.contains_key(&number);
+        if !room || rest.len() > Self::LONGEST_FLAGS {
+            return false;
+        }
+        self.flags.insert(number, rest.into());
+        true
+    }
+
+    /// The flags that wait, as responses; now they are told.
+    pub fn tell_flags(&mut self, out: &mut Vec<u8>) {
+        for (number, rest) in std::mem::take(&mut self.flags) {
+            out.extend_from_slice(format!("* {number}").as_bytes());
+            out.extend_from_slice(&rest);
+        }
+    }
+
+    /// A message is gone and the client is told at once. The answer is its number for the client; none if it never knew it.
+    pub fn expunge(&mut self, number: u32) -> Option<u32> {
         if let Some(uids) = &mut self.uids
             && let Some(uid) = uids.at(number)
         {
             uids.remove(uid);
         }
-        let number = self.up(number);
+        let known = number <= self.count - self.unannounced;
         self.count = self.count.saturating_sub(1);
-        number
+        if !known {
+            self.unannounced = self.unannounced.saturating_sub(1);
+            return None;
+        }
+        let number = self.up(number);
+        self.forget(number);
+        Some(number)
+    }
+
+    /// What the client calls by this number is gone, and those behind it move up.
+    fn forget(&mut self, number: u32) {
+        if !self.flags.is_empty() {
+            let behind = self.flags.split_off(&number);
+            self.flags
+                .extend(behind.into_iter().filter(|(other, _)| *other > number).map(|(other, rest)| (other - 1, rest)));
+        }
     }
 
     /// A message is gone and the client may not hear it now. False if there is no such message.
@@ -116,9 +181,19 @@ impl Numbering {
         if number == 0 || number > self.count {
             return false;
         }
-        let number = self.expunge(number);
-        self.keep_untold(Untold { number, by_uid: false });
+        self.hold_place(number, false);
         true
+    }
+
+    /// The place is empty, and keeps its number.
+    fn hold_place(&mut self, place: u32, by_uid: bool) {
+        let flags = std::mem::take(&mut self.flags);
+        let number = self.expunge(place);
+        self.flags = flags;
+        if let Some(number) = number {
+            self.flags.remove(&number);
+            self.keep_untold(Untold { number, by_uid });
+        }
     }
 
     fn keep_untold(&mut self, untold: Untold) {
@@ -135,6 +210,7 @@ impl Numbering {
                     gone.iter().for_each(|uid| _ = known.remove(uid));
                 }
                 self.count = self.count.saturating_sub(before - known.len());
+                self.unannounced = self.unannounced.min(self.count);
             }
             None => self.count = self.count.saturating_sub(sequence_set::count(uids).unwrap_or(0)),
         }
@@ -152,18 +228,20 @@ impl Numbering {
 
     /// The place of this message is empty from now on.
     fn empty(&mut self, uid: u32, by_uid: bool) {
-        let Some(place) = self.uids.as_ref().and_then(|uids| uids.place(uid)) else { return };
-        let number = self.expunge(place);
-        self.keep_untold(Untold { number, by_uid });
+        if let Some(place) = self.uids.as_ref().and_then(|uids| uids.place(uid)) {
+            self.hold_place(place, by_uid);
+        }
     }
 
     /// What waits, as responses; now it is told. Highest numbers first, so that each is still right when it is read.
     pub fn tell(&mut self, out: &mut Vec<u8>) {
-        for untold in self.untold.drain(..).rev().filter(|untold| !untold.by_uid) {
-            out.extend_from_slice(format!("* {} EXPUNGE\r\n", untold.number).as_bytes());
+        for untold in std::mem::take(&mut self.untold).into_iter().rev() {
+            self.forget(untold.number);
+            if !untold.by_uid {
+                out.extend_from_slice(format!("* {} EXPUNGE\r\n", untold.number).as_bytes());
+            }
         }
         out.append(&mut self.vanished);
-        self.untold = Vec::new();
     }
 
     /// A number of the backend's, as the client counts.
@@ -281,7 +359,7 @@ impl Numbering {
             None => {
                 let lost = std::mem::take(&mut self.vanished);
                 let gone: UidSet = lost.split(|octet| *octet == b'\n').filter_map(vanished_uids).flatten().collect();
-                self.count = uids.len();
+                (self.count, self.unannounced) = (uids.len(), self.unannounced.min(uids.len()));
                 let mut known = uids;
                 for uid in gone.iter() {
                     self.count += u32::from(known.insert(uid));
@@ -299,7 +377,7 @@ impl Numbering {
                 let gone: Vec<u32> = known.without(&uids).collect();
                 self.uids = Some(known);
                 gone.into_iter().for_each(|uid| self.empty(uid, false));
-                self.count = uids.len();
+                self.hold_exists(uids.len());
                 self.uids = Some(Box::new(uids));
                 true
             }
@@ -370,6 +448,27 @@ mod tests {
         numbering.exists(2);
         assert!(numbering.hold(2));
         assert_eq!(numbering.down(b"*").unwrap(), Shifted { set: String::new(), gone: true });
+    }
+
+    #[test]
+    fn what_is_held_back_is_told_later_and_never_wrong() {
+        let mut numbering = Numbering::default();
+        numbering.exists(3);
+        numbering.hold_exists(5);
+        assert_eq!((numbering.told(), numbering.has_unannounced()), (3, true));
+        assert!(
+            numbering.hold_flags(2, b" FETCH (FLAGS (a))\r\n") && numbering.hold_flags(3, b" FETCH (FLAGS (b))\r\n")
+        );
+        assert!(numbering.hold_flags(5, b" FETCH (FLAGS (c))\r\n"), "of a message that the client does not know");
+        assert!(!numbering.hold_flags(1, &[b'x'; 1000]));
+        assert_eq!(numbering.expunge(5), None, "neither of its removal");
+        assert_eq!(numbering.expunge(1), Some(1));
+        assert!(numbering.hold(1), "the one that was the second");
+        let mut told = Vec::new();
+        numbering.tell(&mut told);
+        numbering.tell_flags(&mut told);
+        assert_eq!(told, b"* 1 EXPUNGE\r\n* 1 FETCH (FLAGS (b))\r\n");
+        assert_eq!((numbering.count(), numbering.told(), numbering.exists(2)), (2, 1, 2));
     }
 
     #[test]
@@ -455,7 +554,7 @@ mod tests {
         assert!(!numbering.map(UidSet::parse(b"11:15,10").unwrap()), "nothing comes in front of what was known");
         let mut numbering = mapped("11:15");
         assert!(numbering.map(UidSet::parse(b"11,13:14,20").unwrap()));
-        assert_eq!((numbering.told(), numbering.count()), (6, 4));
+        assert_eq!((numbering.told(), numbering.count(), numbering.exists(4)), (5, 4, 6));
         assert_eq!(told(&mut numbering), "* 5 EXPUNGE\r\n* 2 EXPUNGE\r\n");
         assert_eq!(numbering.number(20), Some(4));
     }

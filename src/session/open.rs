@@ -238,6 +238,7 @@ impl Open {
             self.numbering.tell(&mut out.text);
             out.put_from(Side::Client, start);
         }
+        self.tell_held(out);
         if let Some(tag) = self.client.begin_upgrade() {
             out.put(Side::Client, &[&tag, b" OK DEFLATE active\r\n".as_slice()].concat());
             out.push(Effect::Upgrade(Side::Client, Upgrade::Deflate));
@@ -294,7 +295,7 @@ impl Open {
 
     /// RFC 3501 7.4.1, and no command that is received and not yet written uses numbers (architecture 4.2).
     pub(super) fn may_tell_expunge(&self) -> bool {
-        !self.client.holds_numbers && self.gate.allows_expunge(self.numbering.is_mapped())
+        self.may_tell().removals && !self.client.holds_numbers && self.gate.allows_expunge(self.numbering.is_mapped())
     }
 
     fn backend_gone(&mut self, out: &mut Effects) -> End {

@@ -18,6 +18,7 @@ use std::{
 
 use super::{
     effect::{Annotated, Binding, Keeping, Kept, OverQuota},
+    idle::Listening,
     layer::{Ask, Command, Layer, Out, Refusal, Reply},
     plan::Plan,
 };
@@ -47,6 +48,8 @@ pub enum Ending {
     ForwardAs(Vec<u8>),
     /// It goes to the server below as this one.
     ForwardTo(&'static Verb, Vec<u8>),
+    /// It is IDLE, and runs: what the client wants to hear, if not everything.
+    Idle(Option<Listening>),
 }
 
 impl Ending {
@@ -70,6 +73,8 @@ pub struct Given {
     pub device: Binding,
     /// A mailbox is selected.
     pub selected: bool,
+    /// Its name, as it is on the wire.
+    pub mailbox: Option<Box<[u8]>>,
     /// Which one it is, counted from the beginning of the session.
     pub epoch: u32,
     tag: Vec<u8>,
@@ -84,6 +89,7 @@ impl Given {
             arguments: command.arguments.to_vec(),
             device: out.device(),
             selected: out.is_selected(),
+            mailbox: out.mailbox().map(Into::into),
             epoch: out.epoch(),
             tag: command.tag.to_vec(),
             octets: command.octets.to_vec(),
@@ -173,6 +179,7 @@ impl Script {
             Poll::Pending => return false,
             Poll::Ready(Ok(Ending::Done(text))) => out.done(text),
             Poll::Ready(Ok(Ending::Forward)) => out.forward(),
+            Poll::Ready(Ok(Ending::Idle(listening))) => out.idle(listening),
             Poll::Ready(Ok(Ending::ForwardAs(arguments))) => {
                 out.forward_as(&self.given.command(), self.given.verb, &arguments);
             }

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use super::{
+    client_edge::Down,
     effect::{Annotated, Answer, Binding, Effect, Effects, Keeping, Request},
     gate::{Owner, Running, Tag},
     layer::{Act, Ask, Command, Layer, Out, Refusal, Reply},
@@ -133,6 +134,7 @@ impl Open {
             origin: self.origin.as_deref(),
             device: self.device.as_deref(),
             selected: self.selected,
+            mailbox: self.mailbox.as_ref().map(|mailbox| &*mailbox.name),
             epoch: self.epoch,
             time_of_day: self.front.time_of_day,
         };
@@ -150,6 +152,11 @@ impl Open {
             Act::Answer(line) => self.answer(level, line, out),
             Act::Done(text) => self.end_in_hand(level, Ok(text), out),
             Act::Refuse(why) => self.end_in_hand(level, Err(why), out),
+            Act::Idle(listening) => {
+                if let Some(InHand { tag, .. }) = self.stack.take_in_hand(level) {
+                    self.idle(&tag, listening, out);
+                }
+            }
             Act::Ask { ask, verb, arguments } => self.ask(level, ask, verb, &arguments, out),
             Act::Keep { ask, keeping } => self.keep(level, ask, keeping, out),
             Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
@@ -202,6 +209,9 @@ impl Open {
         }
         self.gate.end(&tag);
         self.resume = true;
+        if matches!(self.client.down, Down::AwaitIdle) {
+            self.client.down = Down::Command;
+        }
         match end {
             Ok(text) => self.tell_done(&tag, &text, out),
             Err(why) => self.refuse(&tag, &why, out),
