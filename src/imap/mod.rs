@@ -18,6 +18,7 @@
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
 //! | [`token`] | what atom, string or list stands next? |
 //! | [`sasl`] | who is it that authenticates? |
+//! | [`url`] | how is a server, a mailbox or a message named from outside? |
 //! | [`secret`] | octets that do not print |
 
 pub mod capability;
@@ -36,6 +37,7 @@ pub mod search;
 pub mod secret;
 pub mod sequence_set;
 pub mod token;
+pub mod url;
 pub mod verb;
 
 pub use secret::Secret;
