@@ -38,8 +38,8 @@ pub fn diff(name: &[u8], before: &Shadow, after: &Shadow, style: Style) -> Vec<E
         return Vec::new();
     }
     let mut between = Between { name, before, after, events: Vec::new() };
-    between.gone();
-    between.new();
+    between.went();
+    between.came();
     between.set(style);
     between.cleared();
     between.events
@@ -53,12 +53,12 @@ struct Between<'a> {
 }
 
 impl Between<'_> {
-    fn gone(&mut self) {
+    fn went(&mut self) {
         let gone = self.before.messages().without(self.after.messages()).collect();
         self.tell(&self.of_all(Kind::MessageExpunge), &gone);
     }
 
-    fn new(&mut self) {
+    fn came(&mut self) {
         let mut new = self.after.messages().without(self.before.messages());
         let singles: Vec<u32> = new.by_ref().take(MOST_SINGLE).collect();
         let others = new.collect();
