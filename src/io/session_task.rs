@@ -382,7 +382,7 @@ impl Turn<'_> {
         let took = self.session.handle(input, self.now, &mut effects);
         let last = |to: Side| effects.list.iter().rposition(|effect| destination(effect) == Some(to));
         let (last_client, last_backend) = (last(Side::Client), last(Side::Backend));
-        let Effects { list, text, commands } = &mut effects;
+        let Effects { list, text, commands, .. } = &mut effects;
         if let (Some(Effect::End { clean: true, .. }), Some(client)) =
             (list.last(), &self.peer(Side::Client, me).transport)
         {

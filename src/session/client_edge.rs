@@ -321,6 +321,7 @@ impl Open {
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
             self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
         }
+        self.witness_command(octets, out);
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),
             None => self.write(octets, at, head.tag, head.verb, open, out),

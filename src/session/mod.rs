@@ -13,6 +13,7 @@
 //! | [`numbering`] | what does this client believe? |
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 //! | [`script`] | how is work of several steps written? |
+//! | `witness` | what changes the message store, and is an event? |
 
 mod backend_edge;
 mod client_edge;
@@ -31,5 +32,6 @@ pub mod script;
 pub mod session;
 pub mod settings;
 mod stack;
+mod witness;
 
 pub use session::{Appetite, Session};
