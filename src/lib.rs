@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`imap`] | how is the language written? (no opinion about sessions) |
 //! | [`store`] | what is kept across sessions and restarts? |
+//! | [`mailbox`] | what do we remember of one mailbox, and what can happen in it? |
 //! | [`account`] | what is true of one user across sessions? |
 //! | [`session`] | what happens on one client's connection? (a pure state machine: no socket, no clock) |
 //! | [`ext`] | which extensions do we add, one file each? |
@@ -22,6 +23,7 @@ pub mod config;
 pub mod ext;
 pub mod imap;
 pub mod io;
+pub mod mailbox;
 pub mod session;
 pub mod store;
 pub mod units;

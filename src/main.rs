@@ -3,6 +3,7 @@
 //!     lemonade-proxy serve --backend imap://HOST
 //!     lemonade-proxy check --config proxy.toml --online
 //!     lemonade-proxy trace joe on                        speaks to the running one, over STATE/admin.sock
+//!     lemonade-proxy events --follow                     the same, until one of the two ends
 
 use std::{
     io::{Write as _, stderr, stdout},
@@ -83,6 +84,18 @@ enum Command {
     Purge {
         /// The user, as at login
         user: String,
+        /// Which proxy.
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Follow what happens in the message store, as lines of JSON: logins, messages stored, mailboxes renamed, quotas
+    Events {
+        /// Go on until you stop it (Ctrl-C), or the proxy ends
+        #[arg(long, required = true)]
+        follow: bool,
+        /// Of this user only
+        #[arg(long)]
+        user: Option<String>,
         /// Which proxy.
         #[command(flatten)]
         running: Running,
@@ -198,6 +211,10 @@ fn main() -> ExitCode {
         }
         Command::Devices(command) => command.run(),
         Command::Purge { user, running } => running.ask("DELETE", &format!("/accounts/{}", segment(&user))),
+        Command::Events { user: None, running, .. } => running.follow("/events"),
+        Command::Events { user: Some(user), running, .. } => {
+            running.follow(&format!("/events?user={}", segment(&user)))
+        }
         Command::Reload(running) => running.ask("POST", "/reload"),
     }
 }
@@ -259,9 +276,22 @@ impl Running {
         self.ask_with(method, path, "")
     }
 
+    /// Where it keeps its state.
+    fn directory(self) -> PathBuf {
+        Source { file: self.config, flags: Flags { state: self.state, ..Flags::default() } }.state()
+    }
+
+    /// Each line is written whole, so that whoever ends us ends us between two.
+    fn follow(self, path: &str) -> ExitCode {
+        let tell = |line: &[u8]| stdout().write_all(line).and_then(|()| stdout().flush());
+        match client::follow(&self.directory(), path, tell) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.to_string()),
+        }
+    }
+
     fn ask_with(self, method: &str, path: &str, body: &str) -> ExitCode {
-        let source = Source { file: self.config, flags: Flags { state: self.state, ..Flags::default() } };
-        match client::request(&source.state(), method, path, body) {
+        match client::request(&self.directory(), method, path, body) {
             // A body of JSON ends without a line end, which a terminal wants.
             Ok(text) => told(&Report { code: 0, out: format!("{}\n", text.trim_end()), err: String::new() }),
             Err(error) => failed(&error.to_string()),
@@ -310,6 +340,8 @@ mod tests {
             "p devices set joe pixel --mailbox INBOX --channel SMS=WAKEUP --address +4915112345678 --state s",
             "p devices forget joe pixel",
             "p purge joe",
+            "p events --follow",
+            "p events --follow --user joe --config f",
         ] {
             assert!(read(line).is_ok(), "{line}: {:?}", read(line));
         }
@@ -324,6 +356,7 @@ mod tests {
             "p kick",
             "p purge",
             "p devices show joe",
+            "p events",
         ] {
             assert!(read(line).is_err(), "{line}");
         }

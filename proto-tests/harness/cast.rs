@@ -31,6 +31,10 @@ pub trait Between {
     fn drain(&mut self);
     /// Another session of the account has changed entries: whoever keeps none does not hear of it.
     fn annotated(&mut self, _what: &Annotated) {}
+    /// What those who follow events have heard; none where nobody tells any.
+    fn take_events(&mut self) -> Option<Vec<String>> {
+        None
+    }
     /// What is to be sent to this side.
     fn take_sent(&mut self, to: Side) -> Vec<u8>;
     /// Whether it waits for a connection to the backend.
@@ -273,6 +277,13 @@ impl Scene {
         self.trace.push("P: drain".to_owned());
         self.between.drain();
         self.collect();
+    }
+
+    /// What those who follow events have heard; none where nobody tells any.
+    pub fn take_events(&mut self) -> Option<Vec<String>> {
+        let events = self.between.take_events()?;
+        self.trace.extend(events.iter().map(|event| format!("E: {event}")));
+        Some(events)
     }
 
     /// How the connection to this side was ended.

@@ -6,6 +6,7 @@
 //! | [`transcript`] | how does a test read as a session? (the format of `proto-tests/transcripts`) |
 //! | [`cast`] | who carries whose octets, and at what moment of a virtual clock? |
 //! | [`proxy`] | what does a session do between the two? (a real one, with a shell of lists around it) |
+//! | [`events`] | what do those who follow hear, in a line that one can read? |
 //! | [`random`] | which run was that? (numbers from a printed seed) |
 //!
 //! No socket, no thread and no real time anywhere: the same seed gives the same run.
@@ -14,6 +15,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod cast;
+pub mod events;
 pub mod model;
 pub mod proxy;
 pub mod random;

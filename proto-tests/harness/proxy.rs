@@ -35,6 +35,7 @@ use lemonade_proxy::{
 
 use crate::{
     cast::{Between, End, index},
+    events,
     model::Settings,
 };
 
@@ -69,6 +70,8 @@ pub struct Setup {
     pub account: Arc<account::Settings>,
     /// Nothing can be kept any more.
     pub store_is_full: bool,
+    /// Somebody follows events.
+    pub followed: bool,
 }
 
 /// The proxy of a scene.
@@ -90,6 +93,8 @@ pub struct Proxy {
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
     pub published: Vec<Annotated>,
+    /// What those who follow events would hear.
+    pub events: Vec<String>,
     /// The devices that the session was bound to.
     pub devices: Vec<Binding>,
     /// How the backend tells its news, if the session has found out.
@@ -158,6 +163,7 @@ impl Setup {
             mechanisms,
             account: Arc::default(),
             store_is_full: false,
+            followed: true,
         }
     }
 
@@ -169,6 +175,10 @@ impl Setup {
             "limits" => value.split(',').try_for_each(|one| self.limit(one.trim())),
             "timeouts" => value.split(',').try_for_each(|one| self.timeout(one.trim())),
             "account" => value.split_whitespace().try_for_each(|word| self.account(word)),
+            "events" => {
+                self.followed = value != "unfollowed";
+                Ok(())
+            }
             "store" if value == "full" => {
                 self.store_is_full = true;
                 Ok(())
@@ -304,17 +314,18 @@ impl Proxy {
         let now = Instant::now();
         let mut proxy = Self {
             session: Session::new(Arc::new(setup.front()), setup.tls, seed, now),
+            out: Effects { followed: setup.followed, ..Effects::default() },
             setup,
             since: now,
             now,
             peers: [Peer::default(), Peer::default()],
-            out: Effects::default(),
             dialling: None,
             ended: None,
             authenticated: false,
             refused: 0,
             store: Arc::new(Memory::default()),
             published: Vec::new(),
+            events: Vec::new(),
             devices: Vec::new(),
             learned: None,
             requests: VecDeque::new(),
@@ -481,6 +492,7 @@ impl Proxy {
     fn apply(&mut self, from: Option<Side>, input: &[u8]) -> bool {
         let mut void = false;
         let mut effects = std::mem::take(&mut self.out);
+        self.out.followed = self.setup.followed;
         let text = std::mem::take(&mut effects.text);
         for effect in effects.list.drain(..) {
             match effect {
@@ -502,7 +514,13 @@ impl Proxy {
                     let now = self.now;
                     self.session.handle(Input::Upgraded(side), now, &mut self.out);
                 }
-                Effect::Authenticated { .. } => self.authenticated = true,
+                Effect::Authenticated { user, acting } => {
+                    self.authenticated = true;
+                    let admin = acting.as_ref().and(user.as_ref()).map(|admin| format!(" admin={admin}"));
+                    let user = acting.or(user).unwrap_or_default();
+                    self.publish(|| format!("Login {user}{}", admin.unwrap_or_default()));
+                }
+                Effect::Event(event) => self.publish(|| events::written(&event)),
                 Effect::Refused { .. } => self.refused += 1,
                 Effect::Keep(request) => self.requests.push_back(*request),
                 Effect::Publish(what) => self.published.push(*what),
@@ -514,6 +532,9 @@ impl Proxy {
                 }
                 Effect::End { why, clean } => {
                     self.ended = Some(why);
+                    if self.authenticated {
+                        self.publish(|| format!("Logout {:?}", why.manner()).to_lowercase().replacen('l', "L", 1));
+                    }
                     let end = if clean { End::Clean } else { End::Cut };
                     self.peers[index(Side::Client)].end = Some(end);
                     self.peers[index(Side::Backend)].end = Some(End::Clean);
@@ -524,6 +545,13 @@ impl Proxy {
             self.apply(None, &[]);
         }
         void
+    }
+
+    /// An event, if somebody follows.
+    fn publish(&mut self, event: impl FnOnce() -> String) {
+        if self.setup.followed {
+            self.events.push(event());
+        }
     }
 
     fn begin_to_carry(&mut self, side: Side, len: u64, dropped: bool) {
@@ -592,6 +620,10 @@ impl Between for Proxy {
     fn annotated(&mut self, what: &Annotated) {
         self.tell(Input::Annotated(what));
         self.pump();
+    }
+
+    fn take_events(&mut self) -> Option<Vec<String>> {
+        Some(std::mem::take(&mut self.events))
     }
 
     fn take_sent(&mut self, to: Side) -> Vec<u8> {

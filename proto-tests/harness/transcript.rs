@@ -32,6 +32,7 @@
 //! | `>.` | the connection to the backend is closed by now |
 //! | `C.`, `<.` | the client, or the backend, closes its connection |
 //! | `!S`, `!>` | no such line comes to the client, no such command was executed by the backend, in the whole session |
+//! | `E:` | those who follow events hear of this one: `E: MailboxCreate Work`, see [`crate::events`]; each event has its line, from the first to the last |
 //! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE` |
 //! | `T:` | time passes: `T: 29m` |
 //! | `P: drain` | the operator ends the proxy |
@@ -46,6 +47,7 @@
 //! of them); `metadata: size=1024 entries=10` (bounds of annotations);
 //! `announces: yes` (the backend sends CAPABILITY codes); `mischief: NAMES`; `order: any` (untagged lines expected behind
 //! one another come in any order); `proxy: only` (what is shown is the proxy's doing, the model alone cannot);
+//! `events: unfollowed` (nobody follows, so no event is made);
 //! `account: SMS=WAKEUP entries=3` (channels and settings of `[account]`), `store: full` (nothing can be kept any more),
 //! `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
 //!
@@ -172,6 +174,8 @@ enum Action {
     NeverClient(Pattern),
     /// No command is like this.
     NeverBackend(Pattern),
+    /// Those who follow events hear of this one.
+    Event(Pattern),
     Other(String),
     Time(Duration),
     Drain,

@@ -20,6 +20,7 @@
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
 //! | [`token`] | what atom, string or list stands next? |
 //! | [`sasl`] | who is it that authenticates? |
+//! | [`url`] | how is a server, a mailbox or a message named from outside? |
 //! | [`secret`] | octets that do not print |
 //! | [`uid_set`] | which message has which place? |
 
@@ -42,6 +43,7 @@ pub mod secret;
 pub mod sequence_set;
 pub mod token;
 pub mod uid_set;
+pub mod url;
 pub mod verb;
 
 pub use secret::Secret;

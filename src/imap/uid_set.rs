@@ -176,6 +176,11 @@ impl UidSet {
         self.runs().flat_map(|(first, last)| first..=last)
     }
 
+    /// The messages of these runs.
+    pub fn of_runs(runs: &[(u32, u32)]) -> Self {
+        runs.iter().flat_map(|(first, last)| *first..=*last).collect()
+    }
+
     /// Those that are not in the other set.
     pub fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u32> + 'a {
         self.iter().filter(|uid| !other.contains(*uid))

@@ -16,6 +16,7 @@
 //! | `PUT /devices/{user}/{device}` | changes what a device prefers: a body of JSON |
 //! | `DELETE /devices/{user}/{device}` | forgets a device |
 //! | `DELETE /accounts/{user}` | forgets all that is kept of a user |
+//! | `GET /events` | what happens in the message store, a line of JSON each, for as long as one listens; `?user=` for one user |
 //!
 //! The first four name nobody. The others need the bearer token over TCP, also on loopback, and need none over the socket
 //! `STATE/admin.sock`: the whole rule is in [`Door`].
@@ -34,7 +35,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -51,6 +52,7 @@ use tracing::warn;
 pub use self::door::{Denied, Door, Token, TokenError};
 use crate::io::{
     accounts::{Managing, Order},
+    events::Events,
     metrics::Meters,
     registry::Registry,
     trace::Traces,
@@ -58,6 +60,7 @@ use crate::io::{
 
 pub mod client;
 mod door;
+mod follow;
 mod routes;
 pub mod socket;
 pub mod status;
@@ -122,6 +125,7 @@ impl<'de> Deserialize<'de> for Address {
 pub struct AdminState {
     meters: Arc<Meters>,
     registry: Arc<Registry>,
+    events: Arc<Events>,
     traces: Arc<Traces>,
     shell: Arc<dyn Operated>,
     token: ArcSwapOption<Token>,
@@ -146,11 +150,12 @@ impl AdminState {
     pub fn new(
         meters: Arc<Meters>,
         registry: Arc<Registry>,
+        events: Arc<Events>,
         traces: Arc<Traces>,
         shell: Arc<dyn Operated>,
         token: Option<Token>,
     ) -> Arc<Self> {
-        Arc::new(Self { meters, registry, traces, shell, token: ArcSwapOption::from(token.map(Arc::new)) })
+        Arc::new(Self { meters, registry, events, traces, shell, token: ArcSwapOption::from(token.map(Arc::new)) })
     }
 
     /// Another token, or none, from the next request on.
@@ -221,7 +226,7 @@ const HEAD: Duration = Duration::from_secs(10);
 /// The longest head of a request; no request of ours has one that comes near.
 const BUFFER: usize = 16 << 10;
 
-/// A connection that lasts longer does not read its answer.
+/// A connection that lasts longer does not read its answer, unless it follows events.
 const LIFETIME: Duration = Duration::from_secs(120);
 
 /// Rest after an accept that failed: the usual reason is that descriptors have run out.
@@ -261,7 +266,7 @@ where
             Ok(stream) => {
                 let router = router.clone();
                 tokio::spawn(async move {
-                    converse(stream, router).await;
+                    converse(stream, router, LIFETIME).await;
                     drop(permit);
                 });
             }
@@ -274,17 +279,22 @@ where
 }
 
 /// One connection. No request of ours has a body: one that comes is not read.
-async fn converse<S>(stream: S, router: Router)
+async fn converse<S>(stream: S, router: Router, lifetime: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = http1::Builder::new()
+    let lasting = follow::Lasting::default();
+    let router = router.layer(Extension(lasting.clone()));
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // Whoever asked knows how it ended; we have nothing to add.
-    let _ = tokio::time::timeout(LIFETIME, connection).await;
+    let ended = tokio::time::timeout(lifetime, &mut connection).await.is_ok();
+    if !ended && lasting.is_so() {
+        let _ = connection.await;
+    }
 }
 
 #[cfg(test)]

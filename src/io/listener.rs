@@ -315,6 +315,7 @@ mod tests {
         imap::capability::Capabilities,
         io::{
             backends::Backend,
+            peer::{Peer, Read},
             probe::{Condition, Probe},
             shell::tests::shell,
             tls::{self, Certificate},
@@ -407,6 +408,19 @@ mod tests {
         (pair.clone(), CertificateDer::from_pem_file(&pair.chain).unwrap())
     }
 
+    /// A client that believes these.
+    fn believer(authorities: impl IntoIterator<Item = CertificateDer<'static>>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let believer = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(believer)
+    }
+
     #[tokio::test]
     async fn a_client_sees_the_certificate_of_the_name_it_asks_for() {
         let directory = tempfile::tempdir().unwrap();
@@ -416,15 +430,7 @@ mod tests {
             config.listeners[0].tls = Security::Implicit;
             config.tls.certificates = vec![first, second];
         });
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates([a.clone(), b.clone()]);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let believer = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let believer = Arc::new(believer);
+        let believer = believer([a.clone(), b.clone()]);
         for (name, expected) in [("a.example", &a), ("b.example", &b)] {
             let (client, ours, peer) = connection().await;
             let listening = shell.setup.load().listenings[0].clone();
@@ -552,6 +558,35 @@ mod tests {
         assert_eq!(poll_fn(|cx| client.poll_read(cx, &mut into)).await.ok(), Some(0));
         while !shell.registry.is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_tls_does_not_let_through_is_told_from_an_end() {
+        for (says, insecure) in [(&b"a NOOP\r\n"[..], true), (b"", false)] {
+            let directory = tempfile::tempdir().unwrap();
+            let (pair, authority) = certificate(directory.path(), "a.example");
+            let (_state, shell) = shell(|config| {
+                config.listeners[0].tls = Security::Implicit;
+                config.tls.certificates = vec![pair];
+            });
+            let (client, ours, peer) = connection().await;
+            let listening = shell.setup.load().listenings[0].clone();
+            let connector = tokio_rustls::TlsConnector::from(believer([authority]));
+            let name = ServerName::try_from("a.example").unwrap();
+            let received = receive(&shell, &listening, ours, peer, Instant::now());
+            let (client, received) = tokio::join!(connector.connect(name, client), received);
+            // Behind the back of its TLS.
+            let mut client = client.unwrap().into_inner().0;
+            client.write_all(says).await.unwrap();
+            drop(client);
+            let mut peer = Peer::new(received.unwrap().1);
+            let read = std::future::poll_fn(|cx| match peer.read(cx, usize::MAX, |_, _, octets, _| octets.len()) {
+                Read::Nothing => std::task::Poll::Pending,
+                read => std::task::Poll::Ready(read),
+            });
+            assert!(matches!(read.await, Read::End));
+            assert_eq!(peer.insecure, insecure);
         }
     }
 

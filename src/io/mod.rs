@@ -12,6 +12,7 @@
 //! | [`probe`] | how is a backend, and what can it do? |
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
+//! | [`events`] | who follows what happens in the message store? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
 pub mod accounts;
@@ -22,6 +23,7 @@ pub mod certificate;
 pub mod deflate;
 pub mod dialer;
 pub mod drain;
+pub mod events;
 pub mod keeper;
 pub mod listener;
 pub mod log;

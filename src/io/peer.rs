@@ -37,6 +37,8 @@ pub(super) struct Peer {
     pub(super) discards: bool,
     /// TLS or DEFLATE may hold octets that are not on the wire.
     dirty: bool,
+    /// What it sent is not what TLS lets through.
+    pub(super) insecure: bool,
     /// It had nothing to say when it was last asked: it wakes the task when it has.
     pub(super) waits: bool,
 }
@@ -73,7 +75,11 @@ impl Peer {
             self.waits = polled.is_pending();
             let read = match polled {
                 Poll::Pending => return Read::Nothing,
-                Poll::Ready(Ok(0) | Err(_)) => return Read::End,
+                Poll::Ready(Ok(0)) => return Read::End,
+                Poll::Ready(Err(error)) => {
+                    self.insecure = error.kind() == io::ErrorKind::InvalidData;
+                    return Read::End;
+                }
                 Poll::Ready(Ok(read)) => read,
             };
             let tail = std::mem::take(&mut self.tail);

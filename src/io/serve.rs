@@ -149,11 +149,11 @@ async fn reload(house: &mut House, source: &Source, log: &log::Running, admin: &
 }
 
 fn open_admin(house: &House, running: Arc<Running>) -> Result<Arc<AdminState>, AdminError> {
-    let Shell { meters, registry, traces, setup, .. } = &*house.shell;
+    let Shell { meters, registry, events, traces, setup, .. } = &*house.shell;
     let config = &setup.load().config;
     let doors = config.admin.open(&config.state)?;
     let token = config.admin.token()?;
-    let state = AdminState::new(meters.clone(), registry.clone(), traces.clone(), running, token);
+    let state = AdminState::new(meters.clone(), registry.clone(), events.clone(), traces.clone(), running, token);
     tokio::spawn(doors.serve(state.clone()));
     Ok(state)
 }
@@ -292,6 +292,7 @@ impl House {
         let rules = self.shell.setup.load().config.drain.clone();
         tracing::info!(sessions = self.shell.registry.len(), "draining");
         let left = drain::drain(&self.shell.registry, &rules).await;
+        self.shell.events.close().await;
         self.store.close().await;
         tracing::info!(sessions = left, "drained");
     }

@@ -60,7 +60,7 @@ pub async fn run(shell: Arc<Shell>, listening: Arc<Listening>, client: Client, t
     };
     let (why, clean) = std::future::poll_fn(|cx| task.poll(cx)).await;
     let flushed = tokio::time::timeout(PATIENCE, std::future::poll_fn(|cx| task.poll_last_words(cx))).await;
-    task.visit.ended(why);
+    task.visit.ended(why, task.client.insecure);
     drop(task.backend);
     match (task.client.transport.take(), clean && flushed.is_ok()) {
         (Some(transport), true) => transport.close(PATIENCE).await,
@@ -300,11 +300,12 @@ impl Task {
                     self.give(Input::Upgraded(side), cx);
                 }
                 Wish::Effect(Effect::Authenticated { user, acting }) => {
-                    self.visit.authenticated(user, acting.as_deref(), &self.session);
+                    self.visit.authenticated(user, acting, &self.session);
                 }
                 Wish::Effect(Effect::Refused { user }) => self.visit.refused(user),
                 Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),
                 Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),
+                Wish::Effect(Effect::Event(event)) => self.visit.happened(&event),
                 Wish::Effect(Effect::Bind(binding)) => self.visit.bound(&binding),
                 Wish::Effect(Effect::Learned(look)) => self.visit.learned(look),
                 Wish::Effect(Effect::HangUp) => self.backend = Peer::default(),
@@ -385,10 +386,11 @@ impl Turn<'_> {
     /// Tells the session something, and does what it says as far as octets go.
     fn handle(&mut self, me: &mut Peer, cx: &mut Context<'_>, input: Input<'_>, octets: &[u8]) -> usize {
         let mut effects = EFFECTS.take();
+        effects.followed = self.visit.is_followed();
         let took = self.session.handle(input, self.now, &mut effects);
         let last = |to: Side| effects.list.iter().rposition(|effect| destination(effect) == Some(to));
         let (last_client, last_backend) = (last(Side::Client), last(Side::Backend));
-        let Effects { list, text, commands, looks } = &mut effects;
+        let Effects { list, text, commands, looks, .. } = &mut effects;
         if let (Some(Effect::End { clean: true, .. }), Some(client)) =
             (list.last(), &self.peer(Side::Client, me).transport)
         {

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::{
     admission::Door,
     dialer::Dialer,
+    events::Events,
     keeper::Keeper,
     listener::{Listening, Security},
     metrics::Meters,
@@ -34,6 +35,8 @@ pub struct Shell {
     pub door: Arc<Door>,
     /// Who is here.
     pub registry: Arc<Registry>,
+    /// Who follows events.
+    pub events: Arc<Events>,
     /// Who is traced.
     pub traces: Arc<Traces>,
     /// Turns for TLS handshakes with clients. Their number is that of the start.
@@ -117,6 +120,7 @@ impl Shell {
             handshakes: Semaphore::new(rules.handshakes as usize),
             door: Arc::new(Door::new(rules)),
             registry: Registry::new(meters.clone()),
+            events: Arc::default(),
             traces: Traces::new(&setup.config.state, meters.clone()),
             setup: ArcSwap::from_pointee(setup),
             keeper: Arc::new(Keeper::new(store, meters.clone())),

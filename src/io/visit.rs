@@ -6,7 +6,7 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tracing::Level;
@@ -24,6 +24,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
+    mailbox::event::{Ending, Event, Kind, Manner, Report},
     session::{
         Session,
         effect::{Annotated, Answer, Binding, Dial, DialError, End, Fault, Input, Side},
@@ -64,6 +65,8 @@ pub(super) struct Visit {
     attempt: Option<Box<Attempt>>,
     /// The user's place among his sessions.
     user: Option<UserSession>,
+    /// Who has logged in.
+    who: Option<Box<Who>>,
     trace: Option<Box<Trace>>,
 }
 
@@ -75,10 +78,18 @@ struct Attempt {
     login: Option<Login>,
 }
 
+/// Who has logged in, in the words of RFC 5423 section 5.
+struct Who {
+    /// In whose name; unknown only where a relayed mechanism did not say.
+    user: Option<Arc<str>>,
+    /// Who has authenticated, if that is somebody else.
+    admin: Option<Arc<str>>,
+}
+
 impl Visit {
     pub(super) fn new(shell: Arc<Shell>, listening: Arc<Listening>, client: Client) -> Self {
         let front = listening.front.load_full();
-        Self { shell, listening, client, front, attempt: None, user: None, trace: None }
+        Self { shell, listening, client, front, attempt: None, user: None, who: None, trace: None }
     }
 
     pub(super) fn front(&self) -> Arc<Front> {
@@ -131,18 +142,49 @@ impl Visit {
     }
 
     /// The backend accepted the login.
-    pub(super) fn authenticated(&mut self, user: Option<Arc<str>>, acting: Option<&str>, session: &Session) {
+    pub(super) fn authenticated(&mut self, user: Option<Arc<str>>, acting: Option<Arc<str>>, session: &Session) {
         let Some(attempt) = self.attempt.take() else { return };
         self.shell.meters.logins[(attempt.mechanism, metrics::Login::Ok)].increment(1);
         self.shell.meters.login_duration.record(attempt.since.elapsed());
         if let Some(login) = attempt.login {
-            let owner = login.owner(user.as_deref(), acting);
-            self.client.seat.named(user, Some(login.backend()));
+            let owner = login.owner(user.as_deref(), acting.as_deref());
+            self.client.seat.named(user.clone(), Some(login.backend()));
             owner.into_iter().for_each(|owner| self.client.seat.joins(owner));
             self.user = login.authenticated(session.plan());
         }
         self.client.seat.becomes(State::Authenticated);
         self.client.seat.entry().say(Level::INFO, || tracing::info!("authenticated"));
+        self.who = Some(Box::new(match acting {
+            Some(acting) => Who { user: Some(acting), admin: user },
+            None => Who { user, admin: None },
+        }));
+        self.happened(&Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
+    }
+
+    /// Whether somebody follows events.
+    pub(super) fn is_followed(&self) -> bool {
+        self.shell.events.is_followed()
+    }
+
+    /// Something has happened in the message store.
+    pub(super) fn happened(&self, event: &Event) {
+        let Some(who) = &self.who else { return };
+        self.shell.events.publish(who.user.as_deref(), || {
+            let entry = self.client.seat.entry();
+            let connected = self.client.ends.connected;
+            let [client, server] = [entry.client.ip(), connected.ip().to_canonical()].map(|ip| ip.to_string());
+            Report {
+                event,
+                at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+                user: who.user.as_deref(),
+                admin: who.admin.as_deref(),
+                client: (&client, entry.client.port()),
+                server: (&server, connected.port()),
+                backend: entry.backend().as_deref(),
+                session: entry.id.as_str(),
+            }
+            .line()
+        });
     }
 
     /// The next answer of the store.
@@ -287,8 +329,11 @@ impl Visit {
         }
     }
 
-    /// The session is over.
-    pub(super) fn ended(&self, why: End) {
+    /// The session is over. `insecure`: because the client's TLS could not go on.
+    pub(super) fn ended(&self, why: End, insecure: bool) {
+        let manner = if insecure { Manner::SecurityLayerError } else { why.manner() };
+        let end = Ending { manner, duration: self.client.seat.entry().since.elapsed() };
+        self.happened(&Event { end: Some(end), ..Event::new(Kind::Logout) });
         let whose = match why {
             End::Fault(Fault::Client(_)) => Some(Whose::Client),
             End::Fault(Fault::Backend(_)) | End::BackendGone => Some(Whose::Backend),

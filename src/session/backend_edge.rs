@@ -391,6 +391,7 @@ impl Open {
     }
 
     fn untagged(&mut self, kind: Kind, number: u32, line: &[u8], at: usize, out: &mut Effects) -> Result<Flow, End> {
+        self.witness_untagged(kind, line, out);
         if !self.glimpse(kind, number, line) {
             return Ok(Flow::Drop);
         }
@@ -510,6 +511,7 @@ impl Open {
     fn tagged(&mut self, tag: &[u8], status: Status, line: &[u8], at: usize, out: &mut Effects) -> Result<(), End> {
         let Some(&mut Running { owner, verb, complete, followed, .. }) = self.gate.find(tag) else { return Ok(()) };
         self.resume = true;
+        self.witness_end(tag, status, line, out);
         if let Some((level, ask)) = followed {
             self.backend.owed = self.backend.owed.take().filter(|owed| owed.tag.as_slice() != tag);
             // The layer has it in hand again, and may ask before it ends it.

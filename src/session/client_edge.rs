@@ -450,6 +450,7 @@ impl Open {
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
             self.open(head);
         }
+        self.witness_command(octets, out);
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),
             None => self.write(octets, at, head.tag, head.verb, open, out),

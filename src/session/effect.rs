@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     imap::{entry::EntryName, id::Fields, sasl::Mechanism},
+    mailbox::event::{Event, Manner},
     store::{Change, Changed, DeviceName, Found, Owner, Query, Source, StoreError},
 };
 
@@ -113,6 +114,8 @@ pub enum Effect {
     Keep(Box<Request>),
     /// Tell the other sessions of this account.
     Publish(Box<Annotated>),
+    /// Something has happened in the message store: tell those who follow.
+    Event(Box<Event>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
     /// This backend tells its news so, and not as it says: other sessions there need not find out.
@@ -164,6 +167,17 @@ pub enum End {
     /// The connection could not go on.
     #[error("{0}")]
     Fault(Fault),
+}
+
+impl End {
+    /// What those who follow events are told of it. Only a client that said LOGOUT has left; from all others something was taken.
+    pub const fn manner(self) -> Manner {
+        match self {
+            Self::Logout => Manner::Graceful,
+            Self::Idle | Self::NoLogin => Manner::Timeout,
+            Self::ClientGone | Self::BackendGone | Self::Drained | Self::Fault(_) => Manner::Abort,
+        }
+    }
 }
 
 /// Whose fault it is that a connection cannot go on, and what it was.
@@ -308,6 +322,8 @@ pub struct Effects {
     pub commands: u64,
     /// Times that the backend was asked for news on behalf of a client that idles.
     pub looks: u64,
+    /// Somebody follows events, says the caller: then they are worth making.
+    pub followed: bool,
 }
 
 /// Who wants to log in.
@@ -421,7 +437,7 @@ impl Effects {
         self.list.push(effect);
     }
 
-    /// Empties both lists and keeps their memory.
+    /// Empties both lists and keeps their memory, and the caller's word.
     pub fn clear(&mut self) {
         self.list.clear();
         self.text.clear();

@@ -14,6 +14,7 @@
 //! | [`numbering`], `mapping` | what does this client believe, and how are UIDs learnt? |
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 //! | [`script`] | how is work of several steps written? |
+//! | `witness` | what changes the message store, and is an event? |
 
 mod backend_edge;
 mod client_edge;
@@ -34,5 +35,6 @@ pub mod script;
 pub mod session;
 pub mod settings;
 mod stack;
+mod witness;
 
 pub use session::{Appetite, Session};

@@ -25,6 +25,7 @@ use super::{
     plan::{DEFLATE, Plan},
     profile::{Look, Profile},
     stack::Stack,
+    witness::Witness,
 };
 use crate::imap::{
     capability::Capabilities,
@@ -66,6 +67,8 @@ pub(super) struct Open {
     pub(super) origin: Option<Box<Origin>>,
     /// To which device the session belongs; nothing was said of one yet.
     pub(super) device: Option<Box<Binding>>,
+    /// What somebody who follows events is to be told of.
+    pub(super) witness: Option<Box<Witness>>,
     draining: bool,
     /// Since when the backend owes us an answer.
     owed_since: Option<Instant>,
@@ -115,6 +118,7 @@ impl Open {
         Self {
             origin: server.origin.map(Box::new),
             device: None,
+            witness: None,
             stack: Stack::default(),
             client: ClientEdge::new(now),
             backend: BackendEdge::new(prefix, now),

@@ -279,6 +279,7 @@ impl Open {
                 return;
             }
             let Some(Waiting { from, verb, tag, octets }) = self.stack.waiting.pop_front() else { return };
+            self.witness_command(&octets, out);
             self.write(&octets, None, &tag, verb, None, out);
             self.gate.start(Running::ours(tag, verb, from));
         }

@@ -115,7 +115,7 @@ impl Header {
             }
             "order" => self.any_order = value == "any",
             "proxy" => self.proxy_only = value == "only",
-            "listener" | "dial" | "limits" | "timeouts" | "profile" | "trusted" | "account" | "store" => {
+            "listener" | "dial" | "limits" | "timeouts" | "profile" | "trusted" | "account" | "store" | "events" => {
                 self.proxy.push((name.to_owned(), value.to_owned()));
             }
             _ => return Err("a header line that is known".to_owned()),
@@ -225,6 +225,7 @@ fn actions(line: &str) -> Result<Vec<Action>, String> {
         "<." => vec![Action::BackendCloses],
         "!S" => vec![Action::NeverClient(Pattern::new(text))],
         "!>" => vec![Action::NeverBackend(Pattern::new(text))],
+        "E:" => vec![Action::Event(Pattern::new(text))],
         "O:" => vec![Action::Other(text.to_owned())],
         "T:" => vec![Action::Time(span(text)?)],
         "P:" if text == "drain" => vec![Action::Drain],

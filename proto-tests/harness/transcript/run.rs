@@ -1,5 +1,7 @@
 //! Running a transcript: each line in its turn, and nothing comes that no line expects.
 
+use std::collections::VecDeque;
+
 use lemonade_proxy::{
     imap::entry::EntryName,
     session::effect::{Annotated, Side},
@@ -39,6 +41,8 @@ pub(super) struct Play<'a> {
     run: String,
     /// Commands that the backend executed before the first line.
     executed: usize,
+    /// Events that no line has expected yet; none where nobody tells any.
+    events: Option<VecDeque<String>>,
 }
 
 /// Lines of the session that a failure shows.
@@ -60,6 +64,7 @@ impl Transcript {
             line: 0,
             run: run.name,
             executed: 0,
+            events: None,
         };
         play.prologue().and_then(|()| play.steps()).map_err(|(expected, got)| play.failure(expected, got))
     }
@@ -98,6 +103,7 @@ impl Play<'_> {
             self.expect_end_of(&format!("{} OK ...", &command[..2]))?;
         }
         self.heard.clear();
+        self.scene.take_events();
         self.executed = self.scene.backend.executed().len();
         Ok(())
     }
@@ -125,6 +131,7 @@ impl Play<'_> {
             self.expect_nothing()?;
         }
         self.scene.run_backend();
+        self.expect_no_event()?;
         self.check_what_never_comes()
     }
 
@@ -145,6 +152,7 @@ impl Play<'_> {
                 self.scene.client_closes();
             }
             Action::Expect(pattern) => self.expect(pattern)?,
+            Action::Event(pattern) => self.expect_event(pattern)?,
             Action::ExpectOctets(octets) => self.expect_octets(octets)?,
             Action::ExpectAnything => self.skip_up_to(steps.get(1))?,
             Action::ExpectEnd(how) => {
@@ -274,6 +282,34 @@ impl Play<'_> {
         self.scene.run_backend();
         let inbox = self.scene.client_inbox();
         if inbox.is_empty() { Ok(()) } else { Err(("nothing more".to_owned(), shown(inbox))) }
+    }
+
+    /// The next event is this one, where any are told.
+    fn expect_event(&mut self, pattern: &Pattern) -> Result<(), Wrong> {
+        self.take_events();
+        let Some(events) = &mut self.events else { return Ok(()) };
+        match events.pop_front() {
+            Some(event) if pattern.matches(event.as_bytes(), &mut self.variables) => Ok(()),
+            other => Err((format!("E: {}", pattern.text()), other.unwrap_or_else(|| "nothing".to_owned()))),
+        }
+    }
+
+    /// A transcript that expects an event expects all of them.
+    fn expect_no_event(&mut self) -> Result<(), Wrong> {
+        let about_events = self.transcript.steps.iter().any(|step| matches!(step.action, Action::Event(_)))
+            || self.transcript.header.proxy.iter().any(|(name, _)| name == "events");
+        self.take_events();
+        match self.events.as_mut().and_then(VecDeque::pop_front).filter(|_| about_events) {
+            Some(event) => Err(("no more events".to_owned(), event)),
+            None => Ok(()),
+        }
+    }
+
+    fn take_events(&mut self) {
+        self.scene.run_backend();
+        if let Some(events) = self.scene.take_events() {
+            self.events.get_or_insert_default().extend(events);
+        }
     }
 
     fn backend_gets(&mut self, pattern: &Pattern, scripted: bool) -> Result<(), Wrong> {

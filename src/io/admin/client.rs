@@ -6,7 +6,7 @@
 //! HTTP/1.0 by hand, because a local request of one line needs no client library.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// More than the list of a million sessions is no answer of ours.
 const LONGEST: u64 = 512 << 20;
+
+/// A head of ours has a few lines.
+const LONGEST_HEAD: u64 = 16 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -49,21 +52,55 @@ pub enum ClientError {
 
 /// Asks the proxy that runs with this state directory; the body, if there is one, is JSON. `path` may name a user by [`segment`].
 pub fn request(state: &Path, method: &str, path: &str, body: &str) -> Result<String, ClientError> {
+    text(ask(state, method, path, body)?)
+}
+
+/// Hears events line by line, until the proxy ends or `tell` cannot go on.
+pub fn follow(state: &Path, path: &str, mut tell: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), ClientError> {
+    let mut answer = ask(state, "GET", path, "")?;
+    // Between two events may lie a night; that nobody is there any more, the socket says.
+    answer.get_ref().set_read_timeout(None)?;
+    let mut line = Vec::new();
+    while answer.read_until(b'\n', &mut line)? > 0 {
+        // An empty line says that the proxy is still there.
+        if line != b"\n" && tell(&line).is_err() {
+            break;
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+/// The answer, if it is a good one, from its body on.
+fn ask(state: &Path, method: &str, path: &str, body: &str) -> Result<BufReader<UnixStream>, ClientError> {
     let at = socket::path(state);
     let mut stream = UnixStream::connect(&at).map_err(|source| ClientError::Absent { path: at, source })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let kind = "Content-Type: application/json";
     write!(stream, "{method} {path} HTTP/1.0\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer)?;
-    let answer = String::from_utf8(answer).map_err(|_| ClientError::Strange)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(ClientError::Strange)?;
-    match status(head) {
-        Some(200..=299) => Ok(body.to_owned()),
-        Some(status) => Err(ClientError::Refused { status, text: body.trim_end().to_owned() }),
+    let mut answer = BufReader::new(stream);
+    match status(&head(&mut answer)?) {
+        Some(200..=299) => Ok(answer),
+        Some(status) => Err(ClientError::Refused { status, text: text(answer)?.trim_end().to_owned() }),
         None => Err(ClientError::Strange),
     }
+}
+
+fn head(answer: &mut BufReader<UnixStream>) -> Result<String, ClientError> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if answer.take(LONGEST_HEAD).read_until(b'\n', &mut head)? == 0 || head.len() as u64 >= LONGEST_HEAD {
+            return Err(ClientError::Strange);
+        }
+    }
+    String::from_utf8(head).map_err(|_| ClientError::Strange)
+}
+
+fn text(answer: BufReader<UnixStream>) -> Result<String, ClientError> {
+    let mut text = Vec::new();
+    answer.take(LONGEST).read_to_end(&mut text)?;
+    String::from_utf8(text).map_err(|_| ClientError::Strange)
 }
 
 /// A user's name, or any text, as one segment of a path.

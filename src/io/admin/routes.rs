@@ -14,7 +14,7 @@ use axum::{
 use serde::Deserialize;
 use tracing::info;
 
-use super::{AdminState, Door, status::Report};
+use super::{AdminState, Door, follow, status::Report};
 use crate::{
     account::device::Wish,
     io::{
@@ -39,6 +39,7 @@ pub(super) fn router(door: Door, state: Arc<AdminState>) -> Router {
         .route("/trace", get(traced))
         .route("/trace/{user}", put(trace).delete(untrace))
         .route("/reload", post(reload))
+        .route("/events", get(follow::events))
         .route("/devices/{user}", get(devices))
         .route("/devices/{user}/{device}", get(device).put(set_device).delete(forget_device))
         .route("/accounts/{user}", delete(purge))
@@ -82,9 +83,10 @@ async fn statusz(State(state): Admin, headers: HeaderMap) -> Response {
     if accept.contains("application/json") { Json(report).into_response() } else { report.to_string().into_response() }
 }
 
+/// `?user=joe`: of this user only.
 #[derive(Deserialize)]
-struct Filter {
-    user: Option<String>,
+pub(super) struct Filter {
+    pub(super) user: Option<String>,
 }
 
 async fn sessions(State(state): Admin, Query(filter): Query<Filter>) -> Json<Vec<Row>> {

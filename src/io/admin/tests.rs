@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
     task::JoinHandle,
 };
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::io::{
     accounts::AccountError,
+    events::MOST_FOLLOWERS,
     registry::{Notice, Seat},
 };
 
@@ -57,6 +58,7 @@ struct Scene {
     shell: Arc<Shell>,
     admin: Arc<AdminState>,
     seat: Seat,
+    events: Arc<Events>,
     address: SocketAddr,
     serving: JoinHandle<()>,
 }
@@ -80,11 +82,13 @@ fn scene(token: bool) -> Scene {
     seat.named(Some(Arc::from("joe@example.org")), Some(Arc::from("main")));
     let shell = Arc::new(Shell::default());
     let traces = Traces::new(state.path(), meters.clone());
-    let admin = AdminState::new(meters, registry, traces, shell.clone(), section.token().unwrap());
+    let events = Arc::new(Events::default());
+    let token = section.token().unwrap();
+    let admin = AdminState::new(meters, registry, events.clone(), traces, shell.clone(), token);
     let doors = section.open(state.path()).unwrap();
     let address = doors.address().unwrap();
     let serving = tokio::spawn(doors.serve(admin.clone()));
-    Scene { state, shell, admin, seat, address, serving }
+    Scene { state, shell, admin, seat, events, address, serving }
 }
 
 impl Scene {
@@ -122,7 +126,7 @@ impl Scene {
     }
 }
 
-/// Every path: method, path, and whether it names a user or changes anything.
+/// Every path but `/events`, whose answer does not end: method, path, and whether it names a user or changes anything.
 const PATHS: &[(&str, &str, bool)] = &[
     ("GET", "/livez", false),
     ("GET", "/readyz", false),
@@ -274,6 +278,103 @@ async fn devices_are_managed_and_mistakes_are_named() {
             other => panic!("{path} {body}: {other:?}"),
         }
     }
+}
+
+/// Begins to follow over TCP: the status, and where the lines come from.
+async fn follow(scene: &Scene, path: &str, headers: &str) -> (u16, BufReader<TcpStream>) {
+    let mut stream = TcpStream::connect(scene.address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n{headers}\r\n").as_bytes()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let status = line(&mut stream).await[9..12].parse().unwrap();
+    while line(&mut stream).await != "\r\n" {}
+    (status, stream)
+}
+
+async fn line(stream: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    line
+}
+
+#[tokio::test]
+async fn events_are_for_those_with_the_token_and_come_until_they_go() {
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(follow(&scene(false), "/events", &right).await.0, 403);
+    let scene = scene(true);
+    assert_eq!(follow(&scene, "/events", "").await.0, 401);
+    assert!(!scene.events.is_followed());
+    let (status, mut all) = follow(&scene, "/events", &right).await;
+    let (_, mut ann) = follow(&scene, "/events?user=ann%40example.org", &right).await;
+    assert_eq!(status, 200);
+    for (user, text) in [("joe", "1\n"), ("ann@example.org", "2\n")] {
+        scene.events.publish(Some(user), || text.to_owned());
+    }
+    assert_eq!([line(&mut all).await, line(&mut all).await, line(&mut ann).await], ["1\n", "2\n", "2\n"]);
+    drop((all, ann));
+    while scene.events.is_followed() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn only_who_follows_may_stay() {
+    let scene = scene(false);
+    let router = routes::router(Door::Socket, scene.admin.clone());
+    let begin = |path: &str| {
+        let (mut client, ours) = tokio::io::duplex(4096);
+        let talk = tokio::spawn(converse(ours, router.clone(), Duration::from_millis(50)));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        async move {
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut lines = BufReader::new(client).lines();
+            while lines.next_line().await.unwrap().is_some_and(|line| !line.is_empty()) {}
+            (lines, talk)
+        }
+    };
+    let (_asked, talk) = begin("/livez").await;
+    let (mut following, _talk) = begin("/events").await;
+    talk.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    scene.events.publish(None, || "still here\n".to_owned());
+    let said = [following.next_line().await.unwrap(), following.next_line().await.unwrap()];
+    assert_eq!(said.map(Option::unwrap), ["B", "still here"], "a chunk of eleven octets");
+}
+
+#[tokio::test]
+async fn followers_leave_room_for_others() {
+    let scene = scene(true);
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    let mut followers = Vec::new();
+    for _ in 0..MOST_FOLLOWERS {
+        followers.push(follow(&scene, "/events", &right).await);
+    }
+    assert_eq!(follow(&scene, "/events", &right).await.0, 503);
+    assert_eq!(scene.network("GET", "/livez", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_command_line_follows_over_the_socket_until_the_proxy_ends() {
+    let scene = scene(false);
+    let state = scene.state.path().to_owned();
+    let mut told = Vec::new();
+    let following = tokio::task::spawn_blocking(move || {
+        client::follow(&state, "/events?user=joe", |line| {
+            told.extend_from_slice(line);
+            Ok(())
+        })
+        .map(|()| told)
+    });
+    while !scene.events.is_followed() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for (user, text) in [("joe", "1\n"), ("ann", "2\n"), ("joe", "\n"), ("joe", "3\n")] {
+        scene.events.publish(Some(user), || text.to_owned());
+    }
+    scene.events.close().await;
+    assert_eq!(following.await.unwrap().unwrap(), b"1\n3\n");
+    let state = scene.state.path().to_owned();
+    let late = tokio::task::spawn_blocking(move || client::follow(&state, "/events", |_| Ok(()))).await.unwrap();
+    assert!(matches!(late, Err(client::ClientError::Refused { status: 503, .. })), "{late:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,162 @@
+//! A mailbox as it was last seen: which messages, with which flags.
+//!
+//!     * OK [UIDVALIDITY 3857529045]
+//!     * 1 FETCH (UID 11 FLAGS (\Seen))          messages  11:12
+//!     * 2 FETCH (UID 12 FLAGS (\Seen work))     \Seen     11:12     work  12
+//!
+//! It holds under one UIDVALIDITY only: where that changes, nothing of it is true any more (RFC 3501 section 2.3.1.1).
+//!
+//! What it takes: 8 octets for each run of UIDs, once for the messages and once for each flag. Runs are long where a mailbox is
+//! read from one end: usually some hundred octets. At worst, every second message has its own run everywhere: 4 octets a
+//! message, and as many for each of at most 64 flags.
+
+use crate::imap::uid_set::UidSet;
+
+/// One mailbox under one UIDVALIDITY.
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    uidvalidity: u32,
+    /// The next UID as the server has said it, if it has.
+    uidnext: Option<u32>,
+    messages: UidSet,
+    /// Each flag that some message has, as it was first written, and the messages that have it.
+    flags: Vec<(Box<str>, UidSet)>,
+}
+
+impl Shadow {
+    /// Flags that are followed; those that come later are not. The system has five, servers bound keywords at 26 and the like.
+    pub const MOST_FLAGS: usize = 64;
+
+    /// Nothing has been seen yet.
+    pub fn new(uidvalidity: u32) -> Self {
+        Self { uidvalidity, uidnext: None, messages: UidSet::default(), flags: Vec::new() }
+    }
+
+    /// The server has said which UID comes next.
+    pub fn expect(&mut self, uidnext: u32) {
+        self.uidnext = Some(uidnext);
+    }
+
+    /// This message is there, with these flags and no others. \Recent is nobody's business (RFC 5423 section 4.2).
+    pub fn see<'a>(&mut self, uid: u32, flags: impl IntoIterator<Item = &'a str>) {
+        if !self.messages.insert(uid) {
+            self.strip(uid);
+        }
+        for flag in flags.into_iter().filter(|flag| !flag.eq_ignore_ascii_case("\\Recent")) {
+            self.mark(uid, flag);
+        }
+    }
+
+    /// This message is gone.
+    pub fn lose(&mut self, uid: u32) {
+        self.messages.remove(uid);
+        self.strip(uid);
+    }
+
+    fn mark(&mut self, uid: u32, flag: &str) {
+        if let Some((_, having)) = self.flags.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(flag)) {
+            having.insert(uid);
+        } else if self.flags.len() < Self::MOST_FLAGS {
+            self.flags.push((flag.into(), [uid].into_iter().collect()));
+        }
+    }
+
+    fn strip(&mut self, uid: u32) {
+        self.flags.retain_mut(|(_, having)| {
+            having.remove(uid);
+            !having.is_empty()
+        });
+    }
+
+    /// Under which UIDVALIDITY all this is true.
+    pub fn uidvalidity(&self) -> u32 {
+        self.uidvalidity
+    }
+
+    /// The next UID, if the server has said it.
+    pub fn uidnext(&self) -> Option<u32> {
+        self.uidnext
+    }
+
+    /// The messages.
+    pub fn messages(&self) -> &UidSet {
+        &self.messages
+    }
+
+    /// Each flag that some message has, and the messages that have it.
+    pub fn flags(&self) -> impl Iterator<Item = (&str, &UidSet)> {
+        self.flags.iter().map(|(name, having)| (&**name, having))
+    }
+
+    /// The messages that have this flag: names differ in more than case (RFC 5788 section 3).
+    pub fn flagged(&self, flag: &str) -> Option<&UidSet> {
+        self.flags().find(|(name, _)| name.eq_ignore_ascii_case(flag)).map(|(_, having)| having)
+    }
+
+    /// The flags of one message.
+    pub fn flags_of(&self, uid: u32) -> impl Iterator<Item = &str> {
+        self.flags().filter(move |(_, having)| having.contains(uid)).map(|(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    use super::*;
+
+    /// Numbers from a seed: that of the environment variable `SEED`, else a new one, which is printed.
+    pub(in crate::mailbox) struct Random(u64);
+
+    impl Random {
+        pub(in crate::mailbox) fn from_the_environment() -> Self {
+            let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+            let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0));
+            println!("SEED={seed}");
+            Self(seed)
+        }
+
+        /// SplitMix64.
+        pub(in crate::mailbox) fn below(&mut self, end: u32) -> u32 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed ^ (mixed >> 31)) % u64::from(end)) as u32
+        }
+    }
+
+    fn flags(shadow: &Shadow, uid: u32) -> Vec<&str> {
+        shadow.flags_of(uid).collect()
+    }
+
+    #[test]
+    fn what_was_seen_last_is_true() {
+        let mut shadow = Shadow::new(7);
+        shadow.see(11, ["\\Seen", "\\Recent", "work"]);
+        shadow.see(12, ["\\seen", "WORK"]);
+        assert_eq!((flags(&shadow, 11), flags(&shadow, 12)), (vec!["\\Seen", "work"], vec!["\\Seen", "work"]));
+        assert_eq!(shadow.flagged("\\SEEN").unwrap().to_string(), "11:12");
+        shadow.see(11, ["\\Flagged"]);
+        shadow.lose(12);
+        shadow.lose(13);
+        assert_eq!((shadow.messages().to_string(), flags(&shadow, 11)), ("11".to_owned(), vec!["\\Flagged"]));
+        assert_eq!((flags(&shadow, 12), shadow.flagged("work")), (vec![], None));
+    }
+
+    #[test]
+    fn flags_are_bounded() {
+        let mut shadow = Shadow::new(7);
+        let names: Vec<String> = (0..1000).map(|number| format!("k{number}")).collect();
+        (1..10).for_each(|uid| shadow.see(uid, names.iter().map(String::as_str)));
+        assert_eq!(shadow.flags().count(), Shadow::MOST_FLAGS);
+        assert_eq!(shadow.flagged("k63").unwrap().len(), 9);
+    }
+
+    #[test]
+    fn a_mailbox_that_was_read_from_one_end_is_small() {
+        let mut shadow = Shadow::new(7);
+        (1..=100_000).for_each(|uid| shadow.see(uid, (uid <= 90_000).then_some("\\Seen")));
+        assert_eq!((shadow.messages().runs().count(), shadow.flagged("\\Seen").unwrap().runs().count()), (1, 1));
+    }
+}

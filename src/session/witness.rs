@@ -1,0 +1,326 @@
+//! Sees what changes the store, on its way to the backend and back: the events of RFC 5423 that need no message numbers.
+//!
+//!     >  a RENAME Work Play                     remembered, if somebody follows
+//!     <  a OK renamed                           MailboxRename: Play, before Work
+//!     >  b APPEND Play (\Seen) {310}
+//!     <  b OK [APPENDUID 38505 3955] stored     MessageAppend: Play, UIDVALIDITY 38505, UID 3955
+//!     <  * QUOTA "" (STORAGE 512 512)           QuotaExceed
+//!
+//! It stands at the backend: what a layer asks for in the client's name counts as the client's own command does, and each
+//! once; what the backend has not confirmed has not happened. A created mailbox is called what the client has called it, and
+//! its UIDVALIDITY is not asked for. While nobody follows, a command costs one branch, and a session keeps nothing; whoever
+//! begins to follow hears of the commands that begin then. Requirements E1, E2 and E5.
+
+use super::{
+    effect::{Effect, Effects},
+    gate::Tag,
+    open::Open,
+};
+use crate::{
+    imap::{
+        code::{self, Text},
+        command::{self, SyntaxError},
+        list,
+        response::{self, Kind as Line, Status},
+        token::Cursor,
+        uid_set::UidSet,
+    },
+    mailbox::event::{Event, Kind, Quota, Resource},
+};
+
+/// What is remembered while somebody follows.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    /// Commands whose good end is an event: no more than the gate lets run.
+    under_way: Vec<UnderWay>,
+    quotas: Vec<Quota>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    tag: Tag,
+    /// Its UIDs may be told before its end (RFC 6851 section 4.3).
+    moves: bool,
+    /// It may well concern no message at all: a set of UIDs of which none is there (RFC 3501 section 6.4.8).
+    may_be_empty: bool,
+    event: Event,
+}
+
+/// A longer name is a path that no file system takes: no mailbox has it.
+const LONGEST_NAME: usize = 4 << 10;
+
+/// Flags of a new message that are told; no message has more that anybody looks at.
+const MOST_FLAGS: usize = 64;
+
+/// Quotas that a session compares. An account has one or two; an administrator may look at those of others.
+const MOST_QUOTAS: usize = 16;
+
+impl Open {
+    /// This command goes to the backend, from whomever it is.
+    pub(super) fn witness_command(&mut self, octets: &[u8], out: &Effects) {
+        if !out.followed {
+            return;
+        }
+        let Ok(head) = command::head(octets) else { return };
+        let Ok(Some(event)) = announced(head.verb.name, head.arguments) else { return };
+        let names = [&event.mailbox, &event.old_mailbox];
+        if names.into_iter().flatten().any(|name| name.len() > LONGEST_NAME) {
+            return;
+        }
+        let tag = Tag::from_slice(head.tag);
+        let moves = matches!(head.verb.name, "MOVE" | "UID MOVE");
+        let may_be_empty = matches!(head.verb.name, "UID COPY" | "UID MOVE") && self.plan.backend.has("UIDPLUS");
+        self.witness.get_or_insert_default().under_way.push(UnderWay { tag, moves, may_be_empty, event });
+    }
+
+    /// The backend says something that may belong to an event: a quota, or where messages were moved to.
+    pub(super) fn witness_untagged(&mut self, kind: Line, line: &[u8], out: &mut Effects) {
+        if !out.followed {
+            return;
+        }
+        match kind {
+            Line::Quota => {
+                let known = &mut self.witness.get_or_insert_default().quotas;
+                quotas(line).into_iter().flatten().for_each(|quota| compare(known, quota, out));
+            }
+            Line::Ok => {
+                let Some(witness) = &mut self.witness else { return };
+                let moving = |command: &&mut UnderWay| command.moves && command.event.uids.is_empty();
+                if let Some(command) = witness.under_way.iter_mut().find(moving) {
+                    place(&mut command.event, code::parse(response::text(line, 2)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The backend has ended a command.
+    pub(super) fn witness_end(&mut self, tag: &[u8], status: Status, line: &[u8], out: &mut Effects) {
+        let Some(witness) = &mut self.witness else { return };
+        let at = witness.under_way.iter().position(|command| command.tag.as_slice() == tag);
+        let ended = at.map(|at| witness.under_way.swap_remove(at));
+        // A session at rest keeps nothing for those who have gone.
+        if !out.followed || (witness.under_way.is_empty() && witness.quotas.is_empty()) {
+            self.witness = None;
+        }
+        let event = ended.and_then(|command| happened(command, status, code::parse(response::text(line, 2))));
+        if let Some(event) = event.filter(|_| out.followed) {
+            out.push(Effect::Event(Box::new(event)));
+        }
+    }
+}
+
+/// The event that the good end of this command will be.
+fn announced(verb: &str, arguments: &[u8]) -> Result<Option<Event>, SyntaxError> {
+    let mut cursor = Cursor::new(arguments);
+    let kind = match verb {
+        "CREATE" => Kind::MailboxCreate,
+        "DELETE" => Kind::MailboxDelete,
+        "RENAME" => Kind::MailboxRename,
+        "SUBSCRIBE" => Kind::MailboxSubscribe,
+        "UNSUBSCRIBE" => Kind::MailboxUnSubscribe,
+        "APPEND" | "COPY" | "MOVE" | "REPLACE" | "UID COPY" | "UID MOVE" | "UID REPLACE" => Kind::MessageAppend,
+        _ => return Ok(None),
+    };
+    if kind == Kind::MessageAppend && verb != "APPEND" {
+        cursor.run(|octet| octet != b' ' && octet != b'\r', "messages")?;
+        cursor.space()?;
+    }
+    let mut event = Event::of_mailbox(kind, list::canonical(&cursor.astring()?));
+    match verb {
+        "RENAME" => {
+            cursor.space()?;
+            event.old_mailbox = event.mailbox.replace(list::canonical(&cursor.astring()?));
+        }
+        "APPEND" | "REPLACE" | "UID REPLACE" => message(&mut cursor, &mut event)?,
+        _ => {}
+    }
+    Ok(Some(event))
+}
+
+/// What APPEND says of a message: `(\Seen) "date" {310}`.
+fn message(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<(), SyntaxError> {
+    cursor.space()?;
+    if cursor.peek() == Some(b'(') {
+        let flag = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'(' | b')');
+        let flags = cursor.list_or_empty(|cursor| cursor.run(flag, "a flag"))?;
+        let flags = flags.into_iter().filter(|flag| !flag.eq_ignore_ascii_case(b"\\Recent")).take(MOST_FLAGS);
+        event.flags = flags.map(|flag| String::from_utf8_lossy(flag).into()).collect();
+        cursor.space()?;
+    }
+    if cursor.peek() == Some(b'"') {
+        cursor.string()?;
+        cursor.space()?;
+    }
+    cursor.accept(b"~");
+    if cursor.accept(b"{") {
+        event.size = cursor.number().ok().map(u64::from);
+    }
+    Ok(())
+}
+
+/// What has come of a command.
+fn happened(command: UnderWay, status: Status, code: Text<'_>) -> Option<Event> {
+    let UnderWay { mut event, may_be_empty, .. } = command;
+    match status {
+        Status::No if code.is("OVERQUOTA") => {
+            return Some(Event { mailbox: event.mailbox, ..Event::new(Kind::QuotaExceed) });
+        }
+        Status::Ok => place(&mut event, code),
+        // Some messages may have been moved all the same (RFC 6851 section 4.4).
+        Status::No if !event.uids.is_empty() => {}
+        Status::No | Status::Bad => return None,
+    }
+    let known = event.uids.len();
+    if known > 1 {
+        // MULTIAPPEND: what was said of the first message is not true of all.
+        (event.flags, event.size) = (Vec::new(), None);
+    }
+    (known > 0 || !may_be_empty).then_some(event)
+}
+
+/// APPENDUID and COPYUID say where messages came to lie: UIDVALIDITY first, their UIDs there last (RFC 4315 section 3).
+fn place(event: &mut Event, code: Text<'_>) {
+    if event.kind != Kind::MessageAppend || !(code.is("APPENDUID") || code.is("COPYUID")) {
+        return;
+    }
+    let mut words = code.arguments.split(|octet| *octet == b' ');
+    let uidvalidity = words.next().and_then(number).and_then(|number| u32::try_from(number).ok());
+    let uids = words.next_back().and_then(UidSet::parse);
+    if let (Some(uidvalidity), Some(uids)) = (uidvalidity, uids) {
+        (event.uidvalidity, event.uids) = (Some(uidvalidity), uids);
+    }
+}
+
+fn number(word: &[u8]) -> Option<u64> {
+    str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// `* QUOTA root (STORAGE 10 512 MESSAGE 3 100)`, what of it RFC 5423 has names for (RFC 9208 section 5.1).
+fn quotas(line: &[u8]) -> Result<Vec<Quota>, SyntaxError> {
+    let mut cursor = Cursor::new(response::text(line, 2));
+    let root = cursor.astring()?;
+    cursor.space()?;
+    let words = cursor.list_or_empty(Cursor::atom)?;
+    let quota = |words: &[&[u8]]| {
+        let [name, used, limit] = words else { return None };
+        let resource = match () {
+            () if name.eq_ignore_ascii_case(b"STORAGE") => Resource::Storage,
+            () if name.eq_ignore_ascii_case(b"MESSAGE") => Resource::Message,
+            () => return None,
+        };
+        Some(Quota { root: (*root).into(), resource, used: number(used)?, limit: number(limit)? })
+    };
+    Ok(words.chunks(3).filter_map(quota).take(MOST_QUOTAS).collect())
+}
+
+/// Tells what is new about a quota. One that is seen for the first time is told if it is used up.
+fn compare(known: &mut Vec<Quota>, quota: Quota, out: &mut Effects) {
+    let full = |quota: &Quota| quota.used >= quota.limit;
+    let mut tell = |kind| out.push(Effect::Event(Box::new(Event { quota: Some(quota.clone()), ..Event::new(kind) })));
+    let at = known.iter().position(|known| known.root == quota.root && known.resource == quota.resource);
+    let before = at.map(|at| known.swap_remove(at));
+    if before.as_ref().is_some_and(|before| before.limit != quota.limit) {
+        tell(Kind::QuotaChange);
+    }
+    match (before.as_ref().is_some_and(full), full(&quota)) {
+        (false, true) => tell(Kind::QuotaExceed),
+        (true, false) => tell(Kind::QuotaWithin),
+        _ => {}
+    }
+    if known.len() < MOST_QUOTAS && quota.root.len() <= LONGEST_NAME {
+        known.push(quota);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(verb: &str, arguments: &[u8]) -> Option<Event> {
+        announced(verb, arguments).ok().flatten()
+    }
+
+    #[test]
+    fn a_command_announces_its_event() {
+        let table: &[(&str, &[u8], Kind, &str)] = &[
+            ("CREATE", b"\"Work\" (USE (\\Sent))\r\n", Kind::MailboxCreate, "Work"),
+            ("DELETE", b"{4}\r\nWork\r\n", Kind::MailboxDelete, "Work"),
+            ("RENAME", b"inbox \"Old mail\"\r\n", Kind::MailboxRename, "Old mail"),
+            ("SUBSCRIBE", b"inbox\r\n", Kind::MailboxSubscribe, "INBOX"),
+            ("UNSUBSCRIBE", b"Work\r\n", Kind::MailboxUnSubscribe, "Work"),
+            ("APPEND", b"Work {3}\r\n", Kind::MessageAppend, "Work"),
+            ("COPY", b"2:4,7 Work\r\n", Kind::MessageAppend, "Work"),
+            ("UID MOVE", b"$ Work\r\n", Kind::MessageAppend, "Work"),
+            ("REPLACE", b"4 Work () {3}\r\n", Kind::MessageAppend, "Work"),
+        ];
+        for (verb, arguments, kind, mailbox) in table {
+            let event = event(verb, arguments).expect(verb);
+            assert_eq!((event.kind, event.mailbox.as_deref()), (*kind, Some(mailbox.as_bytes())));
+        }
+        assert_eq!(event("RENAME", b"inbox A\r\n").unwrap().old_mailbox.as_deref(), Some(&b"INBOX"[..]));
+        for (verb, arguments) in
+            [("STATUS", &b"Work\r\n"[..]), ("CREATE", b"\r\n"), ("COPY", b"1\r\n"), ("COPY", b"\r\n")]
+        {
+            assert_eq!(event(verb, arguments), None, "{verb}");
+        }
+    }
+
+    #[test]
+    fn an_append_says_what_it_stores() {
+        let appended = event("APPEND", b"A (\\Seen \\Recent work) \"17-Jul-1996 02:44:25 -0700\" ~{310+}\r\n").unwrap();
+        assert_eq!((appended.flags, appended.size), (vec!["\\Seen".into(), "work".into()], Some(310)));
+        let joined = event("APPEND", b"A CATENATE (URL \"/INBOX/;UID=1\")\r\n").unwrap();
+        assert_eq!((joined.flags, joined.size), (vec![], None));
+    }
+
+    #[test]
+    fn a_code_says_where_messages_lie() {
+        let place = |text: &[u8]| {
+            let mut event = Event::of_mailbox(Kind::MessageAppend, *b"A");
+            super::place(&mut event, code::parse(text));
+            (event.uidvalidity, event.uids.to_string())
+        };
+        assert_eq!(place(b"[APPENDUID 38505 3955] done"), (Some(38505), "3955".to_owned()));
+        assert_eq!(place(b"[copyuid 38505 304,319:320 3956:3958] done"), (Some(38505), "3956:3958".to_owned()));
+        for text in [&b"[COPYUID 38505 1 *] x"[..], b"[APPENDUID 4294967296 1]", b"[APPENDUID]", b"[UIDNEXT 1 2]", b""]
+        {
+            assert_eq!(place(text), (None, String::new()), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_quota_is_told_when_it_moves() {
+        let (mut known, mut out) = (Vec::new(), Effects::default());
+        let table: &[(&[u8], &[Kind])] = &[
+            (b"* QUOTA \"\" (STORAGE 10 512)\r\n", &[]),
+            (b"* QUOTA \"\" (STORAGE 512 512)\r\n", &[Kind::QuotaExceed]),
+            (b"* QUOTA \"\" (STORAGE 600 512 MESSAGE 3 100)\r\n", &[]),
+            (b"* QUOTA \"\" (storage 600 1000)\r\n", &[Kind::QuotaChange, Kind::QuotaWithin]),
+            (b"* QUOTA \"\" (MESSAGE 100 100 MAILBOX 9 9)\r\n", &[Kind::QuotaExceed]),
+            (b"* QUOTA other (STORAGE 1 1)\r\n", &[Kind::QuotaExceed]),
+            (b"* QUOTA \"\" ()\r\n", &[]),
+            (b"* QUOTA \"\" (STORAGE 1)\r\n", &[]),
+            (b"* QUOTA \"\" (STORAGE -1 18446744073709551616)\r\n", &[]),
+            (b"* QUOTA\r\n", &[]),
+        ];
+        for (line, kinds) in table {
+            quotas(line).into_iter().flatten().for_each(|quota| compare(&mut known, quota, &mut out));
+            let told = out.list.drain(..).filter_map(|effect| match effect {
+                Effect::Event(event) => Some(event.kind),
+                _ => None,
+            });
+            assert_eq!(told.collect::<Vec<_>>(), *kinds, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn of_quotas_a_few_are_compared() {
+        let (mut known, mut out) = (Vec::new(), Effects::default());
+        for number in 0..1000 {
+            let line = format!("* QUOTA r{number} (STORAGE 1 2)\r\n");
+            quotas(line.as_bytes()).unwrap().into_iter().for_each(|quota| compare(&mut known, quota, &mut out));
+        }
+        assert_eq!(known.len(), MOST_QUOTAS);
+    }
+}
