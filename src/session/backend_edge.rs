@@ -396,6 +396,11 @@ impl Open {
             return Ok(Flow::Drop);
         }
         match kind {
+            Kind::Exists if self.shrinks(number) => return Ok(Flow::Drop),
+            // What GNU mailutils says in the place of EXPUNGE, with numbers that nobody can rely on.
+            Kind::Other if self.profile.silent_expunge && response::text(line, 2) == b"EXPUNGED" => {
+                return Ok(Flow::Drop);
+            }
             Kind::Exists => {
                 self.counted(number, out);
                 return Ok(Flow::Drop);
@@ -520,6 +525,7 @@ impl Open {
             return Ok(());
         }
         match owner {
+            Owner::Client if self.withhold(tag, line, out) => {}
             Owner::Client => {
                 match self.own_capabilities(line) {
                     Some(line) => out.put(Side::Client, &line),

@@ -494,7 +494,8 @@ impl Open {
     }
 
     /// All was looked at.
-    pub(super) fn looked_over(&mut self) {
+    pub(super) fn looked_over(&mut self, out: &mut Effects) {
+        self.release_withheld(out);
         if let (Some(seen), Some(uids)) = (&mut self.news.seen, self.numbering.uids()) {
             seen.flags.retain(|uid, _| uids.contains(*uid));
         }

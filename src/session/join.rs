@@ -124,9 +124,10 @@ impl Join {
     }
 
     /// What has been found out of the backend.
-    pub(super) fn server(&mut self) -> Server {
+    pub(super) fn server(&mut self, backend: &Capabilities) -> Server {
         let Dialled { look, pace, origin, .. } = &mut self.dialled;
-        Server { profile: self.profile, look: *look, pace: *pace, origin: origin.take() }
+        let profile = if *self.profile == profile::UNKNOWN { profile::told_by(backend) } else { self.profile };
+        Server { profile, look: *look, pace: *pace, origin: origin.take() }
     }
 
     pub(super) fn wants_message(&self) -> bool {

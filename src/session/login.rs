@@ -501,7 +501,8 @@ impl Login {
                 line.iter().for_each(|piece| out.put(Side::Client, piece));
                 out.push(Effect::Authenticated { user: join.user().cloned(), acting: join.acting() });
                 let device = join.device().or_else(|| Binding::said_by(&self.id));
-                let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, join.server(), now);
+                let server = join.server(&plan.backend);
+                let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, server, now);
                 device.into_iter().for_each(|device| open.bind(device, out));
                 return Ok(Next::Open(took, Box::new(open)));
             }

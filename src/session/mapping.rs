@@ -7,7 +7,8 @@
 //!     <  p1 OK                               as many as there are messages: the command goes on
 //!
 //! An EXPUNGE in front of the line, or a count that does not fit, and `FETCH 1:* (UID)` is asked instead, during which no
-//! EXPUNGE is allowed. Messages that come later are learnt by `UID FETCH last+1:* (UID)`, when somebody needs them.
+//! EXPUNGE is allowed. Where a backend does not say which messages EXPUNGE has removed, all are looked at again before its OK is
+//! passed on. Messages that come later are learnt by `UID FETCH last+1:* (UID)`, when somebody needs them.
 
 use super::{
     effect::{Effects, End, Fault},
@@ -82,7 +83,9 @@ impl Open {
     pub(super) fn wants_uids(&self, head: &Head<'_>, level: Option<usize>) -> bool {
         let touched = || level.is_some_and(|level| self.plan.touches(level));
         let named = self.selected && names_messages(head);
-        named && (self.numbering.is_mapped() || touched()) && !self.numbering.is_complete()
+        let removes = self.selected && self.profile.silent_expunge && removes(head.verb);
+        let needed = removes || (named && (self.numbering.is_mapped() || touched()));
+        needed && !self.numbering.is_complete()
     }
 
     /// Asks for the UIDs that somebody waits for, as soon as nothing else runs.
@@ -151,7 +154,7 @@ impl Open {
         let Some(load) = self.loading.take().map(|load| *load) else { return Ok(()) };
         if status != Status::Ok {
             self.client.lacks_uids = true;
-            self.looked_over();
+            self.looked_over(out);
             return Ok(());
         }
         let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
@@ -165,16 +168,53 @@ impl Open {
                     return Err(End::Fault(Fault::Backend("UIDs do not ascend")));
                 }
                 self.tell_held(out);
-                self.looked_over();
+                self.looked_over(out);
             }
             _ if load.misfits == Load::MOST_MISFITS => {
                 self.client.lacks_uids = true;
-                self.looked_over();
+                self.looked_over(out);
             }
             Stage::All { .. } => self.ask_uids(load.stage, load.misfits + 1, out),
             _ => self.ask_uids(Stage::Fetch, load.misfits + 1, out),
         }
         Ok(())
+    }
+}
+
+/// Whether it removes messages and has to say which.
+fn removes(verb: &Verb) -> bool {
+    matches!(verb.name, "EXPUNGE" | "UID EXPUNGE" | "MOVE" | "UID MOVE")
+}
+
+impl Open {
+    /// A backend that is silent about removals counts fewer messages. Whether this is such a count: which are gone is found out
+    /// when the command has ended.
+    pub(super) fn shrinks(&mut self, count: u32) -> bool {
+        let silent = self.profile.silent_expunge && count < self.numbering.count() && self.numbering.is_complete();
+        if silent {
+            self.shrunk = Some(count);
+        }
+        silent
+    }
+
+    /// A command of the client's has ended. Whether its end has to wait until it is known which messages are gone.
+    pub(super) fn withhold(&mut self, tag: &[u8], line: &[u8], out: &mut Effects) -> bool {
+        let Some(count) = self.shrunk.take() else { return false };
+        if let Some(running) = self.gate.find(tag) {
+            running.written = false;
+        }
+        self.withheld = Some(Box::new((tag.into(), line.to_vec())));
+        self.ask_all(count, out);
+        true
+    }
+
+    /// It is known: the removals are told, and the end of the command behind them.
+    pub(super) fn release_withheld(&mut self, out: &mut Effects) {
+        let Some((tag, line)) = self.withheld.take().map(|withheld| *withheld) else { return };
+        self.at_boundary(out);
+        self.tell(&line, out);
+        self.gate.end(&tag);
+        self.resume = true;
     }
 }
 

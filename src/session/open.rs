@@ -18,7 +18,7 @@ use super::{
     client_edge::ClientEdge,
     effect::{Binding, Effect, Effects, End, Fault, Input, Origin, Side, Upgrade},
     front::Front,
-    gate::Gate,
+    gate::{Gate, Tag},
     idle::{News, Pace},
     mapping::Load,
     numbering::Numbering,
@@ -44,6 +44,10 @@ pub(super) struct Open {
     pub(super) numbering: Numbering,
     /// UIDs are on their way.
     pub(super) loading: Option<Box<Load>>,
+    /// A backend that is silent about removals has counted fewer messages.
+    pub(super) shrunk: Option<u32>,
+    /// The end of a command that waits until it is known which: its tag, and the line.
+    pub(super) withheld: Option<Box<(Tag, Vec<u8>)>>,
     /// While another mailbox is being opened: the numbering of this one, should the backend not even understand.
     pub(super) before: Option<Box<Numbering>>,
     /// A mailbox is selected.
@@ -125,6 +129,8 @@ impl Open {
             gate: Gate::default(),
             numbering: Numbering::default(),
             loading: None,
+            shrunk: None,
+            withheld: None,
             before: None,
             selected: false,
             mailbox: None,

@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use crate::imap::capability::Capabilities;
+
 /// What a server is like.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -15,11 +17,15 @@ pub struct Profile {
     pub name: &'static str,
     /// Words of its greeting, any of which tells it.
     greetings: &'static [&'static str],
+    /// With these words its list of capabilities begins, in this order; empty for a server that its greeting tells.
+    capabilities: &'static str,
     /// It reads on behind LOGIN in the same buffer, so that a command may be sent together with it. A server whose login
     /// is a program of its own may lose what that program has read.
     pub reads_behind_login: bool,
     /// How it tells what happens in the selected mailbox; none: as its capabilities say, until it is found out.
     pub look: Option<Look>,
+    /// It tells nobody which messages EXPUNGE has removed, the client that said it included.
+    pub silent_expunge: bool,
     /// What else one has to know of it; for the operator.
     pub peculiarities: &'static str,
 }
@@ -28,8 +34,10 @@ pub struct Profile {
 pub static UNKNOWN: Profile = Profile {
     name: "unknown",
     greetings: &[],
+    capabilities: "",
     reads_behind_login: true,
     look: None,
+    silent_expunge: false,
     peculiarities: "nothing known: held to the RFCs",
 };
 
@@ -68,43 +76,55 @@ static TABLE: [Profile; 6] = [
     Profile {
         name: "courier",
         greetings: &["Courier-IMAP"],
+        capabilities: "",
         reads_behind_login: false,
         look: Some(Look::Noop),
+        silent_expunge: false,
         peculiarities: "NO to unknown commands; prefix INBOX.; runs the content of {n+} as commands; IDLE looks once a minute",
     },
     Profile {
         name: "cyrus",
         greetings: &["Cyrus IMAP"],
+        capabilities: "",
         reads_behind_login: true,
         look: Some(Look::Idle),
+        silent_expunge: false,
         peculiarities: "announces nearly all it can before login",
     },
     Profile {
         name: "dovecot",
         greetings: &["Dovecot"],
+        capabilities: "",
         reads_behind_login: true,
         look: Some(Look::Idle),
+        silent_expunge: false,
         peculiarities: "imap_capability hides words and switches nothing off; runs the content of {n+} behind unknown commands",
     },
     Profile {
         name: "exchange",
         greetings: &["Microsoft Exchange"],
+        capabilities: "",
         reads_behind_login: true,
         look: None,
+        silent_expunge: false,
         peculiarities: "sizes are estimates",
     },
     Profile {
         name: "groupwise",
         greetings: &["GroupWise"],
+        capabilities: "",
         reads_behind_login: true,
         look: Some(Look::Noop),
+        silent_expunge: false,
         peculiarities: "IMAP4rev1 and STARTTLS, and nothing unasked",
     },
     Profile {
         name: "mailutils",
         greetings: &["IMAP4rev1 Debian", "GNU mailutils", "IMAP4D"],
+        capabilities: "IMAP4rev1 NAMESPACE ID IDLE LITERAL+ UNSELECT",
         reads_behind_login: true,
         look: Some(Look::Reselect),
+        silent_expunge: true,
         peculiarities: "IDLE that never reports, NOOP that does not tell of new mail, EXPUNGE without EXPUNGE responses",
     },
 ];
@@ -123,6 +143,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 static TELLING: LazyLock<Vec<(Finder<'static>, &'static Profile)>> = LazyLock::new(|| {
     TABLE.iter().flat_map(|profile| profile.greetings.iter().map(move |word| (Finder::new(word), profile))).collect()
 });
+
+/// Which server has these capabilities, if no other has them in this order.
+pub fn told_by(capabilities: &Capabilities) -> &'static Profile {
+    let text = capabilities.text();
+    let begins = |profile: &&Profile| !profile.capabilities.is_empty() && text.starts_with(profile.capabilities);
+    TABLE.iter().find(begins).unwrap_or(&UNKNOWN)
+}
 
 /// The profile that the text of a greeting tells.
 pub fn recognise(greeting: &[u8]) -> &'static Profile {
@@ -146,6 +173,9 @@ mod tests {
         for (greeting, name) in table {
             assert_eq!(recognise(greeting.as_bytes()).name, name);
         }
+        let told = |words: &str| told_by(&Capabilities::parse(words.as_bytes())).name;
+        assert_eq!(told("IMAP4rev1 NAMESPACE ID IDLE LITERAL+ UNSELECT STARTTLS"), "mailutils");
+        assert_eq!(told("IMAP4rev1 IDLE NAMESPACE"), "unknown");
         assert_eq!(find("Courier"), Some(&TABLE[0]));
         assert_eq!(names().count(), TABLE.len());
     }
