@@ -18,11 +18,13 @@ import time
 from stage import HERE, SERVERS, Stage, end, ended_early, options, say
 
 CLIENTS = {
+    "aioimaplib-idle": ["idlers.py", "aioimaplib"],
     "curl": ["curl.py"],
     "imaplib": ["imaplib_session.py", "none"],
     "imaplib-starttls": ["imaplib_session.py", "starttls"],
     "imaplib-tls": ["imaplib_session.py", "tls"],
     "imaplib-deflate": ["imaplib_session.py", "deflate"],
+    "imapclient-idle": ["idlers.py", "imapclient"],
     "imapflow": ["imapflow.mjs"],
     "imapflow-idle": ["imapflow.mjs", "idle"],
     "mbsync": ["mbsync.py"],
@@ -33,7 +35,7 @@ CLIENTS = {
     "provision": ["provision.py"],
     "deltachat": ["deltachat.py"],
 }
-OF_THE_PROXY = {"imaplib-deflate", "provision", "deltachat"}  # they speak of what the server behind may not have at all: nothing to compare with
+OF_THE_PROXY = {"aioimaplib-idle", "imapclient-idle", "imaplib-deflate", "provision", "deltachat", "news-idle", "imapflow-idle"}  # what they speak of the server behind may not have at all
 FEW = ["curl", "imaplib", "news-idle"]  # enough to show that TLS towards the backend makes no difference
 WAYS = {name: {"imap": list(CLIENTS)} for name in SERVERS}  # how the proxy reaches each server, and with which clients that is tried
 WAYS["dovecot"].update({"imaps": FEW, "imap+starttls": FEW})
@@ -52,6 +54,7 @@ def main():
     servers = [name for name in WAYS if name in chosen.servers.split(",")]
     with Stage() as stage:
         install_npm(stage.folder)
+        install_pip(stage.folder)
         run = lambda index_name: rows(stage, *index_name, chosen)  # noqa: E731
         results = [result for row in at_once(SERVERS_AT_ONCE, run, enumerate(servers)) for result in row]
     count = {kind: sum(result == kind for result in results) for kind in ("passed", "failed", "skipped")}
@@ -156,6 +159,18 @@ def install_npm(folder):
         quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
         if subprocess.run(["npm", "ci", *quiet], cwd=target, timeout=300).returncode == 0:
             shutil.copy(lock, installed)
+
+
+def install_pip(folder):
+    """The Python clients that Debian does not have, into $LIVE_DIR/pip; without pip or its index they are skipped aloud."""
+    target = folder / "pip"
+    wanted = HERE / "clients" / "requirements.txt"
+    installed = target / "installed"
+    if not (installed.exists() and installed.read_bytes() == wanted.read_bytes()):
+        say("installing the Python clients")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target", target]
+        if subprocess.run([*pip, "--upgrade", "--require-hashes", "-r", wanted], timeout=300).returncode == 0:
+            shutil.copy(wanted, installed)
 
 
 if __name__ == "__main__":
