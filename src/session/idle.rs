@@ -143,6 +143,8 @@ struct Glance {
     other: bool,
     /// How many messages it has, selected again.
     count: Option<u32>,
+    /// When all messages began to be looked at.
+    began: Option<Instant>,
 }
 
 /// What was seen last.
@@ -152,10 +154,16 @@ pub(super) struct Seen {
     status: Vec<u8>,
     /// The flags of each message, by UID.
     flags: HashMap<u32, u64>,
+    /// When all messages are to be looked at again, although STATUS says nothing new: most flags are not in it.
+    again: Option<Instant>,
     keys: RandomState,
 }
 
 impl Seen {
+    /// A look at all messages that took so long is made again when twenty times as long has passed: it is to be a small part
+    /// of what the backend does.
+    const SHARE: u32 = 20;
+
     /// Whether the flags of this message are others than they were.
     fn differ(&mut self, uid: u32, flags: &[u8]) -> bool {
         let mut flags: Vec<&[u8]> =
@@ -302,10 +310,12 @@ impl Open {
     /// The backend has counted its messages.
     pub(super) fn counted(&mut self, count: u32, out: &mut Effects) {
         if !self.may_tell().arrivals {
+            self.news.stirred |= count > self.numbering.count();
             return self.numbering.hold_exists(count);
         }
         let before = self.numbering.told();
         let told = self.numbering.exists(count);
+        self.news.stirred |= told != before;
         self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
         if self.client.is_idle() && self.may_tell().format.is_some() {
             self.news.unshown += told.saturating_sub(before);
@@ -360,7 +370,7 @@ impl Open {
     /// What the mailbox looks like before anything has changed: its UIDs and flags.
     fn survey(&mut self, out: &mut Effects) {
         self.news.seen = Some(Box::default());
-        self.news.under_way = Some(Box::default());
+        self.news.under_way = Some(Box::new(Glance { began: Some(self.backend.heard), ..Glance::default() }));
         self.ask_all(self.numbering.count(), out);
     }
 
@@ -417,6 +427,7 @@ impl Open {
             return;
         };
         let differ = seen.differ(uid, flags);
+        self.news.stirred |= differ;
         if differ && let Some(place) = self.numbering.uids().and_then(|uids| uids.place(uid)) {
             let rest = [format!(" FETCH (UID {uid} FLAGS ").as_bytes(), flags, b")\r\n"].concat();
             if self.may_tell().flags || !self.numbering.hold_flags(place, &rest) {
@@ -469,8 +480,11 @@ impl Open {
                 self.rest();
             }
             Look::Reselect => {
-                let same =
-                    self.news.seen.as_ref().is_some_and(|seen| seen.status == said || (seen.status.is_empty() && fits));
+                let now = self.backend.heard;
+                let same = self.news.seen.as_ref().is_some_and(|seen| {
+                    let fresh = seen.again.is_none_or(|again| now < again);
+                    fresh && (seen.status == said || (seen.status.is_empty() && fits))
+                });
                 if let Some(seen) = &mut self.news.seen {
                     seen.status = said;
                 }
@@ -487,8 +501,8 @@ impl Open {
             Some(mailbox) if mailbox.examined => verb::row_of("EXAMINE"),
             _ => verb::row_of("SELECT"),
         };
-        self.news.under_way = Some(Box::default());
-        self.news.stir();
+        self.news.under_way = Some(Box::new(Glance { began: Some(self.backend.heard), ..Glance::default() }));
+        self.news.stirred = false;
         let name = self.mailbox_name();
         self.say(verb, &name, out);
     }
@@ -499,9 +513,12 @@ impl Open {
         if let (Some(seen), Some(uids)) = (&mut self.news.seen, self.numbering.uids()) {
             seen.flags.retain(|uid, _| uids.contains(*uid));
         }
-        if self.news.under_way.take().is_some() {
-            self.rest();
+        let Some(glance) = self.news.under_way.take() else { return };
+        if let (Some(seen), Some(began)) = (&mut self.news.seen, glance.began) {
+            let now = self.backend.heard;
+            seen.again = Some(now + self.news.pace.longest.0.max((now - began) * Seen::SHARE));
         }
+        self.rest();
     }
 
     /// Until the next look.

@@ -164,8 +164,12 @@ impl Open {
             Stage::Tail => self.ask_uids(Stage::Search { answered: false }, load.misfits, out),
             _ if fits => {
                 self.resume = true;
+                let untold = self.numbering.is_plain();
                 if !self.numbering.map(load.found) {
                     return Err(End::Fault(Fault::Backend("UIDs do not ascend")));
+                }
+                if untold != self.numbering.is_plain() {
+                    self.news.stir();
                 }
                 self.tell_held(out);
                 self.looked_over(out);
