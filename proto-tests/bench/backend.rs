@@ -3,7 +3,7 @@
 //!     bench-backend --listen 127.0.0.1:2143 --auth-http 127.0.0.1:2080 --capability "IMAP4rev1 LITERAL+ IDLE"
 //!
 //! Every user and password is right. A mailbox is named after the size of its messages: `1m` holds messages of 1 MiB,
-//! `8k` of 8 KiB. An APPEND to `stall` is read slowly at first, so that whoever reads ahead of it shows.
+//! `8k` of 8 KiB; what is appended to `news`, all who have it open are told. An APPEND to `stall` is read slowly at first, so that whoever reads ahead of it shows.
 
 #![forbid(unsafe_code)]
 

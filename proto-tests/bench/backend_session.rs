@@ -10,6 +10,7 @@
 
 use std::{
     io::{self, IoSlice, Write},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
 };
 
 use crate::pattern;
@@ -47,6 +49,7 @@ pub async fn serve(stream: TcpStream, capability: &'static str) -> io::Result<()
         unsent: Vec::new(),
         capability,
         message_size: 0,
+        news: None,
     };
     session.say(format_args!("* OK [CAPABILITY {capability}] bench ready\r\n"));
     while let Some(command) = session.command().await? {
@@ -68,7 +71,12 @@ struct Session {
     unsent: Vec<u8>,
     capability: &'static str,
     message_size: u64,
+    /// Messages that were told of the mailbox `news`, if that is open.
+    news: Option<u64>,
 }
+
+/// Messages in the mailbox `news`, to which each APPEND adds one: all who have it open are told.
+static NEWS: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
 
 impl Session {
     /// The next command without its CRLF; small literals stand in it as they came, an APPEND ends at its literal's head.
@@ -109,6 +117,7 @@ impl Session {
             "APPEND" => return self.append(tag, rest).await,
             "AUTHENTICATE" => self.authenticate(rest).await?,
             "FETCH" => self.fetch(rest).await?,
+            "NOOP" => self.tell_news(),
             "IDLE" => self.idle().await?,
             "SELECT" | "EXAMINE" => self.select(rest),
             "UID" => return Box::pin(self.obey(&format!("{tag} {rest}"))).await,
@@ -149,7 +158,13 @@ impl Session {
     }
 
     fn select(&mut self, rest: &str) {
-        self.message_size = size(rest.trim_matches('"'));
+        let mailbox = rest.trim_matches('"');
+        self.news = (mailbox == "news").then_some(u64::MAX);
+        if self.news.is_some() {
+            self.say(format_args!("* FLAGS (\\Seen)\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 1] fine\r\n"));
+            return self.tell_news();
+        }
+        self.message_size = size(mailbox);
         let uid_next = EXISTS + 1;
         self.say(format_args!(
             "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\r\n\
@@ -226,13 +241,38 @@ impl Session {
         }
         let mut end = Vec::new();
         whole &= self.line(&mut end).await? && end.is_empty();
+        if whole && rest.starts_with("news ") {
+            NEWS.send_modify(|count| *count += 1);
+        }
         let verdict = if whole { "OK [APPENDUID 1 1000001] APPEND completed" } else { "NO octets were changed" };
         self.say(format_args!("{tag} {verdict}\r\n"));
         Ok(Next::Stay)
     }
 
-    /// RFC 2177, with one arrival told at once.
+    /// How many messages there are in `news`, if that has not been told.
+    fn tell_news(&mut self) {
+        let count = *NEWS.borrow();
+        if self.news.is_some_and(|told| told != count) {
+            self.news = Some(count);
+            self.say(format_args!("* {count} EXISTS\r\n"));
+        }
+    }
+
+    /// RFC 2177, with one arrival told at once; in `news`, with each when it comes.
     async fn idle(&mut self) -> io::Result<()> {
+        if self.news.is_some() {
+            let mut coming = NEWS.subscribe();
+            self.say(format_args!("+ idling\r\n"));
+            let mut line = Vec::new();
+            loop {
+                self.tell_news();
+                self.flush().await?;
+                tokio::select! {
+                    done = self.line(&mut line) => return done.map(drop),
+                    _ = coming.changed() => {}
+                }
+            }
+        }
         self.say(format_args!("+ idling\r\n* {EXISTS} EXISTS\r\n"));
         self.line(&mut Vec::new()).await.map(drop)
     }

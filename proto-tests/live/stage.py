@@ -120,6 +120,9 @@ address = "127.0.0.1:{tls_port}"
 tls = "implicit"
 compress = true
 
+[admission]
+connections_per_address = 20000
+
 [account.outband]
 sender = "55555"
 deltachat_recipients = 50

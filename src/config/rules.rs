@@ -157,6 +157,9 @@ impl Judge<'_> {
         if backend.trusted && backend.urls.iter().any(is_bare) {
             self.warning(&origin::key(path, "trusted"), "the addresses of clients are told without TLS");
         }
+        if backend.pace.shortest.0.is_zero() || backend.pace.shortest.0 > backend.pace.longest.0 {
+            self.error(&origin::key(path, "pace"), "`shortest` is at least some time, and at most `longest`");
+        }
         for (key, span) in [("connect_timeout", backend.connect_timeout), ("login_wait", backend.login_wait)] {
             self.lasts(&origin::key(path, key), span);
         }

@@ -82,6 +82,7 @@ pub const METRICS: &[Metric] = &[
     LOGINS,
     LOGIN_DURATION,
     COMMANDS,
+    IDLE_CLIENTS,
     LOOKS,
     OCTETS,
     LITERALS,
@@ -128,6 +129,12 @@ const LOGIN_DURATION: Metric = histogram(
     "From the client's LOGIN or AUTHENTICATE to the end of a successful login, the backend's part included.",
 );
 const COMMANDS: Metric = counter("lemonade_commands_total", Unit::Count, &[], "Commands received from clients.");
+const IDLE_CLIENTS: Metric = gauge(
+    "lemonade_idle_clients",
+    Unit::Count,
+    &[tag::<News>()],
+    "Clients in IDLE now, by how news come from their backend.",
+);
 const LOOKS: Metric = counter(
     "lemonade_idle_looks_total",
     Unit::Count,
@@ -339,6 +346,18 @@ words! {
 }
 
 words! {
+    /// How an idling client hears of news.
+    News as "news" {
+        /// The backend tells them in IDLE.
+        Idle = "idle",
+        /// The backend is asked by NOOP.
+        Noop = "noop",
+        /// The backend is asked by STATUS, and the mailbox selected again.
+        Reselect = "reselect",
+    }
+}
+
+words! {
     /// Which way octets go.
     Way as "way" {
         /// From the client.
@@ -443,6 +462,8 @@ pub struct Meters {
     pub login_duration: Histogram,
     /// Commands of clients.
     pub commands: Counter,
+    /// Clients in IDLE, moved by [`Held`].
+    pub idle_clients: Family<News, Gauge>,
     /// Questions for news.
     pub looks: Counter,
     /// Octets of IMAP.
@@ -513,6 +534,7 @@ impl Meters {
             logins: family(&LOGINS, &[], |key| recorder.register_counter(key, &ABOUT)),
             login_duration: recorder.register_histogram(&key(&LOGIN_DURATION, Vec::new()), &ABOUT),
             commands: recorder.register_counter(&key(&COMMANDS, Vec::new()), &ABOUT),
+            idle_clients: family(&IDLE_CLIENTS, &[], |key| recorder.register_gauge(key, &ABOUT)),
             looks: recorder.register_counter(&key(&LOOKS, Vec::new()), &ABOUT),
             octets: family(&OCTETS, &[], |key| recorder.register_counter(key, &ABOUT)),
             literals: family(&LITERALS, &[], |key| recorder.register_counter(key, &ABOUT)),

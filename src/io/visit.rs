@@ -17,7 +17,7 @@ use super::{
     listener::{Client, Listening},
     log,
     login::{Connected, Login},
-    metrics::{self, Outcome, Peer, State, Stream, Way, Whose},
+    metrics::{self, Held, Outcome, Peer, State, Stream, Way, Whose},
     registry::Notice,
     shell::Shell,
     trace::Trace,
@@ -68,6 +68,17 @@ pub(super) struct Visit {
     /// Who has logged in.
     who: Option<Box<Who>>,
     trace: Option<Box<Trace>>,
+    /// How its news come while it idles, and its place in the metric of that.
+    idling: Option<(Look, Held)>,
+}
+
+/// How news come, as metrics have it.
+fn label(news: Look) -> metrics::News {
+    match news {
+        Look::Idle => metrics::News::Idle,
+        Look::Noop => metrics::News::Noop,
+        Look::Reselect => metrics::News::Reselect,
+    }
 }
 
 /// A login that is under way.
@@ -89,7 +100,7 @@ struct Who {
 impl Visit {
     pub(super) fn new(shell: Arc<Shell>, listening: Arc<Listening>, client: Client) -> Self {
         let front = listening.front.load_full();
-        Self { shell, listening, client, front, attempt: None, user: None, who: None, trace: None }
+        Self { shell, listening, client, front, attempt: None, user: None, who: None, trace: None, idling: None }
     }
 
     pub(super) fn front(&self) -> Arc<Front> {
@@ -306,6 +317,10 @@ impl Visit {
     pub(super) fn note(&mut self, session: &Session) {
         if session.plan().is_some() {
             self.client.seat.becomes(if session.is_idle() { State::Idle } else { State::Authenticated });
+        }
+        let news = session.news();
+        if news != self.idling.as_ref().map(|(news, _)| *news) {
+            self.idling = news.map(|news| (news, Held::new(&self.shell.meters.idle_clients[label(news)])));
         }
     }
 

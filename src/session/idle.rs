@@ -229,6 +229,11 @@ impl News {
         self.look != Look::Idle || matches!(self.idle, BackendIdle::Refused)
     }
 
+    /// How news come, in this state.
+    pub(super) fn mode(&self) -> Look {
+        if self.asks() { self.look.max(Look::Noop) } else { self.look }
+    }
+
     fn schedule(&mut self, now: Instant) {
         self.next = Some(now + self.every);
     }

@@ -203,17 +203,18 @@ impl Numbering {
 
     /// Messages are gone by UID and the client is told at once.
     pub fn vanish(&mut self, uids: &[u8]) {
-        match &mut self.uids {
+        let gone = match &mut self.uids {
             Some(known) => {
                 let before = known.len();
                 if let Some(gone) = UidSet::parse(uids) {
                     gone.iter().for_each(|uid| _ = known.remove(uid));
                 }
-                self.count = self.count.saturating_sub(before - known.len());
-                self.unannounced = self.unannounced.min(self.count);
+                before - known.len()
             }
-            None => self.count = self.count.saturating_sub(sequence_set::count(uids).unwrap_or(0)),
-        }
+            None => sequence_set::count(uids).unwrap_or(0),
+        };
+        self.count = self.count.saturating_sub(gone);
+        self.unannounced = self.unannounced.min(self.count);
     }
 
     /// Messages are gone by UID and the client may not hear it now. False if too many wait already.

@@ -15,6 +15,7 @@ use super::{
     login::{Login, Next},
     open::Open,
     plan::Plan,
+    profile::Look,
 };
 
 /// A session, from the greeting to the end.
@@ -111,6 +112,14 @@ impl Session {
     /// Whether the client is in IDLE.
     pub fn is_idle(&self) -> bool {
         matches!(&self.phase, Phase::Open(open) if open.client.is_idle())
+    }
+
+    /// How an idling client hears of news; nothing where none idles.
+    pub fn news(&self) -> Option<Look> {
+        match &self.phase {
+            Phase::Open(open) if open.client.is_idle() => Some(open.news.mode()),
+            _ => None,
+        }
     }
 
     /// The plan of a session that is logged in.
