@@ -18,6 +18,8 @@ pub(super) struct Selected {
     pub(super) known: Vec<Known>,
     /// What is `\Recent` to this session.
     pub(super) recent: BTreeSet<Uid>,
+    /// What `$` stands for (RFC 5182); what is expunged is in no set any more.
+    pub(super) saved: BTreeSet<Uid>,
 }
 
 /// A message as this session was told.
@@ -29,7 +31,13 @@ pub(super) struct Known {
 
 impl Selected {
     pub(super) fn new(name: &str, read_only: bool, mailbox: &mut Mailbox) -> Self {
-        let mut selected = Self { name: name.to_owned(), read_only, known: Vec::new(), recent: BTreeSet::new() };
+        let mut selected = Self {
+            name: name.to_owned(),
+            read_only,
+            known: Vec::new(),
+            recent: BTreeSet::new(),
+            saved: BTreeSet::new(),
+        };
         selected.learn(mailbox);
         selected
     }

@@ -386,7 +386,7 @@ impl Connection {
             ("CLOSE", false) if nothing => self.close(true)?,
             ("UNSELECT", false) if nothing => self.unselect()?,
             ("EXPUNGE", _) => self.expunge(cursor, by_uid, out)?,
-            ("SEARCH", _) => self.search(cursor, by_uid, out)?,
+            ("SEARCH", _) => self.search(tag, cursor, by_uid, out)?,
             ("FETCH", _) => self.fetch(cursor, by_uid, out)?,
             ("STORE", _) => self.store(cursor, by_uid, out)?,
             ("COPY", _) => self.copy(cursor, by_uid, false, out)?,
@@ -542,11 +542,13 @@ fn tag_and_verb(cursor: &mut Cursor<'_>) -> Option<(String, String)> {
     Some((tag, verb))
 }
 
-/// Whether nobody can tell in which order these commands ran (RFC 3501 5.5): any number of FETCH, and one SEARCH.
+/// Whether nobody can tell in which order these commands ran (RFC 3501 5.5): any number of FETCH, and one SEARCH. What is
+/// saved, and what names it, comes in its order (RFC 5182 2.3).
 fn may_run_beside(line: &[u8], others: &[Vec<u8>]) -> bool {
     let verb = |line: &[u8]| text(line).to_uppercase().split(' ').nth(1).unwrap_or_default().to_owned();
     let content = text(line).to_uppercase();
     match verb(line).as_str() {
+        _ if content.contains('$') || content.contains("SAVE") => false,
         "FETCH" => !content.contains("BODY[") && !content.contains("RFC822"),
         "SEARCH" => others.iter().all(|other| verb(other) != "SEARCH"),
         _ => false,

@@ -5,7 +5,7 @@ use super::{
     changes::say,
     connection::End,
     store::Uid,
-    syntax::{Cursor, Malformed},
+    syntax::{Cursor, Malformed, runs},
 };
 
 /// What STORE does with the flags it names.
@@ -17,9 +17,13 @@ enum Change {
 }
 
 impl Connection {
-    /// The messages a set names for this session.
+    /// The messages a set names for this session, be it by the `$` of RFC 5182.
     pub(super) fn set(&mut self, cursor: &mut Cursor<'_>, by_uid: bool) -> Result<Vec<Uid>, End> {
         let known = self.selected()?.uids();
+        if self.backend.store().settings.has("SEARCHRES") && cursor.eat(b"$") {
+            let saved = &self.selected()?.saved;
+            return Ok(known.into_iter().filter(|uid| saved.contains(uid)).collect());
+        }
         Ok(cursor.set()?.uids(&known, by_uid)?)
     }
 
@@ -136,8 +140,9 @@ impl Connection {
         let Some(target) = store.mailbox(to).filter(|mailbox| !mailbox.noselect) else {
             return Err(End::No(format!("[TRYCREATE] Mailbox doesn't exist: {to}")));
         };
-        let mut new = Vec::new();
+        let (mut copied, mut new) = (Vec::new(), Vec::new());
         for copy in copies {
+            copied.push(copy.uid);
             let message = target.append(None, copy.flags, copy.octets);
             message.date = copy.date;
             new.push(message.uid);
@@ -145,8 +150,7 @@ impl Connection {
         if !uidplus || new.is_empty() {
             return Ok(String::new());
         }
-        let list = |uids: &[Uid]| uids.iter().map(Uid::to_string).collect::<Vec<_>>().join(",");
-        Ok(format!("[COPYUID {} {} {}] ", target.uidvalidity, list(uids), list(&new)))
+        Ok(format!("[COPYUID {} {} {}] ", target.uidvalidity, runs(&copied), runs(&new)))
     }
 }
 
