@@ -530,7 +530,7 @@ impl Open {
                 }
                 self.abandon(tag, out);
                 match (verb.name, status) {
-                    ("SELECT" | "EXAMINE", status) => self.opened(status),
+                    ("SELECT" | "EXAMINE", status) => self.opened(status, response::text(line, 2)),
                     ("CLOSE" | "UNSELECT", Status::Ok) => self.closed(),
                     ("LOGOUT", Status::Ok) => return Err(End::Logout),
                     _ => {}
