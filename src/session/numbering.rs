@@ -384,14 +384,17 @@ impl Numbering {
         }
     }
 
-    /// The UID of a message that came last.
-    pub fn learn(&mut self, uid: u32) {
-        if let Some(uids) = &mut self.uids
-            && uids.len() < self.count
-            && uids.last().is_none_or(|last| last < uid)
-        {
-            uids.insert(uid);
+    /// The UIDs of the messages that came last, among others; the answer is whether they are as many as there are messages.
+    /// Otherwise none of them is believed.
+    pub fn learn(&mut self, found: &UidSet) -> bool {
+        let Some(uids) = &mut self.uids else { return false };
+        let last = uids.last().unwrap_or(0);
+        let behind = found.len() - found.below(last.saturating_add(1));
+        let fits = uids.len().saturating_add(behind) == self.count;
+        if fits {
+            uids.extend(found.iter().filter(|uid| *uid > last));
         }
+        fits
     }
 }
 
@@ -564,8 +567,10 @@ mod tests {
         let mut numbering = mapped("11:12");
         numbering.exists(4);
         assert!(!numbering.is_complete());
-        [12, 20, 21, 22].into_iter().for_each(|uid| numbering.learn(uid));
-        assert!(numbering.is_complete());
+        let learn = |numbering: &mut Numbering, uids: &[u32]| numbering.learn(&uids.iter().copied().collect());
+        assert!(!learn(&mut numbering, &[12, 21]), "one of two: it is not the third");
+        assert!(!learn(&mut numbering, &[20, 21, 22]));
+        assert!(learn(&mut numbering, &[21, 12, 20]) && numbering.is_complete());
         assert_eq!(numbering.number(21), Some(4));
     }
 
