@@ -549,7 +549,8 @@ impl Open {
                 self.gate.end(tag);
                 self.abandon(tag, out);
                 if let Some(finding) = self.backend.finding.take() {
-                    self.reply(level, Ask(ask), Reply::Found(&finding.finish()), out);
+                    let found = self.numbering.known(finding.finish());
+                    self.reply(level, Ask(ask), Reply::Found(&found), out);
                 }
                 self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);
             }

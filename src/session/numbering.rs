@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::imap::{
-    esearch::Esearch,
+    esearch::{Esearch, Found},
     sequence_set::{self, Bound},
     uid_set::UidSet,
 };
@@ -254,10 +254,19 @@ impl Numbering {
         self.uids.as_ref()?.place(uid).map(|place| self.up(place))
     }
 
+    /// What was found, of the messages whose UIDs are known. What a question of ours has found beside them came behind the list
+    /// of UIDs, or has gone: to the client it is as if it had been asked a moment earlier, or later.
+    pub fn known(&self, mut found: Found) -> Found {
+        if let Some(known) = &self.uids {
+            found.uids.narrow(known);
+        }
+        found
+    }
+
     /// What was found, by the client's numbers. A message that the client does not know of yet was not found.
     pub fn numbered(&self, found: Esearch) -> Esearch {
         let number = |uid: Option<u32>| uid.and_then(|uid| self.number(uid));
-        let all = found.all.as_ref().map(|uids| self.numbers(uids));
+        let all = found.all.as_ref().map(|uids| self.numbers(uids)).filter(|numbers| !numbers.is_empty());
         Esearch { uid: false, min: number(found.min), max: number(found.max), all, ..found }
     }
 
