@@ -148,7 +148,7 @@ impl Connection {
     /// What the backend says unasked: news to a session in IDLE.
     pub fn poll(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        if matches!(self.state, State::Idle { .. }) && !self.manners().lazy_idle {
+        if matches!(self.state, State::Idle { .. }) && self.manners().tells_in_idle() {
             self.tell(true, &mut out);
         }
         out
@@ -342,7 +342,9 @@ impl Connection {
     fn end_idle(&mut self, tag: String, selected: Option<Selected>, line: &[u8], out: &mut Vec<u8>) {
         self.state = selected.map_or(State::Authenticated, State::Selected);
         let end = if line.eq_ignore_ascii_case(b"DONE") {
-            self.tell(true, out);
+            if !self.manners().deaf_idle {
+                self.tell(true, out);
+            }
             End::Ok("IDLE terminated".to_owned())
         } else {
             End::Bad("Expected DONE".to_owned())
@@ -459,7 +461,7 @@ impl Connection {
         self.needs("IDLE")?;
         self.authenticated()?;
         out.extend_from_slice(b"+ idling\r\n");
-        if !self.manners().lazy_idle {
+        if self.manners().tells_in_idle() {
             self.tell(true, out);
         }
         let selected = match std::mem::replace(&mut self.state, State::Authenticated) {

@@ -86,16 +86,24 @@ impl Connection {
             only = Some(self.set(&mut cursor, true)?);
         }
         cursor.done()?;
-        {
+        let marked = {
             let mut store = self.backend.store();
             let mailbox = store.mailbox(&name).ok_or_else(|| End::No("Mailbox is gone".to_owned()))?;
             let named = |uid: Uid| only.as_ref().is_none_or(|uids| uids.contains(&uid));
             let marked = mailbox.messages.iter().filter(|message| message.has("\\Deleted") && named(message.uid));
             let marked: Vec<Uid> = marked.map(|message| message.uid).collect();
             mailbox.expunge(&marked);
-        }
-        self.tell(true, out);
+            marked
+        };
+        self.tell_own_removals(&marked, out);
         Ok(End::Ok(format!("{}EXPUNGE completed", if by_uid { "UID " } else { "" })))
+    }
+
+    /// What a session has removed itself it is told of in any case.
+    fn tell_own_removals(&mut self, uids: &[Uid], out: &mut Vec<u8>) {
+        let silently = self.manners().silent_expunge;
+        self.with_selected(|selected, _, _| selected.tell_removed(|uid| uids.contains(&uid), silently, out));
+        self.tell(true, out);
     }
 
     pub(super) fn copy(
@@ -127,7 +135,7 @@ impl Connection {
         if let Some(mailbox) = self.backend.store().mailbox(&from) {
             mailbox.expunge(&uids);
         }
-        self.tell(true, out);
+        self.tell_own_removals(&uids, out);
         Ok(End::Ok(format!("{prefix}MOVE completed")))
     }
 
