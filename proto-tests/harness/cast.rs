@@ -15,6 +15,9 @@ use crate::{
     random::Random,
 };
 
+/// The time of day, in seconds since 1970, at which every scene begins: 21-Sep-2026 14:13:20 UTC.
+pub const NOON: i64 = 1_790_000_000;
+
 /// Whoever carries octets between the two sides.
 pub trait Between {
     /// This side sent these octets.

@@ -18,6 +18,7 @@ mod login;
 mod mailboxes;
 mod messages;
 mod mime;
+mod results;
 mod rights;
 mod search;
 mod settings;

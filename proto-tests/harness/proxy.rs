@@ -34,7 +34,7 @@ use lemonade_proxy::{
 };
 
 use crate::{
-    cast::{Between, End, index},
+    cast::{Between, End, NOON, index},
     events,
     model::Settings,
 };
@@ -119,9 +119,6 @@ struct Peer {
     end: Option<End>,
     upgrades: usize,
 }
-
-/// The time of day at which every session of a test begins.
-const NOON: i64 = 1_790_000_000;
 
 /// The answer of a store that never waits.
 fn at_once<T>(mut answer: store::Answer<'_, T>) -> Result<T, StoreError> {

@@ -41,7 +41,8 @@
 //! the prefix of the proxy's own tags is random.
 //!
 //! The header ends with an empty line. Besides `backend` and `mailbox` it knows: `message: BOX 12s` with the message in
-//! `|` lines; `state: greeting | connected | authenticated | selected BOX` (what has happened before the first line, by
+//! `|` lines; `arrived: BOX 12 13, 17-Jul-1996 02:44:25 -0700` (the INTERNALDATE of these messages; the clock says
+//! 21-Sep-2026 14:13:20 UTC); `state: greeting | connected | authenticated | selected BOX` (what has happened before the first line, by
 //! default a login); `user: NAME PASSWORD`; `greeting:`, `namespace:`, `id:`, `separator:`, `subscribed: NAMES`,
 //! `noselect: NAMES`, `special: Sent=\Sent, Bin=\Trash`, `rights: BOX lrs, OTHER l` (of mailboxes where the user has not all
 //! of them); `metadata: size=1024 entries=10` (bounds of annotations);
@@ -91,6 +92,8 @@ pub struct Header {
     pub settings: Settings,
     /// Its mailboxes: name, UID, flags, content.
     pub messages: Vec<Stored>,
+    /// When messages arrived, where it matters: mailbox, UIDs, date.
+    pub arrived: Vec<(String, Vec<u32>, String)>,
     /// Mailboxes that exist, with or without messages.
     pub mailboxes: Vec<String>,
     /// What is subscribed to.
@@ -239,6 +242,12 @@ impl Header {
             let flags = flags_of(&stored.flags);
             let message = store.mailbox_or_new(&stored.mailbox).append(Some(stored.uid), flags, octets);
             message.recent = stored.flags.contains('r');
+        }
+        for (mailbox, uids, date) in &self.arrived {
+            let messages = &mut store.mailbox_or_new(mailbox).messages;
+            for message in messages.iter_mut().filter(|message| uids.contains(&message.uid)) {
+                message.date.clone_from(date);
+            }
         }
     }
 }

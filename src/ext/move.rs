@@ -9,8 +9,8 @@
 //!     S: * OK [COPYUID 432432 14:15 300:301] moved
 //!     S: * 3 EXPUNGE
 //!
-//! What cannot be removed is not left marked as deleted, and the client is told that it is in both places. A client that goes
-//! away does not stop it. Requirement A4.
+//! What cannot be removed is not left marked as deleted, and the client is told that it is in both places; from a mailbox that is
+//! read-only nothing is copied at all. A client that goes away does not stop it. Requirement A4.
 
 use crate::{
     imap::{
@@ -48,6 +48,9 @@ async fn r#move(given: Given, server: Server) -> Result<Ending, Refusal> {
     let set = set.map_err(|error| Refusal::bad(error.to_string()))?;
     cursor.space().map_err(|error| Refusal::bad(error.to_string()))?;
     cursor.astring().and_then(|_| cursor.end()).map_err(|error| Refusal::bad(error.to_string()))?;
+    if given.read_only {
+        return Err(Refusal::no("", "the mailbox is read-only"));
+    }
     let copied = server.ask(COPY, given.arguments.clone()).await?.passed_on()?;
     if code::parse(&copied.text).is("COPYUID") {
         // RFC 6851 4.3: before anything is expunged, so that the client knows where it went.

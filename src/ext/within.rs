@@ -3,12 +3,13 @@
 //! Below: SEARCH by days.   Above: SEARCH OLDER, YOUNGER.
 //!
 //!     C: a SEARCH UNSEEN YOUNGER 3600
-//!     >  p1 UID SEARCH SINCE 16-Jul-1996 BEFORE 19-Jul-1996      the days on which it is a matter of hours
-//!     >  p2 UID FETCH 14:16 (INTERNALDATE)
-//!     >  a SEARCH UNSEEN (OR SINCE 19-Jul-1996 UID 15:16)
+//!     >  p1 UID SEARCH OR UID * (SINCE 16-Jul-1996 BEFORE 19-Jul-1996)      the days on which it is a matter of hours
+//!     >  p2 UID FETCH 14:16,20 (INTERNALDATE)
+//!     >  a SEARCH UNSEEN (OR SINCE 19-Jul-1996 UID 15:16) UID 1:20
 //!
 //! SEARCH compares days and disregards the time and the zone (RFC 3501 6.4.4), so a day on either side is looked at too.
-//! Both ends are inclusive (section 3). Requirement A4.
+//! Both ends are inclusive (section 3). Messages that come while we ask are not looked for: of those nobody has asked how old they
+//! are, and under a NOT they would all be found. Requirement A4.
 
 use std::fmt::Write as _;
 
@@ -45,6 +46,9 @@ const UID_FETCH: &Verb = verb::row_of("UID FETCH");
 /// Messages of three days that are looked at one by one. More come to few mailboxes, and none of a phone's.
 const MOST: u32 = 10_000;
 
+/// No message.
+const NONE: &str = " NOT ALL";
+
 /// How long ago, and on which side.
 fn bound(part: &Part) -> Option<(u32, bool)> {
     match part.what {
@@ -57,19 +61,26 @@ fn bound(part: &Part) -> Option<(u32, bool)> {
 async fn within(given: Given, server: Server) -> Result<Ending, Refusal> {
     let program = Program::of(given.verb, &given.arguments).map_err(|error| Refusal::bad(error.to_string()))?;
     let mut keys = Vec::new();
+    let mut last = u32::MAX;
     for (seconds, younger) in program.parts.iter().filter_map(bound) {
-        keys.push(key(&server, server.time_of_day() - i64::from(seconds), younger).await?);
+        let (key, known) = key(&server, server.time_of_day() - i64::from(seconds), younger).await?;
+        keys.push(key);
+        last = last.min(known);
     }
     let mut keys = keys.into_iter();
     let say = |part: &Part| bound(part).and_then(|_| keys.next()).map(String::into_bytes);
-    Ok(Ending::ForwardAs(program.rewritten(&given.arguments, say)))
+    let mut arguments = program.rewritten(&given.arguments, say);
+    let known = if last == 0 { NONE.to_owned() } else { format!(" UID 1:{last}") };
+    arguments.extend_from_slice(known.as_bytes());
+    Ok(Ending::ForwardAs(arguments))
 }
 
-/// The key that says which messages came at this moment or later, or at this moment or earlier.
-async fn key(server: &Server, moment: i64, younger: bool) -> Result<String, Refusal> {
+/// The key that says which messages came at this moment or later, or at this moment or earlier; and the last message of which it
+/// says so, 0 in an empty mailbox.
+async fn key(server: &Server, moment: i64, younger: bool) -> Result<(String, u32), Refusal> {
     let days = Day::of(moment.max(0)).and_then(|day| Some((day.before(1)?, day.after(2)?)));
     let Some((first, behind)) = days else { return Err(Refusal::bad("no such time")) };
-    let near = server.search(format!("SINCE {first} BEFORE {behind}").as_bytes()).await?.uids;
+    let near = server.search(format!("OR UID * (SINCE {first} BEFORE {behind})").as_bytes()).await?.uids;
     if near.len() > MOST {
         return Err(Refusal::no("LIMIT", "too many messages came on these days"));
     }
@@ -87,5 +98,5 @@ async fn key(server: &Server, moment: i64, younger: bool) -> Result<String, Refu
         key.insert_str(0, "(OR ");
         let _ = write!(key, " UID {met})");
     }
-    Ok(key)
+    Ok((key, near.last().unwrap_or(0)))
 }

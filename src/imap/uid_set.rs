@@ -186,6 +186,35 @@ impl UidSet {
         self.iter().filter(|uid| !other.contains(*uid))
     }
 
+    /// Only those that are in the other set too. What lies in a run of the other one is not looked at one by one.
+    pub fn narrow(&mut self, other: &Self) {
+        let mut outside = Vec::new();
+        let mut others = other.runs().peekable();
+        for (mut first, last) in self.runs() {
+            while others.next_if(|run| run.1 < first).is_some() {}
+            while first <= last {
+                match others.peek() {
+                    Some((from, to)) if *from <= first => match to.checked_add(1).filter(|_| *to < last) {
+                        Some(next) => {
+                            first = next;
+                            others.next();
+                        }
+                        None => break,
+                    },
+                    Some((from, _)) if *from <= last => {
+                        outside.push((first, from - 1));
+                        first = *from;
+                    }
+                    _ => {
+                        outside.push((first, last));
+                        break;
+                    }
+                }
+            }
+        }
+        outside.into_iter().flat_map(|(first, last)| first..=last).for_each(|uid| _ = self.remove(uid));
+    }
+
     /// Reads a set of plain numbers; `None` if it is none, or has `*` in it.
     pub fn parse(text: &[u8]) -> Option<Self> {
         /// Nobody has more messages than this in a mailbox, and each run may cost as much as its length.
@@ -251,6 +280,24 @@ mod tests {
         assert_eq!(UidSet::parse(b"11:14,21:20"), Some(set));
         assert_eq!(UidSet::parse(b"1:*"), None);
         assert_eq!(UidSet::parse(b"1:4294967295"), None);
+    }
+
+    #[test]
+    fn a_set_is_narrowed_to_another() {
+        let table = [
+            ("1:10", "3:5,9:20", "3:5,9:10"),
+            ("1:3,5,7:9", "2:7", "2:3,5,7"),
+            ("4,6", "1:3,5,7:9", ""),
+            ("4294967290:4294967295", "4294967292:4294967295", "4294967292:4294967295"),
+            ("5", "1:10", "5"),
+            ("1:3", "", ""),
+        ];
+        let set = |text: &str| UidSet::parse(text.as_bytes()).unwrap_or_default();
+        for (one, other, both) in table {
+            let mut narrowed = set(one);
+            narrowed.narrow(&set(other));
+            assert_eq!(narrowed.to_string(), both, "{one} and {other}");
+        }
     }
 
     #[test]

@@ -236,6 +236,16 @@ impl Open {
     /// that is to be read as a whole and is not all there.
     fn line(&mut self, rest: &[u8], end: usize, at: usize, out: &mut Effects) -> Result<usize, End> {
         let line = &rest[..end];
+        if self.backend.up == Up::Boundary && self.is_glimpsed(line) {
+            match whole(rest, end) {
+                Extent::Whole(end) => {
+                    self.glimpse(Kind::Status, 0, &rest[..end]);
+                    return Ok(end);
+                }
+                Extent::Partial => return Ok(0),
+                Extent::TooLong => {}
+            }
+        }
         if let (Up::Boundary, Some((level, ask))) = (self.backend.up, self.asked(line)) {
             match whole(rest, end) {
                 Extent::Whole(end) => {
@@ -347,6 +357,12 @@ impl Open {
             load.found(finding.finish().uids);
         }
         Some(load)
+    }
+
+    /// Whether this is the STATUS that we have asked for to hear of news: the mailbox's name may be a literal in it.
+    fn is_glimpsed(&self, line: &[u8]) -> bool {
+        let asked = self.gate.verb_of(Owner::Idle).is_some_and(|verb| verb.claims.has(Kind::Status));
+        asked && matches!(response::line(line), Line::Untagged { kind: Kind::Status, .. })
     }
 
     /// Which layer has asked for this answer, if it is one.
@@ -539,7 +555,7 @@ impl Open {
                 }
                 self.abandon(tag, out);
                 match (verb.name, status) {
-                    ("SELECT" | "EXAMINE", status) => self.opened(status),
+                    ("SELECT" | "EXAMINE", status) => self.opened(status, response::text(line, 2)),
                     ("CLOSE" | "UNSELECT", Status::Ok) => self.closed(),
                     ("LOGOUT", Status::Ok) => return Err(End::Logout),
                     _ => {}
@@ -558,7 +574,8 @@ impl Open {
                 self.gate.end(tag);
                 self.abandon(tag, out);
                 if let Some(finding) = self.backend.finding.take() {
-                    self.reply(level, Ask(ask), Reply::Found(&finding.finish()), out);
+                    let found = self.numbering.known(finding.finish());
+                    self.reply(level, Ask(ask), Reply::Found(&found), out);
                 }
                 self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);
             }

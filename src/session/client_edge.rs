@@ -404,7 +404,10 @@ impl Open {
         match (head.verb.name, level) {
             ("IDLE", None) => return self.idle(head.tag, None, out),
             ("IDLE", Some(_)) => self.client.down = Down::AwaitIdle,
-            _ => self.client.listening = None,
+            _ => {
+                self.client.listening = None;
+                self.news.doubt_flags();
+            }
         }
         let bound = bound.and_then(|octets| Some((command::head(octets).ok()?, octets)));
         match (level, bound) {

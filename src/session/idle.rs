@@ -152,6 +152,8 @@ struct Glance {
 pub(super) struct Seen {
     /// The STATUS of the mailbox, its items as they came.
     status: Vec<u8>,
+    /// The client has said something since: its flags may be others.
+    stale: bool,
     /// The flags of each message, by UID.
     flags: HashMap<u32, u64>,
     /// When all messages are to be looked at again, although STATUS says nothing new: most flags are not in it.
@@ -215,6 +217,11 @@ impl News {
     /// Whether nothing of ours runs for its sake.
     pub(super) fn is_resting(&self) -> bool {
         matches!(self.idle, BackendIdle::Off | BackendIdle::Refused) && self.under_way.is_none()
+    }
+
+    /// The client does something itself.
+    pub(super) fn doubt_flags(&mut self) {
+        self.seen.iter_mut().for_each(|seen| seen.stale = true);
     }
 
     /// The mailbox is another one now.
@@ -362,7 +369,7 @@ impl Open {
         out.looks += 1;
         let probe = self.is_probed() && self.news.probed.is_none_or(|probed| now >= probed + self.news.until_probe());
         match (self.news.look, self.mailbox.is_some()) {
-            (Look::Reselect, true) if self.news.seen.is_none() => self.survey(out),
+            (Look::Reselect, true) if self.news.seen.as_ref().is_none_or(|seen| seen.stale) => self.survey(out),
             (Look::Reselect, true) => self.ask_status(out),
             _ if probe => {
                 self.news.probed = Some(now);
@@ -374,7 +381,8 @@ impl Open {
 
     /// What the mailbox looks like before anything has changed: its UIDs and flags.
     fn survey(&mut self, out: &mut Effects) {
-        self.news.seen = Some(Box::default());
+        let status = self.news.seen.take().map(|seen| seen.status).unwrap_or_default();
+        self.news.seen = Some(Box::new(Seen { status, ..Seen::default() }));
         self.news.under_way = Some(Box::new(Glance { began: Some(self.backend.heard), ..Glance::default() }));
         self.ask_all(self.numbering.count(), out);
     }

@@ -219,6 +219,7 @@ pub struct Out<'a> {
     pub(super) device: Option<&'a Binding>,
     pub(super) selected: bool,
     pub(super) mailbox: Option<&'a [u8]>,
+    pub(super) read_only: bool,
     pub(super) epoch: u32,
     pub(super) time_of_day: fn() -> i64,
 }
@@ -327,6 +328,11 @@ impl Out<'_> {
     /// The name of the selected mailbox, as it is on the wire.
     pub fn mailbox(&self) -> Option<&[u8]> {
         self.mailbox
+    }
+
+    /// Whether it is not to be changed.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Which mailbox is selected, counted from the beginning of the session.

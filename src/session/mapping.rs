@@ -60,8 +60,8 @@ impl Load {
     pub(super) fn vanished(&mut self, uids: &UidSet) {
         match self.stage {
             Stage::Search { answered: true } => uids.iter().for_each(|uid| _ = self.found.remove(uid)),
-            Stage::Search { answered: false } | Stage::Fetch => self.doubtful = true,
-            Stage::Tail | Stage::All { .. } => {}
+            Stage::Search { answered: false } | Stage::Fetch | Stage::Tail => self.doubtful = true,
+            Stage::All { .. } => {}
         }
     }
 
@@ -72,8 +72,7 @@ impl Load {
                 Some(uid) => _ = self.found.remove(uid),
                 None => self.doubtful = true,
             },
-            Stage::Search { answered: false } | Stage::Fetch | Stage::All { .. } => self.doubtful = true,
-            Stage::Tail => {}
+            Stage::Search { answered: false } | Stage::Fetch | Stage::Tail | Stage::All { .. } => self.doubtful = true,
         }
     }
 }
@@ -137,8 +136,7 @@ impl Open {
         let Some(load) = &mut self.loading else { return true };
         let Some(uid) = fetched.uid() else { return true };
         match load.stage {
-            Stage::Fetch => _ = load.found.insert(uid),
-            Stage::Tail => self.numbering.learn(uid),
+            Stage::Fetch | Stage::Tail => _ = load.found.insert(uid),
             Stage::Search { .. } => return true,
             Stage::All { .. } => {
                 load.found.insert(uid);
@@ -160,7 +158,7 @@ impl Open {
         let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
         let fits = !load.doubtful && load.found.len() == count;
         match load.stage {
-            Stage::Tail if self.numbering.is_complete() => {}
+            Stage::Tail if !load.doubtful && self.numbering.learn(&load.found) => {}
             Stage::Tail => self.ask_uids(Stage::Search { answered: false }, load.misfits, out),
             _ if fits => {
                 self.resume = true;

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::imap::{
-    esearch::Esearch,
+    esearch::{Esearch, Found},
     sequence_set::{self, Bound},
     uid_set::UidSet,
 };
@@ -255,10 +255,19 @@ impl Numbering {
         self.uids.as_ref()?.place(uid).map(|place| self.up(place))
     }
 
+    /// What was found, of the messages whose UIDs are known. What a question of ours has found beside them came behind the list
+    /// of UIDs, or has gone: to the client it is as if it had been asked a moment earlier, or later.
+    pub fn known(&self, mut found: Found) -> Found {
+        if let Some(known) = &self.uids {
+            found.uids.narrow(known);
+        }
+        found
+    }
+
     /// What was found, by the client's numbers. A message that the client does not know of yet was not found.
     pub fn numbered(&self, found: Esearch) -> Esearch {
         let number = |uid: Option<u32>| uid.and_then(|uid| self.number(uid));
-        let all = found.all.as_ref().map(|uids| self.numbers(uids));
+        let all = found.all.as_ref().map(|uids| self.numbers(uids)).filter(|numbers| !numbers.is_empty());
         Esearch { uid: false, min: number(found.min), max: number(found.max), all, ..found }
     }
 
@@ -385,14 +394,17 @@ impl Numbering {
         }
     }
 
-    /// The UID of a message that came last.
-    pub fn learn(&mut self, uid: u32) {
-        if let Some(uids) = &mut self.uids
-            && uids.len() < self.count
-            && uids.last().is_none_or(|last| last < uid)
-        {
-            uids.insert(uid);
+    /// The UIDs of the messages that came last, among others; the answer is whether they are as many as there are messages.
+    /// Otherwise none of them is believed.
+    pub fn learn(&mut self, found: &UidSet) -> bool {
+        let Some(uids) = &mut self.uids else { return false };
+        let last = uids.last().unwrap_or(0);
+        let behind = found.len() - found.below(last.saturating_add(1));
+        let fits = uids.len().saturating_add(behind) == self.count;
+        if fits {
+            uids.extend(found.iter().filter(|uid| *uid > last));
         }
+        fits
     }
 }
 
@@ -565,8 +577,10 @@ mod tests {
         let mut numbering = mapped("11:12");
         numbering.exists(4);
         assert!(!numbering.is_complete());
-        [12, 20, 21, 22].into_iter().for_each(|uid| numbering.learn(uid));
-        assert!(numbering.is_complete());
+        let learn = |numbering: &mut Numbering, uids: &[u32]| numbering.learn(&uids.iter().copied().collect());
+        assert!(!learn(&mut numbering, &[12, 21]), "one of two: it is not the third");
+        assert!(!learn(&mut numbering, &[20, 21, 22]));
+        assert!(learn(&mut numbering, &[21, 12, 20]) && numbering.is_complete());
         assert_eq!(numbering.number(21), Some(4));
     }
 

@@ -85,7 +85,7 @@ pub(super) struct Open {
 pub(super) struct Mailbox {
     /// Its name, as it is on the wire.
     pub(super) name: Box<[u8]>,
-    /// It is not to be changed: EXAMINE.
+    /// It is not to be changed: EXAMINE, or `[READ-ONLY]`.
     pub(super) examined: bool,
     /// Under which UIDs mean what they mean (RFC 3501 2.3.1.1).
     pub(super) uidvalidity: Option<u32>,
@@ -264,13 +264,15 @@ impl Open {
         }
     }
 
-    /// SELECT or EXAMINE has ended. NO leaves no mailbox selected (RFC 3501 6.3.1), BAD leaves all as it was.
-    pub(super) fn opened(&mut self, status: Status) {
+    /// SELECT or EXAMINE has ended, with this text. NO leaves no mailbox selected (RFC 3501 6.3.1), BAD leaves all as it was.
+    pub(super) fn opened(&mut self, status: Status, text: &[u8]) {
         match (status, self.before.take()) {
             (Status::Ok, _) => {
                 self.selected = true;
                 self.epoch += 1;
                 self.mailbox = self.opening.take();
+                let read_only = code::parse(text).is("READ-ONLY");
+                self.mailbox.iter_mut().for_each(|mailbox| mailbox.examined |= read_only);
                 self.news.forget();
             }
             (Status::No, _) => self.closed(),

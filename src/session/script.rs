@@ -75,6 +75,8 @@ pub struct Given {
     pub selected: bool,
     /// Its name, as it is on the wire.
     pub mailbox: Option<Box<[u8]>>,
+    /// It is not to be changed.
+    pub read_only: bool,
     /// Which one it is, counted from the beginning of the session.
     pub epoch: u32,
     tag: Vec<u8>,
@@ -90,6 +92,7 @@ impl Given {
             device: out.device(),
             selected: out.is_selected(),
             mailbox: out.mailbox().map(Into::into),
+            read_only: out.is_read_only(),
             epoch: out.epoch(),
             tag: command.tag.to_vec(),
             octets: command.octets.to_vec(),

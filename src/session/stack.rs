@@ -135,6 +135,7 @@ impl Open {
             device: self.device.as_deref(),
             selected: self.selected,
             mailbox: self.mailbox.as_ref().map(|mailbox| &*mailbox.name),
+            read_only: self.mailbox.as_ref().is_some_and(|mailbox| mailbox.examined),
             epoch: self.epoch,
             time_of_day: self.front.time_of_day,
         };

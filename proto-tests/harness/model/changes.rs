@@ -14,10 +14,14 @@ use crate::random::Random;
 pub(super) struct Selected {
     pub(super) name: String,
     pub(super) read_only: bool,
+    /// Nothing of what others do is seen in it.
+    pub(super) snapshot: bool,
     /// The messages in order: number `n` is `known[n - 1]`.
     pub(super) known: Vec<Known>,
     /// What is `\Recent` to this session.
     pub(super) recent: BTreeSet<Uid>,
+    /// What `$` stands for (RFC 5182); what is expunged is in no set any more.
+    pub(super) saved: BTreeSet<Uid>,
 }
 
 /// A message as this session was told.
@@ -28,8 +32,15 @@ pub(super) struct Known {
 }
 
 impl Selected {
-    pub(super) fn new(name: &str, read_only: bool, mailbox: &mut Mailbox) -> Self {
-        let mut selected = Self { name: name.to_owned(), read_only, known: Vec::new(), recent: BTreeSet::new() };
+    pub(super) fn new(name: &str, read_only: bool, snapshot: bool, mailbox: &mut Mailbox) -> Self {
+        let mut selected = Self {
+            name: name.to_owned(),
+            read_only,
+            snapshot,
+            known: Vec::new(),
+            recent: BTreeSet::new(),
+            saved: BTreeSet::new(),
+        };
         selected.learn(mailbox);
         selected
     }
@@ -62,7 +73,14 @@ impl Selected {
     /// This session's flags of a message: `\Recent` is its own affair.
     pub(super) fn flags(&self, message: &Message) -> String {
         let recent = self.recent.contains(&message.uid).then_some("\\Recent");
-        message.flags.iter().map(String::as_str).chain(recent).collect::<Vec<_>>().join(" ")
+        let known = self.known.iter().find(|known| self.snapshot && known.uid == message.uid);
+        known
+            .map_or(&message.flags, |known| &known.flags)
+            .iter()
+            .map(String::as_str)
+            .chain(recent)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// The session has been told these flags.
@@ -74,9 +92,10 @@ impl Selected {
 
     pub(super) fn tell(&mut self, store: &mut Store, may_expunge: bool, random: &mut Random, out: &mut Vec<u8>) {
         let manners = store.settings.mischief.clone();
-        let Some(mailbox) = store.mailbox(&self.name) else { return };
+        let Some(mailbox) = store.mailbox(&self.name).filter(|_| !self.snapshot) else { return };
         if may_expunge {
-            self.tell_removed(mailbox, manners.silent_expunge, out);
+            let left: BTreeSet<Uid> = mailbox.messages.iter().map(|message| message.uid).collect();
+            self.tell_removed(|uid| !left.contains(&uid), manners.silent_expunge, out);
         }
         if !manners.silent_arrival && self.learn(mailbox) > 0 {
             say(out, &format!("* {} EXISTS", self.known.len()));
@@ -85,11 +104,11 @@ impl Selected {
         self.tell_flags(mailbox, random, out);
     }
 
-    fn tell_removed(&mut self, mailbox: &Mailbox, silently: bool, out: &mut Vec<u8>) {
-        let left: BTreeSet<Uid> = mailbox.messages.iter().map(|message| message.uid).collect();
+    /// Says that messages have gone.
+    pub(super) fn tell_removed(&mut self, is_gone: impl Fn(Uid) -> bool, silently: bool, out: &mut Vec<u8>) {
         let mut at = 0;
         while at < self.known.len() {
-            if left.contains(&self.known[at].uid) {
+            if !is_gone(self.known[at].uid) {
                 at += 1;
                 continue;
             }

@@ -148,7 +148,7 @@ impl Connection {
     /// What the backend says unasked: news to a session in IDLE.
     pub fn poll(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        if matches!(self.state, State::Idle { .. }) && !self.manners().lazy_idle {
+        if matches!(self.state, State::Idle { .. }) && self.manners().tells_in_idle() {
             self.tell(true, &mut out);
         }
         out
@@ -342,7 +342,9 @@ impl Connection {
     fn end_idle(&mut self, tag: String, selected: Option<Selected>, line: &[u8], out: &mut Vec<u8>) {
         self.state = selected.map_or(State::Authenticated, State::Selected);
         let end = if line.eq_ignore_ascii_case(b"DONE") {
-            self.tell(true, out);
+            if !self.manners().deaf_idle {
+                self.tell(true, out);
+            }
             End::Ok("IDLE terminated".to_owned())
         } else {
             End::Bad("Expected DONE".to_owned())
@@ -386,7 +388,7 @@ impl Connection {
             ("CLOSE", false) if nothing => self.close(true)?,
             ("UNSELECT", false) if nothing => self.unselect()?,
             ("EXPUNGE", _) => self.expunge(cursor, by_uid, out)?,
-            ("SEARCH", _) => self.search(cursor, by_uid, out)?,
+            ("SEARCH", _) => self.search(tag, cursor, by_uid, out)?,
             ("FETCH", _) => self.fetch(cursor, by_uid, out)?,
             ("STORE", _) => self.store(cursor, by_uid, out)?,
             ("COPY", _) => self.copy(cursor, by_uid, false, out)?,
@@ -459,7 +461,7 @@ impl Connection {
         self.needs("IDLE")?;
         self.authenticated()?;
         out.extend_from_slice(b"+ idling\r\n");
-        if !self.manners().lazy_idle {
+        if self.manners().tells_in_idle() {
             self.tell(true, out);
         }
         let selected = match std::mem::replace(&mut self.state, State::Authenticated) {
@@ -542,11 +544,13 @@ fn tag_and_verb(cursor: &mut Cursor<'_>) -> Option<(String, String)> {
     Some((tag, verb))
 }
 
-/// Whether nobody can tell in which order these commands ran (RFC 3501 5.5): any number of FETCH, and one SEARCH.
+/// Whether nobody can tell in which order these commands ran (RFC 3501 5.5): any number of FETCH, and one SEARCH. What is
+/// saved, and what names it, comes in its order (RFC 5182 2.3).
 fn may_run_beside(line: &[u8], others: &[Vec<u8>]) -> bool {
     let verb = |line: &[u8]| text(line).to_uppercase().split(' ').nth(1).unwrap_or_default().to_owned();
     let content = text(line).to_uppercase();
     match verb(line).as_str() {
+        _ if content.contains('$') || content.contains("SAVE") => false,
         "FETCH" => !content.contains("BODY[") && !content.contains("RFC822"),
         "SEARCH" => others.iter().all(|other| verb(other) != "SEARCH"),
         _ => false,

@@ -72,7 +72,7 @@ fn fetch_one(selected: &mut Selected, store: &mut Store, uid: Uid, items: &[Item
     if seen && !flags_asked {
         said.push(Item::Flags.say(selected, &message));
     }
-    if seen || flags_asked {
+    if seen || (flags_asked && !selected.snapshot) {
         selected.told(&message);
     }
     out.extend(format!("* {number} FETCH (").into_bytes());

@@ -17,7 +17,7 @@ impl Connection {
     /// The key with the contents of filters in place of their names.
     pub(super) fn with_filters(&self, key: Key) -> Result<Key, End> {
         let store = self.backend.store();
-        if key.has_filter() && !store.settings.has("FILTERS") {
+        if !key.is_known(&store.settings) {
             return Err(Malformed.into());
         }
         put_in(key, &store, &[])

@@ -39,12 +39,12 @@ impl Connection {
         self.state = State::Authenticated;
         let backend = self.backend.clone();
         let mut store = backend.store();
-        let twice = store.settings.mischief.exists_twice;
+        let (twice, snapshot) = (store.settings.mischief.exists_twice, store.settings.mischief.snapshot);
         store.may_read(&name)?;
         let Some(mailbox) = store.mailbox(&name).filter(|mailbox| !mailbox.noselect) else {
             return Err(End::No(format!("[NONEXISTENT] Mailbox doesn't exist: {name}")));
         };
-        let selected = Selected::new(&name, read_only, mailbox);
+        let selected = Selected::new(&name, read_only, snapshot, mailbox);
         say(out, &format!("* {} EXISTS", selected.known.len()));
         say(out, &format!("* {} RECENT", selected.recent.len()));
         if let Some(at) = mailbox.messages.iter().position(|message| !message.has("\\Seen")) {

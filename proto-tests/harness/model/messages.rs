@@ -5,7 +5,7 @@ use super::{
     changes::say,
     connection::End,
     store::Uid,
-    syntax::{Cursor, Malformed},
+    syntax::{Cursor, Malformed, runs},
 };
 
 /// What STORE does with the flags it names.
@@ -17,9 +17,13 @@ enum Change {
 }
 
 impl Connection {
-    /// The messages a set names for this session.
+    /// The messages a set names for this session, be it by the `$` of RFC 5182.
     pub(super) fn set(&mut self, cursor: &mut Cursor<'_>, by_uid: bool) -> Result<Vec<Uid>, End> {
         let known = self.selected()?.uids();
+        if self.backend.store().settings.has("SEARCHRES") && cursor.eat(b"$") {
+            let saved = &self.selected()?.saved;
+            return Ok(known.into_iter().filter(|uid| saved.contains(uid)).collect());
+        }
         Ok(cursor.set()?.uids(&known, by_uid)?)
     }
 
@@ -82,16 +86,24 @@ impl Connection {
             only = Some(self.set(&mut cursor, true)?);
         }
         cursor.done()?;
-        {
+        let marked = {
             let mut store = self.backend.store();
             let mailbox = store.mailbox(&name).ok_or_else(|| End::No("Mailbox is gone".to_owned()))?;
             let named = |uid: Uid| only.as_ref().is_none_or(|uids| uids.contains(&uid));
             let marked = mailbox.messages.iter().filter(|message| message.has("\\Deleted") && named(message.uid));
             let marked: Vec<Uid> = marked.map(|message| message.uid).collect();
             mailbox.expunge(&marked);
-        }
-        self.tell(true, out);
+            marked
+        };
+        self.tell_own_removals(&marked, out);
         Ok(End::Ok(format!("{}EXPUNGE completed", if by_uid { "UID " } else { "" })))
+    }
+
+    /// What a session has removed itself it is told of in any case.
+    fn tell_own_removals(&mut self, uids: &[Uid], out: &mut Vec<u8>) {
+        let silently = self.manners().silent_expunge;
+        self.with_selected(|selected, _, _| selected.tell_removed(|uid| uids.contains(&uid), silently, out));
+        self.tell(true, out);
     }
 
     pub(super) fn copy(
@@ -123,7 +135,7 @@ impl Connection {
         if let Some(mailbox) = self.backend.store().mailbox(&from) {
             mailbox.expunge(&uids);
         }
-        self.tell(true, out);
+        self.tell_own_removals(&uids, out);
         Ok(End::Ok(format!("{prefix}MOVE completed")))
     }
 
@@ -136,8 +148,9 @@ impl Connection {
         let Some(target) = store.mailbox(to).filter(|mailbox| !mailbox.noselect) else {
             return Err(End::No(format!("[TRYCREATE] Mailbox doesn't exist: {to}")));
         };
-        let mut new = Vec::new();
+        let (mut copied, mut new) = (Vec::new(), Vec::new());
         for copy in copies {
+            copied.push(copy.uid);
             let message = target.append(None, copy.flags, copy.octets);
             message.date = copy.date;
             new.push(message.uid);
@@ -145,8 +158,7 @@ impl Connection {
         if !uidplus || new.is_empty() {
             return Ok(String::new());
         }
-        let list = |uids: &[Uid]| uids.iter().map(Uid::to_string).collect::<Vec<_>>().join(",");
-        Ok(format!("[COPYUID {} {} {}] ", target.uidvalidity, list(uids), list(&new)))
+        Ok(format!("[COPYUID {} {} {}] ", target.uidvalidity, runs(&copied), runs(&new)))
     }
 }
 

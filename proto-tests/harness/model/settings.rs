@@ -38,6 +38,10 @@ pub struct Mischief {
     pub early_expunge: bool,
     /// Tells nothing while it idles, and everything between DONE and the tagged OK.
     pub lazy_idle: bool,
+    /// Tells nothing in IDLE, and nothing at its end: the next command does.
+    pub deaf_idle: bool,
+    /// Tells nothing of what others do in the selected mailbox, nor shows it, until it is selected again (GNU mailutils).
+    pub snapshot: bool,
     /// Writes `UID n` as the first item (Dovecot) instead of the last one, behind the literals.
     pub uid_first: bool,
     /// Never says EXPUNGE: messages just go (GNU mailutils).
@@ -135,6 +139,11 @@ impl Settings {
 }
 
 impl Mischief {
+    /// Whether news are told while a client idles.
+    pub(super) fn tells_in_idle(&self) -> bool {
+        !self.lazy_idle && !self.deaf_idle
+    }
+
     /// Switches one of them on by its name in a transcript, `uid-first`; `false` if there is none of that name.
     pub fn switch_on(&mut self, name: &str) -> bool {
         match self.all().into_iter().find(|(known, _)| *known == name) {
@@ -145,11 +154,13 @@ impl Mischief {
     }
 
     /// All of them, by name.
-    pub fn all(&mut self) -> [(&'static str, &mut bool); 14] {
+    pub fn all(&mut self) -> [(&'static str, &mut bool); 16] {
         [
             ("reorders", &mut self.reorders),
             ("early-expunge", &mut self.early_expunge),
             ("lazy-idle", &mut self.lazy_idle),
+            ("deaf-idle", &mut self.deaf_idle),
+            ("snapshot", &mut self.snapshot),
             ("uid-first", &mut self.uid_first),
             ("silent-expunge", &mut self.silent_expunge),
             ("silent-arrival", &mut self.silent_arrival),

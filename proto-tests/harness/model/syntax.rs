@@ -183,6 +183,21 @@ impl Set {
     }
 }
 
+/// Numbers that ascend, as a set: `2,10:11`.
+pub(super) fn runs(numbers: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    let written = |(first, last): &(u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}:{last}") }
+    };
+    runs.iter().map(written).collect::<Vec<_>>().join(",")
+}
+
 /// Octets as text; what is not UTF-8 is lost, which a model can bear.
 pub(super) fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()

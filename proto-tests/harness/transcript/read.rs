@@ -88,6 +88,12 @@ impl Header {
                 let (uid, flags) = numbered(message)?;
                 self.messages.push(Stored { mailbox: mailbox.into(), uid, flags, octets: Some(Vec::new()) });
             }
+            "arrived" => {
+                let (messages, date) = value.split_once(", ").ok_or("`arrived: BOX UIDS, DATE`")?;
+                let (mailbox, uids) = messages.split_once(' ').ok_or("a mailbox and UIDs")?;
+                let uids = uids.split(' ').map(|uid| numbered(uid).map(|(uid, _)| uid)).collect::<Result<_, _>>()?;
+                self.arrived.push((mailbox.to_owned(), uids, date.to_owned()));
+            }
             "subscribed" => self.subscribed = value.split_whitespace().map(str::to_owned).collect(),
             "noselect" => self.noselect = value.split_whitespace().map(str::to_owned).collect(),
             "special" => {
