@@ -103,7 +103,7 @@ impl Layer for Metadata {
             Owner::User => true,
             Owner::Device(device) => *device == out.device().device,
         };
-        if wanted && whose {
+        if wanted && whose && !out.is_notified() {
             let mut line = b"* METADATA ".to_vec();
             token::write_string(&what.mailbox, &mut line);
             for entry in &what.entries {

@@ -206,6 +206,8 @@ pub(super) enum Act {
     Publish(Annotated),
     /// The session belongs to this device from now on.
     Bind(Binding),
+    /// The client has said NOTIFY, and this is what it wants to hear of the selected mailbox at any time.
+    Listen(Option<Listening>),
 }
 
 /// All that a layer can do.
@@ -221,6 +223,7 @@ pub struct Out<'a> {
     pub(super) mailbox: Option<&'a [u8]>,
     pub(super) epoch: u32,
     pub(super) time_of_day: fn() -> i64,
+    pub(super) notified: bool,
 }
 
 impl Out<'_> {
@@ -294,6 +297,12 @@ impl Out<'_> {
         self.acts.push(Act::Bind(device));
     }
 
+    /// The client has said NOTIFY: this it wants to hear of the selected mailbox, at any time. None: it is as if it never had,
+    /// and what was held back is told.
+    pub fn listen(&mut self, listening: Option<Listening>) {
+        self.acts.push(Act::Listen(listening));
+    }
+
     fn next(&mut self) -> Ask {
         *self.asks += 1;
         Ask(*self.asks)
@@ -332,6 +341,11 @@ impl Out<'_> {
     /// Which mailbox is selected, counted from the beginning of the session.
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// Whether the client has said with NOTIFY what it wants to hear: nothing else is told unasked (RFC 5465 3.1).
+    pub fn is_notified(&self) -> bool {
+        self.notified
     }
 
     /// Says the time of day, in seconds since 1970.

@@ -31,7 +31,7 @@ use crate::imap::{
     capability::Capabilities,
     code,
     command::Head,
-    response::{self, Status},
+    response::{self, Kind, Status},
     token::Cursor,
 };
 
@@ -299,7 +299,9 @@ impl Open {
 
     /// RFC 3501 7.4.1, and no command that is received and not yet written uses numbers (architecture 4.2).
     pub(super) fn may_tell_expunge(&self) -> bool {
-        self.may_tell().removals && !self.client.holds_numbers && self.gate.allows_expunge(self.numbering.is_mapped())
+        let told = self.may_tell();
+        let wanted = told.removals || self.gate.has_asked(Kind::Expunge);
+        wanted && !self.client.holds_numbers && self.gate.allows_expunge(self.numbering.is_mapped(), told.at_once)
     }
 
     fn backend_gone(&mut self, out: &mut Effects) -> End {
@@ -321,9 +323,10 @@ impl Open {
         let silent = (!self.client.is_idle()).then(|| self.client.heard + timeouts.idle.0);
         let left = self.left.map(|left| left + FINISH);
         let renewal = self.idle_until();
-        let look = self.news.next().filter(|_| self.client.is_idle());
+        let look = self.news.next().filter(|_| self.is_listening());
+        let idle = self.idle_from();
         let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
-        [silent, self.owed(), left, renewal, look, still_here].into_iter().flatten().min()
+        [silent, self.owed(), left, renewal, look, idle, still_here].into_iter().flatten().min()
     }
 
     /// When the backend has kept silent for too long about what it owes us.
@@ -340,11 +343,11 @@ impl Open {
         if self.left.is_some_and(|left| now >= left + FINISH) {
             return Err(End::ClientGone);
         }
-        if self.client.is_idle() {
-            if still_here && self.is_boundary() {
-                self.client.told = now;
-                out.put(Side::Client, b"* OK Still here\r\n");
-            }
+        if self.client.is_idle() && still_here && self.is_boundary() {
+            self.client.told = now;
+            out.put(Side::Client, b"* OK Still here\r\n");
+        }
+        if self.is_listening() {
             self.renew_idle(now, out);
             self.look(now, out);
         }

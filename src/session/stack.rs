@@ -137,6 +137,7 @@ impl Open {
             mailbox: self.mailbox.as_ref().map(|mailbox| &*mailbox.name),
             epoch: self.epoch,
             time_of_day: self.front.time_of_day,
+            notified: self.client.notify.is_some(),
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
@@ -161,6 +162,7 @@ impl Open {
             Act::Keep { ask, keeping } => self.keep(level, ask, keeping, out),
             Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
             Act::Bind(device) => self.bind(device, out),
+            Act::Listen(listening) => self.listen(listening, out),
         }
     }
 
@@ -266,8 +268,11 @@ impl Open {
         }
     }
 
-    /// Asks the backend what may be asked now.
+    /// Asks the backend what may be asked now. One that idles stops for it.
     pub(super) fn ask_waiting(&mut self, out: &mut Effects) {
+        if self.stack.has_waiting() && self.news.is_idling() {
+            self.idle_off(out);
+        }
         if self.stack.waiting.len() > Stack::MOST_ASKS
             && let Some(Waiting { from: Owner::Layer(level, ask), .. }) = self.stack.waiting.pop_back()
         {

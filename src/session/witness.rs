@@ -19,7 +19,7 @@ use super::{
 use crate::{
     imap::{
         code::{self, Text},
-        command::{self, SyntaxError},
+        command::{self, Head, SyntaxError},
         list,
         response::{self, Kind as Line, Status},
         token::Cursor,
@@ -108,6 +108,12 @@ impl Open {
             out.push(Effect::Event(Box::new(event)));
         }
     }
+}
+
+/// Where the messages come to lie that this command stores, if it stores any.
+pub(super) fn stored_into(head: &Head<'_>) -> Option<Box<[u8]>> {
+    let event = announced(head.verb.name, head.arguments).ok().flatten()?;
+    event.mailbox.filter(|_| event.kind == Kind::MessageAppend)
 }
 
 /// The event that the good end of this command will be.
