@@ -250,7 +250,8 @@ impl Open {
             || level.is_some()
             || (head.verb.numbers == Numbers::Criteria && !self.numbering.is_plain());
         let most = usize::from(self.front.limits.pipelined);
-        let taken = self.gate.find(head.tag).is_some();
+        // What a layer asks of itself, between two commands, is at some layer below it.
+        let taken = self.gate.find(head.tag).is_some() || (self.stack.is_asked() && !self.gate.client_waits());
         if lacks || taken || self.is_mid_command() || !self.gate.admits(head.verb, Owner::Client, alone, most) {
             self.client.held = Some((octets.len(), open));
             self.client.holds_numbers = head.verb.numbers != Numbers::None;

@@ -217,6 +217,11 @@ impl News {
         self.next
     }
 
+    /// How often the backend may be asked.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
+    }
+
     /// Whether the backend idles, or is about to.
     pub(super) fn is_idling(&self) -> bool {
         matches!(self.idle, BackendIdle::On { .. } | BackendIdle::Starting { .. })

@@ -70,6 +70,8 @@ pub(super) struct Open {
     /// What somebody who follows events is to be told of.
     pub(super) witness: Option<Box<Witness>>,
     draining: bool,
+    /// The moment of the last input.
+    pub(super) now: Instant,
     /// Since when the backend owes us an answer.
     owed_since: Option<Instant>,
     /// The client went away in the middle of something that has to be finished.
@@ -135,6 +137,7 @@ impl Open {
             // The client may have said more behind its login.
             resume: true,
             draining: false,
+            now,
             owed_since: None,
             left: None,
             front,
@@ -143,6 +146,7 @@ impl Open {
     }
 
     pub(super) fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Effects) -> Result<usize, End> {
+        self.now = now;
         let took = match input {
             Input::Octets(Side::Client, octets) => {
                 self.client.heard = now;
@@ -195,6 +199,7 @@ impl Open {
         if self.stack.has_waiting() {
             self.ask_waiting(out);
         }
+        self.wake_layers(now, out);
         self.load(out);
         self.idle_on(now, out);
         self.at_boundary(out);
@@ -216,7 +221,7 @@ impl Open {
     }
 
     /// Nothing is under way but, perhaps, an IDLE.
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         self.is_boundary() && self.client.is_between_commands() && (self.client.is_idle() || !self.gate.client_waits())
     }
 
@@ -265,6 +270,7 @@ impl Open {
                 self.selected = true;
                 self.epoch += 1;
                 self.mailbox = self.opening.take();
+                self.stack.rouse(self.now);
                 self.news.forget();
             }
             (Status::No, _) => self.closed(),
@@ -293,6 +299,7 @@ impl Open {
     pub(super) fn closed(&mut self) {
         self.selected = false;
         self.mailbox = None;
+        self.stack.rouse(self.now);
         self.news.forget();
         self.numbering = Numbering::default();
     }
@@ -325,8 +332,9 @@ impl Open {
         let renewal = self.idle_until();
         let look = self.news.next().filter(|_| self.is_listening());
         let idle = self.idle_from();
+        let layers = self.wakes_at();
         let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
-        [silent, self.owed(), left, renewal, look, idle, still_here].into_iter().flatten().min()
+        [silent, self.owed(), left, renewal, look, idle, layers, still_here].into_iter().flatten().min()
     }
 
     /// When the backend has kept silent for too long about what it owes us.
