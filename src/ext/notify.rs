@@ -40,7 +40,7 @@ use crate::{
     mailbox::{
         event,
         status::Status,
-        tree::{Change, Tree},
+        tree::{Change, Renaming, Tree},
         watch::{Watch, Watched},
     },
     session::{
@@ -113,7 +113,7 @@ enum Step {
     /// Which of them, and others, are subscribed to.
     Lsub(Vec<Listed>),
     /// How the mailbox stands that may have been renamed.
-    Renamed { from: Box<[u8]>, to: Box<[u8]>, tree: Tree, changes: Vec<Change> },
+    Renamed { renaming: Renaming, tree: Tree, changes: Vec<Change> },
 }
 
 impl Layer for Notifier {
@@ -181,7 +181,7 @@ impl Layer for Notifier {
             event::Kind::MailboxDelete => Change::Deleted(key),
             event::Kind::MailboxRename => match event.old_mailbox.clone() {
                 // RFC 3501 6.3.5: INBOX stays.
-                Some(from) if *from != *b"INBOX" => Change::Renamed { from, to: key },
+                Some(from) if *from != *b"INBOX" => Change::Renamed(Renaming { from, to: key }),
                 _ => Change::Created(key),
             },
             event::Kind::MailboxSubscribe if !watch.tree.subscribed.contains(&key) => Change::Subscription(key),
@@ -260,11 +260,11 @@ impl Notifier {
                 }
             }
             Step::Lsub(listed) => self.compare(Tree::new(listed, names(lines, out)), out),
-            Step::Renamed { from, to, tree, changes } => {
-                let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == to);
-                let before = watch.mailboxes.get(&from).and_then(|watched| watched.status.clone());
+            Step::Renamed { renaming, tree, changes } => {
+                let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == renaming.to);
+                let before = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.clone());
                 let same = now.zip(before).is_some_and(|((_, now), before)| is_same(&now, &before));
-                self.tell(tree, &changes, Some((from, to)).filter(|_| same), out);
+                self.tell(tree, &changes, Some(renaming).filter(|_| same), out);
             }
         }
     }
@@ -276,20 +276,20 @@ impl Notifier {
             return self.overflow(out);
         }
         let changes = tree.changes(&watch.tree);
-        let renaming = tree.renaming(&changes).filter(|(from, _)| {
-            let known = watch.mailboxes.get(from).and_then(|watched| watched.status.as_ref());
+        let renaming = tree.renaming(&changes).filter(|renaming| {
+            let known = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.as_ref());
             watch.wants(Event::MailboxName) && known.is_some_and(|status| status.uidvalidity.is_some())
         });
         match renaming {
-            Some((from, to)) => {
-                let arguments = status_of(&to, None, false);
-                self.ask(Step::Renamed { from, to, tree, changes }, STATUS, arguments, out);
+            Some(renaming) => {
+                let arguments = status_of(&renaming.to, None, false);
+                self.ask(Step::Renamed { renaming, tree, changes }, STATUS, arguments, out);
             }
             None => self.tell(tree, &changes, None, out),
         }
     }
 
-    fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<(Box<[u8]>, Box<[u8]>)>, out: &mut Out<'_>) {
+    fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<Renaming>, out: &mut Out<'_>) {
         let Some(watch) = &mut self.watch else { return };
         watch.tell(tree, changes, renamed.as_ref()).into_iter().for_each(|line| out.answer(line));
         let settings = &out.plan().account.notify;

@@ -289,7 +289,7 @@ mod tests {
             ("SET (nowhere NONE)", "expected which mailboxes at octet 5"),
             ("SET (mailboxes NONE)", "expected a space at octet 19"),
             ("NONE x", "expected the end of the command at octet 4"),
-            ("SET (selected (MessageNew (UID MessageExpunge))", "expected items of FETCH at octet 47"),
+            ("SET (selected (MessageNew (UID", "expected items of FETCH at octet 30"),
         ];
         for (text, expected) in table {
             assert_eq!(parse(text), Err(expected.to_owned()), "{text}");

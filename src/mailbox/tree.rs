@@ -26,14 +26,18 @@ pub enum Change {
     /// It is not there any more.
     Deleted(Box<[u8]>),
     /// It is called otherwise, and so is what is below it.
-    Renamed {
-        /// What it was called.
-        from: Box<[u8]>,
-        /// What it is called.
-        to: Box<[u8]>,
-    },
+    Renamed(Renaming),
     /// It is subscribed to, or not any more.
     Subscription(Box<[u8]>),
+}
+
+/// A mailbox has another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renaming {
+    /// What it was called.
+    pub from: Box<[u8]>,
+    /// What it is called.
+    pub to: Box<[u8]>,
 }
 
 impl Tree {
@@ -61,7 +65,7 @@ impl Tree {
     }
 
     /// The one mailbox that may have been renamed, with all that is below it, if these changes are nothing else.
-    pub fn renaming(&self, changes: &[Change]) -> Option<(Box<[u8]>, Box<[u8]>)> {
+    pub fn renaming(&self, changes: &[Change]) -> Option<Renaming> {
         let gone = changes.iter().filter_map(|change| if let Change::Deleted(key) = change { Some(key) } else { None });
         let new = changes.iter().filter_map(|change| if let Change::Created(key) = change { Some(key) } else { None });
         let (gone, new): (Vec<_>, Vec<_>) = (gone.collect(), new.collect());
@@ -76,7 +80,7 @@ impl Tree {
         let mut news: Vec<_> = new.iter().map(|key| below(key, to)).collect::<Option<_>>()?;
         olds.sort_unstable();
         news.sort_unstable();
-        (olds == news).then(|| (from.clone(), to.clone()))
+        (olds == news).then(|| Renaming { from: from.clone(), to: to.clone() })
     }
 
     /// What stands above this name, whether it is a mailbox or not.
@@ -126,10 +130,10 @@ impl Tree {
                 self.names.entry(key.clone()).or_insert(listed);
             }
             Change::Deleted(key) => _ = self.names.remove(key),
-            Change::Renamed { from, to } => {
+            Change::Renamed(Renaming { from, to }) => {
                 let delimiter = self.delimiter();
                 let moved: Vec<_> = self.names.keys().filter_map(|key| moved(key, from, to, delimiter)).collect();
-                for (from, to) in moved {
+                for Renaming { from, to } in moved {
                     if let Some(listed) = self.names.remove(&from) {
                         self.names.insert(to.clone(), Listed { name: to, ..listed });
                     }
@@ -145,10 +149,10 @@ impl Tree {
 }
 
 /// What this name is called when `from` is called `to`; none: as it is.
-pub(super) fn moved(key: &[u8], from: &[u8], to: &[u8], delimiter: Option<u8>) -> Option<(Box<[u8]>, Box<[u8]>)> {
+pub(super) fn moved(key: &[u8], from: &[u8], to: &[u8], delimiter: Option<u8>) -> Option<Renaming> {
     let rest = key.strip_prefix(from)?;
     let within = rest.is_empty() || rest.first().copied() == delimiter;
-    within.then(|| (key.into(), list::canonical(&[to, rest].concat())))
+    within.then(|| Renaming { from: key.into(), to: list::canonical(&[to, rest].concat()) })
 }
 
 #[cfg(test)]
@@ -184,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_mailbox_may_have_been_renamed() {
-        let table: [(&[&str], &[&str], Option<(&str, &str)>); 5] = [
+        type Row = (&'static [&'static str], &'static [&'static str], Option<(&'static str, &'static str)>);
+        let table: [Row; 5] = [
             (&["INBOX", "Work", "Work/Old"], &["INBOX", "Play", "Play/Old"], Some(("Work", "Play"))),
             (&["Work"], &["Play"], Some(("Work", "Play"))),
             (&["Work", "Work/Old"], &["Play", "Play/New"], None),
@@ -194,14 +199,14 @@ mod tests {
         for (before, now, expected) in table {
             let now = tree(now, &[]);
             let found = now.renaming(&now.changes(&tree(before, &[])));
-            assert_eq!(found, expected.map(|(from, to)| (key(from), key(to))), "{before:?}");
+            assert_eq!(found, expected.map(|(from, to)| Renaming { from: key(from), to: key(to) }), "{before:?}");
         }
     }
 
     #[test]
     fn what_the_client_does_itself_is_no_change() {
         let mut known = tree(&["INBOX", "Work", "Work/Old"], &[]);
-        known.apply(&Change::Renamed { from: key("Work"), to: key("Play") });
+        known.apply(&Change::Renamed(Renaming { from: key("Work"), to: key("Play") }));
         known.apply(&Change::Created(key("New")));
         known.apply(&Change::Deleted(key("Play/Old")));
         known.apply(&Change::Subscription(key("New")));

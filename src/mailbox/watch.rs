@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     status::Status,
-    tree::{self, Change, Tree},
+    tree::{self, Change, Renaming, Tree},
 };
 use crate::imap::{
     list::{self, Listed},
@@ -156,9 +156,9 @@ impl Watch {
 
     /// What has become of names, as lines without their ends. The new tree is what is known from now on. `renamed`: that is all
     /// that has become of mailboxes.
-    pub fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<&(Box<[u8]>, Box<[u8]>)>) -> Vec<Vec<u8>> {
+    pub fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<&Renaming>) -> Vec<Vec<u8>> {
         let mut told = Told { watch: self, tree: &tree, keys: BTreeSet::new(), lines: Vec::new() };
-        if let Some((from, to)) = renamed {
+        if let Some(Renaming { from, to }) = renamed {
             told.renamed(from, to);
         }
         for change in changes {
@@ -169,7 +169,7 @@ impl Watch {
             }
         }
         let lines = told.lines;
-        if let Some((from, to)) = renamed {
+        if let Some(Renaming { from, to }) = renamed {
             self.rename(from, to, tree.delimiter());
         }
         self.tree = tree;
@@ -180,7 +180,7 @@ impl Watch {
     /// What is known of a mailbox, and of those below it, is known under another name.
     fn rename(&mut self, from: &[u8], to: &[u8], delimiter: Option<u8>) {
         let moved: Vec<_> = self.mailboxes.keys().filter_map(|key| tree::moved(key, from, to, delimiter)).collect();
-        for (from, to) in moved {
+        for Renaming { from, to } in moved {
             if let Some(watched) = self.mailboxes.remove(&from) {
                 self.mailboxes.insert(to, watched);
             }
@@ -284,7 +284,7 @@ mod tests {
             (format!("(inboxes {new})"), &["INBOX", "Lists", "Lists.b", "Lists/a", "Work"]),
             (format!("(subscribed {new})"), &["Work", "shared/x"]),
             (format!("(subtree Lists {new})"), &["Lists", "Lists/a"]),
-            (format!("(mailboxes (inbox Nowhere *) {new})"), &["INBOX"]),
+            (format!("(mailboxes (inbox Nowhere \"*\") {new})"), &["INBOX"]),
             (format!("(mailboxes Work NONE) (subscribed {new})"), &["shared/x"]),
             (format!("(mailboxes Work (MailboxName)) (subscribed {new})"), &["Work", "shared/x"]),
             (format!("(selected {new})"), &[]),
