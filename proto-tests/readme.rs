@@ -18,8 +18,9 @@ const README: &str = include_str!("../README.md");
 const BOUNDS: [&str; 5] = ["limits", "timeouts", "tcp", "admission", "drain"];
 
 /// Bounds that stand among other settings, and what holds their defaults.
-const OTHERS: [(&str, &[&str]); 3] = [
+const OTHERS: [(&str, &[&str]); 4] = [
     ("account", &["entries", "octets"]),
+    ("account.notify", &["mailboxes", "every", "round", "names"]),
     ("backends.NAME", &["connect_timeout", "logins_in_flight", "login_wait"]),
     ("routing.lookup", &["cache", "timeout"]),
 ];
@@ -33,9 +34,13 @@ fn the_readme_lists_every_bound_with_its_default() {
         let defaults = config[section].as_table().expect("a section");
         built.extend(defaults.iter().map(|(key, value)| (format!("{section}.{key}"), text(value))));
     }
-    for ((path, keys), defaults) in
-        OTHERS.iter().zip([table(&account::Settings::default()), table(&Backend::default()), table(&Lookup::default())])
-    {
+    let account = account::Settings::default();
+    for ((path, keys), defaults) in OTHERS.iter().zip([
+        table(&account),
+        table(&account.notify),
+        table(&Backend::default()),
+        table(&Lookup::default()),
+    ]) {
         built.extend(keys.iter().map(|key| (format!("{path}.{key}"), text(&defaults[*key]))));
     }
     for (key, default) in &built {

@@ -21,6 +21,7 @@ use lemonade_proxy::imap::{
     id::Fields,
     list::{self, List, Listed},
     metadata::{Get, Set, Value},
+    notify::Notify,
     response::{self, Kind, Line},
     sasl::{self, Mechanism, Plain},
     search::{self, Program, What},
@@ -253,6 +254,22 @@ fn metadata() {
         let edits = vec![(name, Some(Value { octets: octets.into(), binary: octets.contains(&0) }))];
         let mailbox: Box<[u8]> = if octets.contains(&0) { b"INBOX".as_slice().into() } else { octets.into() };
         assert_eq!(Set::parse(&written(&mailbox, &edits)), Ok(Set::Entries { mailbox, edits }));
+    });
+}
+
+#[test]
+fn notify() {
+    const ARGUMENTS: &[&[u8]] = &[
+        b"NONE",
+        b"SET STATUS (selected (MessageNew (uid body.peek[header.fields (from \"to)\" {7}\r\nsubject)]) MessageExpunge))",
+        b"SET (subtree Lists MessageNew) (mailboxes (INBOX \"a b\" {3+}\r\nx y) (MessageNew MessageExpunge FlagChange))",
+        b"SET (selected-delayed NONE) (personal (MailboxName SubscriptionChange)) (inboxes (ServerMetadataChange))",
+    ];
+    fuzz("notify", ARGUMENTS, |octets, _| {
+        if let Ok(Notify::Set { groups, .. }) = Notify::parse(octets) {
+            assert!(groups.iter().filter(|group| group.which.is_selected()).count() <= 1);
+            assert!(groups.iter().all(|group| group.items.is_none() || group.which.is_selected()));
+        }
     });
 }
 

@@ -213,6 +213,8 @@ impl Setup {
             "separator" => account.device_separator = value.chars().next(),
             "entries" => account.entries = value.parse().map_err(|_| "a number")?,
             "octets" => account.octets = Size(value.parse().map_err(|_| "a number")?),
+            "mailboxes" => account.notify.mailboxes = value.parse().map_err(|_| "a number")?,
+            "round" => account.notify.round = value.parse().map_err(|error| format!("{error}"))?,
             "sender" => account.outband.sender = Some(value.to_owned()),
             "key" => account.outband.public_key = Some(value.to_owned()),
             "recipients" => account.outband.deltachat_recipients = Some(value.parse().map_err(|_| "a number")?),

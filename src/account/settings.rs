@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::{Format, Kind};
 use super::special_use::Configured;
-use crate::{store::Quota, units::Size};
+use crate::{
+    store::Quota,
+    units::{Size, Span},
+};
 
 /// `[account]`: what a user may keep, and how devices are told apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,8 @@ pub struct Settings {
     pub octets: Size,
     /// How devices that are away may be told.
     pub outband: Outband,
+    /// How much of an account a session watches for a client of NOTIFY.
+    pub notify: Notify,
     /// What mailboxes are used for, where neither user nor backend says so (RFC 6154).
     pub special_use: Configured,
 }
@@ -38,8 +43,31 @@ impl Default for Settings {
             entries: 2000,
             octets: Size::mib(1),
             outband: Outband::default(),
+            notify: Notify::default(),
             special_use: Configured::default(),
         }
+    }
+}
+
+/// `[account.notify]`: how much a session watches for a client that has asked for it with NOTIFY (RFC 5465), beside the selected
+/// mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// Mailboxes; more are refused.
+    pub mailboxes: u32,
+    /// How long from one look at a mailbox to the next. INBOX is looked at as often as the backend's pace allows.
+    pub every: Span,
+    /// How long a look at all of them may take the backend; a slower one is not watched any more.
+    pub round: Span,
+    /// How long from one look at the names of mailboxes to the next.
+    pub names: Span,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        let (every, round, names) = (Span::seconds(15), Span::seconds(60), Span::minutes(1));
+        Self { mailboxes: 100, every, round, names }
     }
 }
 

@@ -207,6 +207,7 @@ impl Judge<'_> {
             ("admission.failures_per_user", self.config.admission.failures_per_user),
             ("admission.handshakes", self.config.admission.handshakes),
             ("account.entries", self.config.account.entries),
+            ("account.notify.mailboxes", self.config.account.notify.mailboxes),
         ] {
             if number == 0 {
                 self.error(path, "nobody could do anything");
@@ -215,7 +216,7 @@ impl Judge<'_> {
     }
 
     fn timeouts(&mut self) {
-        let Config { timeouts, tcp, drain, .. } = self.config;
+        let Config { timeouts, tcp, drain, account, .. } = self.config;
         for (path, span) in [
             ("timeouts.handshake", timeouts.handshake),
             ("timeouts.login", timeouts.login),
@@ -224,6 +225,9 @@ impl Judge<'_> {
             ("timeouts.backend", timeouts.backend),
             ("timeouts.idle_renewal", timeouts.idle_renewal),
             ("tcp.keepalive", tcp.keepalive),
+            ("account.notify.every", account.notify.every),
+            ("account.notify.round", account.notify.round),
+            ("account.notify.names", account.notify.names),
             ("tcp.user_timeout", tcp.user_timeout),
         ] {
             self.lasts(path, span);

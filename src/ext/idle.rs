@@ -61,7 +61,7 @@ fn listening(preferences: &Preferences) -> Listening {
     };
     let items = FetchItems::parse(value(Preference::MessageFormat).as_bytes()).ok();
     let format = items.filter(|_| new && value(Preference::Push) == "push").map(|items| items.bounded(LARGEST));
-    Listening { arrivals: new, format: format.map(Into::into), removals: all, flags: all }
+    Listening { arrivals: new, format: format.map(Into::into), removals: all, flags: all, ..Listening::NOTHING }
 }
 
 #[cfg(test)]

@@ -99,20 +99,29 @@ impl Layer for Metadata {
 
     fn annotated(&mut self, what: &Annotated, out: &mut Out<'_>) {
         let wanted = if what.mailbox.is_empty() { self.of_server } else { self.of_mailboxes };
-        let whose = match &what.owner {
-            Owner::User => true,
-            Owner::Device(device) => *device == out.device().device,
-        };
-        if wanted && whose {
-            let mut line = b"* METADATA ".to_vec();
-            token::write_string(&what.mailbox, &mut line);
-            for entry in &what.entries {
-                line.push(b' ');
-                token::write_astring(entry.as_str().as_bytes(), &mut line);
-            }
-            out.answer(line);
+        if wanted && concerns(what, out) && !out.is_notified() {
+            out.answer(told(what));
         }
     }
+}
+
+/// Whether these entries are the session's: what belongs to one device, no other hears of.
+pub(super) fn concerns(what: &Annotated, out: &Out<'_>) -> bool {
+    match &what.owner {
+        Owner::User => true,
+        Owner::Device(device) => *device == out.device().device,
+    }
+}
+
+/// Which entries were changed, as a line without its end (RFC 5464 section 4.4.2).
+pub(super) fn told(what: &Annotated) -> Vec<u8> {
+    let mut line = b"* METADATA ".to_vec();
+    token::write_string(&what.mailbox, &mut line);
+    for entry in &what.entries {
+        line.push(b' ');
+        token::write_astring(entry.as_str().as_bytes(), &mut line);
+    }
+    line
 }
 
 /// Ours is said by us; the rest, and on a backend that has it the word itself, is asked below. Told once.

@@ -15,6 +15,7 @@ pub mod lnotification;
 pub mod metadata;
 pub mod r#move;
 pub mod namespace;
+pub mod notify;
 pub mod searchres;
 pub mod special_use;
 pub mod unselect;
@@ -23,9 +24,10 @@ pub mod within;
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 19] = [
+pub static ALL: [&Extension; 20] = [
     &id::ID,
     &idle::IDLE,
+    &notify::NOTIFY,
     &lnotification::LNOTIFICATION,
     &lnotification::XDELTAPUSH,
     &lnotification::WEBPUSH,
@@ -74,6 +76,7 @@ mod tests {
             [
                 "ID",
                 "IDLE",
+                "NOTIFY",
                 "SEARCHRES",
                 "ESEARCH",
                 "FILTERS",
@@ -94,7 +97,7 @@ mod tests {
                 "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT ID ENABLE ESEARCH UIDPLUS",
                 &[]
             )),
-            ["ID", "IDLE", "SEARCHRES", "MOVE", "FILTERS", "WITHIN", "LISTEXT", "METADATA", "ENABLE"]
+            ["ID", "IDLE", "NOTIFY", "SEARCHRES", "MOVE", "FILTERS", "WITHIN", "LISTEXT", "METADATA", "ENABLE"]
         );
     }
 
@@ -104,7 +107,7 @@ mod tests {
             "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT SEARCHRES ESEARCH WITHIN",
             &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)],
         );
-        assert_eq!(layers(&plan), ["ID", "IDLE", "FILTERS", "LISTEXT", "METADATA", "ENABLE", "NAMESPACE"]);
+        assert_eq!(layers(&plan), ["ID", "IDLE", "NOTIFY", "FILTERS", "LISTEXT", "METADATA", "ENABLE", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
     }
@@ -115,7 +118,7 @@ mod tests {
         assert_eq!(
             plan.told.text(),
             "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE METADATA CHILDREN LIST-EXTENDED LISTEXT SPECIAL-USE \
-             CREATE-SPECIAL-USE LIST-STATUS WITHIN FILTERS ESEARCH SEARCHRES IDLE ID LITERAL+ APPENDLIMIT=1000"
+             CREATE-SPECIAL-USE LIST-STATUS WITHIN FILTERS ESEARCH SEARCHRES NOTIFY IDLE ID LITERAL+ APPENDLIMIT=1000"
         );
     }
 

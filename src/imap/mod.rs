@@ -17,6 +17,7 @@
 //! | [`mailbox_name`] | how does a name stand on the wire? |
 //! | [`metadata`] | what do GETMETADATA and SETMETADATA ask for, in either dialect? |
 //! | [`search`] | where do search criteria name a filter? |
+//! | [`notify`] | what does a client want to hear without asking? |
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
 //! | [`token`] | what atom, string or list stands next? |
 //! | [`sasl`] | who is it that authenticates? |
@@ -36,6 +37,7 @@ pub mod id;
 pub mod list;
 pub mod mailbox_name;
 pub mod metadata;
+pub mod notify;
 pub mod response;
 pub mod sasl;
 pub mod search;

@@ -5,7 +5,13 @@
 //! | [`event`] | what can happen in a message store, and how is it told? |
 //! | [`shadow`] | which messages are there, and which flags do they have? |
 //! | [`diff`] | what has happened between two such moments? |
+//! | [`status`] | the same, of a mailbox that nobody has selected |
+//! | [`tree`] | which mailboxes are there, and what has become of their names? |
+//! | [`watch`] | which of them does a client want to hear of, and what? |
 
 pub mod diff;
 pub mod event;
 pub mod shadow;
+pub mod status;
+pub mod tree;
+pub mod watch;

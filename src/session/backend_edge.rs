@@ -180,7 +180,7 @@ impl Open {
         match self.news.idle {
             BackendIdle::Starting { since, ending } => {
                 self.news.idle = BackendIdle::On { since };
-                if ending || !self.client.is_idle() {
+                if ending || !self.is_listening() {
                     self.idle_off(out);
                 }
             }
@@ -425,13 +425,16 @@ impl Open {
                 return Ok(Flow::Drop);
             }
             // It says nothing that a client has to know, and of messages that it may not know yet.
-            Kind::Recent if self.numbering.has_unannounced() => return Ok(Flow::Drop),
+            Kind::Recent if self.numbering.has_unannounced() || !self.may_tell().arrivals => return Ok(Flow::Drop),
             Kind::Expunge => return Ok(self.expunge(number, line, at, out)),
             Kind::Vanished => return self.vanished(line, at, out),
             Kind::Fetch => {
                 let fetched = Fetched::parse(line).filter(|_| self.loading.is_some());
                 if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) || self.holds_fetch(number, line) {
                     return Ok(Flow::Drop);
+                }
+                if let Some(line) = self.with_uid(number, line) {
+                    return Ok(replace(out, &line));
                 }
                 self.tell_fetch(line, at, out);
                 return Ok(Flow::Pass);
@@ -467,7 +470,8 @@ impl Open {
 
     /// Whether FETCH responses pass as they come.
     fn passes_fetches(&self) -> bool {
-        self.numbering.is_plain() && self.loading.is_none() && self.client.listening.is_none()
+        let tells_all = self.client.listening.is_none() && self.client.notify.is_none();
+        self.numbering.is_plain() && self.loading.is_none() && tells_all
     }
 
     /// Whether a FETCH is not for the client now: of flags that others have changed, or of a message that it does not know.
@@ -485,6 +489,19 @@ impl Open {
         let known = number <= self.numbering.count() && fetched.value("FLAGS").is_some();
         let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
         !told.flags && known && self.numbering.hold_flags(number, &line[2 + digits..])
+    }
+
+    /// Flags that others have changed, with the UID that a client of NOTIFY is to read there (RFC 5465 5.1); `None`: as it came.
+    fn with_uid(&self, number: u32, line: &[u8]) -> Option<Vec<u8>> {
+        if self.client.notify.is_none() || self.gate.has_asked(Kind::Fetch) {
+            return None;
+        }
+        let fetched = Fetched::parse(line).filter(|fetched| fetched.uid().is_none())?;
+        fetched.value("FLAGS")?;
+        let uid = self.numbering.uids()?.at(number)?;
+        let items = &line[memchr(b'(', line)? + 1..];
+        let head = format!("* {} FETCH (UID {uid} ", self.numbering.up(number));
+        Some([head.as_bytes(), items].concat())
     }
 
     /// A FETCH, or its first line, goes to the client under the number that the client knows.

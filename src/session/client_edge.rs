@@ -71,6 +71,10 @@ pub(super) struct ClientEdge {
     idle: Option<Tag>,
     /// What it wants to hear without asking, if not everything: in IDLE, and from there to its next command.
     pub(super) listening: Option<Box<Listening>>,
+    /// The same by NOTIFY: at any time, and instead of all else.
+    pub(super) notify: Option<Box<Listening>>,
+    /// A command of its stores messages in the mailbox that it has selected.
+    pub(super) stores: bool,
     /// DEFLATE runs.
     compressed: bool,
     /// When it was last heard.
@@ -102,6 +106,8 @@ impl ClientEdge {
             lacks_uids: false,
             idle: None,
             listening: None,
+            notify: None,
+            stores: false,
             compressed: false,
             heard: now,
             told: now,
@@ -150,6 +156,10 @@ impl Open {
     /// Takes what can be taken now.
     pub(super) fn hear_client(&mut self, octets: &[u8], out: &mut Effects) -> Result<usize, End> {
         let mut at = 0;
+        if !self.client.is_idle() {
+            // The backend may idle for the sake of NOTIFY: the client comes first.
+            self.idle_off(out);
+        }
         self.client.holds_numbers = false;
         self.client.waits_for_uids = false;
         if let Some((len, open)) = self.client.held.take()
@@ -240,7 +250,8 @@ impl Open {
             || level.is_some()
             || (head.verb.numbers == Numbers::Criteria && !self.numbering.is_plain());
         let most = usize::from(self.front.limits.pipelined);
-        let taken = self.gate.find(head.tag).is_some();
+        // What a layer asks of itself, between two commands, is at some layer below it.
+        let taken = self.gate.find(head.tag).is_some() || (self.stack.is_asked() && !self.gate.client_waits());
         if lacks || taken || self.is_mid_command() || !self.gate.admits(head.verb, Owner::Client, alone, most) {
             self.client.held = Some((octets.len(), open));
             self.client.holds_numbers = head.verb.numbers != Numbers::None;
@@ -257,7 +268,7 @@ impl Open {
             }
         };
         out.commands += 1;
-        self.start(&head, octets, bound.as_deref(), open, level, at, out);
+        self.start(&head, octets, bound.as_deref(), open, at, out);
         Step::Took(octets.len())
     }
 
@@ -382,10 +393,10 @@ impl Open {
         octets: &[u8],
         bound: Option<&[u8]>,
         open: Option<Literal>,
-        level: Option<usize>,
         at: usize,
         out: &mut Effects,
     ) {
+        let level = self.plan.hears(head.verb, head.arguments, 0);
         let running = Running {
             tag: Tag::from_slice(head.tag),
             verb: head.verb,
@@ -453,6 +464,7 @@ impl Open {
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
             self.open(head);
         }
+        self.note_stored(head);
         self.witness_command(octets, out);
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),

@@ -81,13 +81,13 @@ impl Gate {
     }
 
     /// Whether a removal may be told: some command of the client's is in progress, and each of them allows it. `mapped`: what a
-    /// command names is bound to UIDs already.
-    pub fn allows_expunge(&self, mapped: bool) -> bool {
+    /// command names is bound to UIDs already. `at_once`: no command need be in progress.
+    pub fn allows_expunge(&self, mapped: bool, at_once: bool) -> bool {
         let mut clients =
             self.running.iter().filter(|running| running.owner == Owner::Client && running.complete).peekable();
         // A command that a layer has in hand names messages by the numbers of now, not of when it will be written.
         let bound = |running: &Running| mapped || running.written || running.verb.numbers == Numbers::None;
-        clients.peek().is_some() && clients.all(|running| running.verb.expunge && bound(running))
+        (at_once || clients.peek().is_some()) && clients.all(|running| running.verb.expunge && bound(running))
     }
 
     /// Whether a command runs whose answers are message numbers.
@@ -208,15 +208,15 @@ mod tests {
 
     #[test]
     fn expunge_is_told_only_if_all_commands_in_progress_allow_it() {
-        assert!(!gate(&[]).allows_expunge(false));
-        assert!(gate(&["NOOP", "UID FETCH"]).allows_expunge(false));
-        assert!(!gate(&["NOOP", "FETCH"]).allows_expunge(false));
+        assert!(!gate(&[]).allows_expunge(false, false));
+        assert!(gate(&["NOOP", "UID FETCH"]).allows_expunge(false, false));
+        assert!(!gate(&["NOOP", "FETCH"]).allows_expunge(false, false));
         let mut upload = gate(&[]);
         upload.start(Running { complete: false, ..running("APPEND", Owner::Client) });
-        assert!(!upload.allows_expunge(false), "not in progress until complete");
+        assert!(!upload.allows_expunge(false, false), "not in progress until complete");
         let mut search = gate(&[]);
         search.start(Running { written: false, ..running("UID SEARCH", Owner::Client) });
-        assert!(!search.allows_expunge(false), "its numbers are not bound before it is written");
+        assert!(!search.allows_expunge(false, false), "its numbers are not bound before it is written");
     }
 
     #[test]

@@ -23,11 +23,14 @@ use super::{
     gate::{Owner, Running},
     open::Open,
     profile::Look,
+    witness::stored_into,
 };
 use crate::{
     imap::{
         code,
+        command::Head,
         fetch::Fetched,
+        list,
         response::{self, Kind, Status},
         token::{self, Cursor},
         verb::{self, Verb},
@@ -62,13 +65,17 @@ pub struct Listening {
     pub format: Option<Box<str>>,
     /// Messages that go.
     pub removals: bool,
+    /// Of those it hears even while no command allows it: it names messages by UID only (RFC 5465 5.3).
+    pub at_once: bool,
     /// Flags that others change.
     pub flags: bool,
 }
 
 impl Listening {
     /// Everything that happens, and nothing shown: RFC 2177.
-    pub const ALL: Self = Self { arrivals: true, format: None, removals: true, flags: true };
+    pub const ALL: Self = Self { arrivals: true, format: None, removals: true, at_once: false, flags: true };
+    /// Nothing.
+    pub const NOTHING: Self = Self { arrivals: false, format: None, removals: false, at_once: false, flags: false };
 }
 
 /// IDLE towards the backend.
@@ -132,6 +139,8 @@ pub(super) struct News {
     doubted: bool,
     /// When it was last looked whether it keeps things from us.
     probed: Option<Instant>,
+    /// The backend does not tell the UIDs of this mailbox: news go without.
+    pub(super) lacks_uids: bool,
 }
 
 /// A look of several steps.
@@ -183,6 +192,9 @@ impl News {
     const PROBE: Duration = Duration::from_secs(300);
     /// or soon again, where there is doubt.
     const DOUBT: Duration = Duration::from_secs(30);
+    /// A client that has kept silent for so long does not use its connection: IDLE around each of its commands would double
+    /// their cost.
+    const SILENCE: Duration = Duration::from_secs(3);
 
     fn until_probe(&self) -> Duration {
         if self.doubted { Self::DOUBT } else { Self::PROBE }
@@ -201,6 +213,7 @@ impl News {
             seen: None,
             doubted: false,
             probed: None,
+            lacks_uids: false,
         }
     }
 
@@ -212,6 +225,16 @@ impl News {
     /// When to look next.
     pub(super) fn next(&self) -> Option<Instant> {
         self.next
+    }
+
+    /// How often the backend may be asked.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Whether the backend idles, or is about to.
+    pub(super) fn is_idling(&self) -> bool {
+        matches!(self.idle, BackendIdle::On { .. } | BackendIdle::Starting { .. })
     }
 
     /// Whether nothing of ours runs for its sake.
@@ -228,7 +251,13 @@ impl News {
     pub(super) fn forget(&mut self) {
         self.seen = None;
         self.doubted = false;
+        self.lacks_uids = false;
         self.unshown = 0;
+    }
+
+    /// Whether UIDs are to be learnt for the sake of news: those of a mailbox that is selected again come with them.
+    pub(super) fn learns_uids(&self) -> bool {
+        !self.lacks_uids && self.look != Look::Reselect
     }
 
     /// The backend is asked, because it does not tell by itself, or not in this state.
@@ -252,10 +281,41 @@ const NOOP: &Verb = verb::row_of("NOOP");
 const STATUS: &Verb = verb::row_of("STATUS");
 
 impl Open {
-    /// The backend idles while the client does, if it can; else it will be asked.
+    /// Whether the client hears of news without asking now: it idles, or it has said so with NOTIFY and no command of its is in
+    /// progress.
+    pub(super) fn is_listening(&self) -> bool {
+        let notified = || {
+            self.selected
+                && self.client.notify.as_ref().is_some_and(|told| told.arrivals)
+                && self.client.is_between_commands()
+                && !self.gate.client_waits()
+        };
+        self.client.is_idle() || notified()
+    }
+
+    /// From when on the backend idles too. A client that does not idle itself may be about to say more (architecture 4.11).
+    pub(super) fn idle_from(&self) -> Option<Instant> {
+        let may = self.is_listening()
+            && !self.is_mid_command()
+            && !self.news.asks()
+            && matches!(self.news.idle, BackendIdle::Off)
+            && self.gate.is_only_idle()
+            && !self.stack.has_waiting()
+            && !self.lacks_uids_to_tell();
+        may.then(|| self.client.heard + if self.client.is_idle() { Duration::ZERO } else { News::SILENCE })
+    }
+
+    /// The backend idles while the client listens, if it can; else it will be asked.
     pub(super) fn idle_on(&mut self, now: Instant, out: &mut Effects) {
-        if !self.client.is_idle() || self.is_mid_command() || self.show_arrivals(out) {
+        if !self.is_listening() || self.is_mid_command() {
             return;
+        }
+        self.client.stores = false;
+        if self.show_arrivals(out) {
+            return;
+        }
+        if self.lacks_uids_to_tell() && self.news.is_idling() {
+            return self.idle_off(out);
         }
         if self.news.asks() {
             if self.news.next.is_none() && self.selected && self.news.under_way.is_none() && !self.gate.has(Owner::Idle)
@@ -264,8 +324,11 @@ impl Open {
                 self.news.probed.get_or_insert(now);
                 self.news.schedule(now);
             }
-        } else if matches!(self.news.idle, BackendIdle::Off) && !self.gate.has(Owner::Idle) {
+        } else if self.idle_from().is_some_and(|from| now >= from) {
             self.say(IDLE, b"", out);
+            if self.news.probed.is_none_or(|probed| now >= probed + self.news.until_probe()) {
+                self.news.probed = Some(now);
+            }
             self.news.idle = BackendIdle::Starting { since: now, ending: false };
         }
     }
@@ -293,11 +356,7 @@ impl Open {
 
     /// Shows what has come, as far as the client wants to see it. Whether it is about to.
     fn show_arrivals(&mut self, out: &mut Effects) -> bool {
-        let listening = self.client.listening.as_ref();
-        let Some(format) = listening.and_then(|listening| listening.format.clone()).filter(|_| self.news.unshown > 0)
-        else {
-            return false;
-        };
+        let Some(format) = self.may_tell().format.clone().filter(|_| self.news.unshown > 0) else { return false };
         match self.news.idle {
             BackendIdle::On { .. } => self.idle_off(out),
             BackendIdle::Off | BackendIdle::Refused if self.gate.is_only_idle() => {
@@ -306,7 +365,9 @@ impl Open {
                 if first <= last {
                     // The client is told the UID, whatever else it wants to see.
                     let items = format.trim_start_matches('(');
-                    self.say(FETCH, format!("{first}:{last} (UID {items}").as_bytes(), out);
+                    let items = items.strip_prefix("UID").filter(|rest| rest.starts_with([' ', ')'])).unwrap_or(items);
+                    let space = if items.starts_with([' ', ')']) { "" } else { " " };
+                    self.say(FETCH, format!("{first}:{last} (UID{space}{items}").as_bytes(), out);
                 }
             }
             _ => {}
@@ -314,9 +375,26 @@ impl Open {
         true
     }
 
-    /// What the client may be told of the selected mailbox now, without a command that asks.
+    /// What the client may be told of the selected mailbox now, without a command that asks. What it has said with NOTIFY holds
+    /// at any time, also in IDLE (RFC 5465 4).
     pub(super) fn may_tell(&self) -> &Listening {
-        self.client.listening.as_deref().unwrap_or(&Listening::ALL)
+        let told = self.client.notify.as_deref().or(self.client.listening.as_deref());
+        // What a mailbox is like that is being opened is an answer, and no news.
+        told.filter(|_| self.before.is_none()).unwrap_or(&Listening::ALL)
+    }
+
+    /// The client has said NOTIFY: this it wants to hear, at any time. None: it is as if it never had.
+    pub(super) fn listen(&mut self, listening: Option<Listening>, out: &mut Effects) {
+        self.client.notify = listening.map(Box::new);
+        self.news.unshown = 0;
+        self.at_boundary(out);
+    }
+
+    /// A command of the client's stores messages in the mailbox that it has selected: they need not be shown to it (RFC 5465 5.2).
+    pub(super) fn note_stored(&mut self, head: &Head<'_>) {
+        let selected = self.mailbox.as_ref().filter(|_| self.client.notify.is_some());
+        self.client.stores |=
+            selected.is_some_and(|selected| stored_into(head) == Some(list::canonical(&selected.name)));
     }
 
     /// The backend has counted its messages.
@@ -329,7 +407,9 @@ impl Open {
         let told = self.numbering.exists(count);
         self.news.stirred |= told != before;
         self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
-        if self.client.is_idle() && self.may_tell().format.is_some() {
+        let shows = self.client.is_idle() || self.client.notify.is_some();
+        let own = self.client.stores && self.news.unshown == 0;
+        if shows && !own && self.may_tell().format.is_some() {
             self.news.unshown += told.saturating_sub(before);
         }
     }
@@ -348,9 +428,9 @@ impl Open {
 
     /// When the backend's IDLE is to be ended, at the latest: to begin anew, or to see whether it keeps things from us.
     pub(super) fn idle_until(&self) -> Option<Instant> {
-        let since = self.news.idle.since()?;
-        let renewal = self.front.timeouts.idle_renewal.0;
-        Some(since + if self.is_probed() { renewal.min(self.news.until_probe()) } else { renewal })
+        let renewal = self.news.idle.since()? + self.front.timeouts.idle_renewal.0;
+        let probe = self.news.probed.filter(|_| self.is_probed()).map(|probed| probed + self.news.until_probe());
+        Some(probe.map_or(renewal, |probe| probe.min(renewal)))
     }
 
     /// Whether nobody knows how this backend tells its news, but from what it says of itself.
@@ -454,9 +534,12 @@ impl Open {
     pub(super) fn looked(&mut self, verb: &'static Verb, status: Status, out: &mut Effects) -> Result<(), End> {
         match verb.name {
             "IDLE" => {
-                let probe = self.is_probed() && matches!(self.news.idle, BackendIdle::Ending) && self.client.is_idle();
+                let due = self.news.probed.is_none_or(|probed| self.backend.heard >= probed + self.news.until_probe());
+                let probe =
+                    due && self.is_probed() && matches!(self.news.idle, BackendIdle::Ending) && self.is_listening();
                 self.news.idle = self.news.idle.ended(self.backend.heard);
                 if probe {
+                    self.news.probed = Some(self.backend.heard);
                     self.ask_status(out);
                 }
             }
@@ -538,7 +621,7 @@ impl Open {
     fn rest(&mut self) {
         let News { every, pace, stirred, .. } = &mut self.news;
         *every = if *stirred { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
-        if self.client.is_idle() && self.news.asks() {
+        if self.is_listening() && self.news.asks() {
             self.news.schedule(self.backend.heard);
         }
     }

@@ -10,16 +10,17 @@
 //! The server below is the next layer that hears the question, or the backend. Architecture sections 3 and 5. Facts of the
 //! mailbox come to layers when the first layer needs one.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use super::{
     effect::{Annotated, Binding, Keeping, Kept, Origin},
-    idle::Listening,
+    idle::{Listening, Pace},
     plan::Plan,
 };
 use crate::{
     account,
     imap::{capability::Capabilities, esearch::Found, response::Status, verb::Verb},
+    mailbox::event::Event,
     store::{Change, Query},
 };
 
@@ -89,6 +90,14 @@ pub trait Layer: Send {
 
     /// Entries of the account were changed elsewhere: by another of its sessions, or by an operator.
     fn annotated(&mut self, _what: &Annotated, _out: &mut Out<'_>) {}
+
+    /// The client has changed something itself: a mailbox, what it is subscribed to, messages that it has stored. Told while it
+    /// listens by NOTIFY.
+    fn changed(&mut self, _event: &Event, _out: &mut Out<'_>) {}
+
+    /// The moment this layer asked to be woken at has come, or another mailbox is selected. No command of the client's is in
+    /// progress, and no question of any layer's.
+    fn wake(&mut self, _now: Instant, _out: &mut Out<'_>) {}
 }
 
 /// A command, whole, with its small literals.
@@ -206,6 +215,10 @@ pub(super) enum Act {
     Publish(Annotated),
     /// The session belongs to this device from now on.
     Bind(Binding),
+    /// The client has said NOTIFY, and this is what it wants to hear of the selected mailbox at any time.
+    Listen(Option<Listening>),
+    /// This layer is to be woken then, and not at the moment it named before.
+    WakeAt(Instant),
 }
 
 /// All that a layer can do.
@@ -222,6 +235,9 @@ pub struct Out<'a> {
     pub(super) read_only: bool,
     pub(super) epoch: u32,
     pub(super) time_of_day: fn() -> i64,
+    pub(super) notified: bool,
+    pub(super) now: Instant,
+    pub(super) pace: Pace,
 }
 
 impl Out<'_> {
@@ -295,6 +311,17 @@ impl Out<'_> {
         self.acts.push(Act::Bind(device));
     }
 
+    /// The client has said NOTIFY: this it wants to hear of the selected mailbox, at any time. None: it is as if it never had,
+    /// and what was held back is told.
+    pub fn listen(&mut self, listening: Option<Listening>) {
+        self.acts.push(Act::Listen(listening));
+    }
+
+    /// The layer is to be woken at this moment, or as soon after as no command of the client's is in progress.
+    pub fn wake_at(&mut self, when: Instant) {
+        self.acts.push(Act::WakeAt(when));
+    }
+
     fn next(&mut self) -> Ask {
         *self.asks += 1;
         Ask(*self.asks)
@@ -338,6 +365,21 @@ impl Out<'_> {
     /// Which mailbox is selected, counted from the beginning of the session.
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// Whether the client has said with NOTIFY what it wants to hear: nothing else is told unasked (RFC 5465 3.1).
+    pub fn is_notified(&self) -> bool {
+        self.notified
+    }
+
+    /// This moment.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// How often the backend may be asked for news.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Says the time of day, in seconds since 1970.

@@ -89,7 +89,8 @@ impl Open {
 
     /// Asks for the UIDs that somebody waits for, as soon as nothing else runs.
     pub(super) fn load(&mut self, out: &mut Effects) {
-        if !self.client.waits_for_uids || !self.gate.is_empty() || !self.news.is_resting() || self.is_mid_command() {
+        let needed = self.client.waits_for_uids || self.lacks_uids_to_tell();
+        if !needed || !self.gate.is_only_idle() || !self.news.is_resting() || self.is_mid_command() {
             return;
         }
         self.client.waits_for_uids = false;
@@ -99,6 +100,12 @@ impl Open {
             true => self.ask_uids(Stage::Tail, 0, out),
             false => self.ask_uids(Stage::Search { answered: false }, 0, out),
         }
+    }
+
+    /// Whether a client that listens for flags is to be told the UID with them (RFC 5465 5.1), and not all are known.
+    pub(super) fn lacks_uids_to_tell(&self) -> bool {
+        let told = self.client.notify.as_ref().is_some_and(|told| told.flags);
+        told && self.is_listening() && !self.numbering.is_complete() && self.news.learns_uids()
     }
 
     /// Asks for the UIDs and flags of a mailbox that has so many messages.
@@ -151,8 +158,7 @@ impl Open {
     pub(super) fn loaded(&mut self, status: Status, out: &mut Effects) -> Result<(), End> {
         let Some(load) = self.loading.take().map(|load| *load) else { return Ok(()) };
         if status != Status::Ok {
-            self.client.lacks_uids = true;
-            self.looked_over(out);
+            self.give_up_uids(out);
             return Ok(());
         }
         let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
@@ -172,14 +178,17 @@ impl Open {
                 self.tell_held(out);
                 self.looked_over(out);
             }
-            _ if load.misfits == Load::MOST_MISFITS => {
-                self.client.lacks_uids = true;
-                self.looked_over(out);
-            }
+            _ if load.misfits == Load::MOST_MISFITS => self.give_up_uids(out),
             Stage::All { .. } => self.ask_uids(load.stage, load.misfits + 1, out),
             _ => self.ask_uids(Stage::Fetch, load.misfits + 1, out),
         }
         Ok(())
+    }
+
+    fn give_up_uids(&mut self, out: &mut Effects) {
+        self.client.lacks_uids = true;
+        self.news.lacks_uids = true;
+        self.looked_over(out);
     }
 }
 

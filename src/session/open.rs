@@ -31,7 +31,7 @@ use crate::imap::{
     capability::Capabilities,
     code,
     command::Head,
-    response::{self, Status},
+    response::{self, Kind, Status},
     token::Cursor,
 };
 
@@ -74,6 +74,8 @@ pub(super) struct Open {
     /// What somebody who follows events is to be told of.
     pub(super) witness: Option<Box<Witness>>,
     draining: bool,
+    /// The moment of the last input.
+    pub(super) now: Instant,
     /// Since when the backend owes us an answer.
     owed_since: Option<Instant>,
     /// The client went away in the middle of something that has to be finished.
@@ -141,6 +143,7 @@ impl Open {
             // The client may have said more behind its login.
             resume: true,
             draining: false,
+            now,
             owed_since: None,
             left: None,
             front,
@@ -149,6 +152,7 @@ impl Open {
     }
 
     pub(super) fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Effects) -> Result<usize, End> {
+        self.now = now;
         let took = match input {
             Input::Octets(Side::Client, octets) => {
                 self.client.heard = now;
@@ -201,6 +205,7 @@ impl Open {
         if self.stack.has_waiting() {
             self.ask_waiting(out);
         }
+        self.wake_layers(now, out);
         self.load(out);
         self.idle_on(now, out);
         self.at_boundary(out);
@@ -222,7 +227,7 @@ impl Open {
     }
 
     /// Nothing is under way but, perhaps, an IDLE.
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         self.is_boundary() && self.client.is_between_commands() && (self.client.is_idle() || !self.gate.client_waits())
     }
 
@@ -273,6 +278,7 @@ impl Open {
                 self.mailbox = self.opening.take();
                 let read_only = code::parse(text).is("READ-ONLY");
                 self.mailbox.iter_mut().for_each(|mailbox| mailbox.examined |= read_only);
+                self.stack.rouse(self.now);
                 self.news.forget();
             }
             (Status::No, _) => self.closed(),
@@ -301,13 +307,16 @@ impl Open {
     pub(super) fn closed(&mut self) {
         self.selected = false;
         self.mailbox = None;
+        self.stack.rouse(self.now);
         self.news.forget();
         self.numbering = Numbering::default();
     }
 
     /// RFC 3501 7.4.1, and no command that is received and not yet written uses numbers (architecture 4.2).
     pub(super) fn may_tell_expunge(&self) -> bool {
-        self.may_tell().removals && !self.client.holds_numbers && self.gate.allows_expunge(self.numbering.is_mapped())
+        let told = self.may_tell();
+        let wanted = told.removals || self.gate.has_asked(Kind::Expunge);
+        wanted && !self.client.holds_numbers && self.gate.allows_expunge(self.numbering.is_mapped(), told.at_once)
     }
 
     fn backend_gone(&mut self, out: &mut Effects) -> End {
@@ -329,9 +338,11 @@ impl Open {
         let silent = (!self.client.is_idle()).then(|| self.client.heard + timeouts.idle.0);
         let left = self.left.map(|left| left + FINISH);
         let renewal = self.idle_until();
-        let look = self.news.next().filter(|_| self.client.is_idle());
+        let look = self.news.next().filter(|_| self.is_listening());
+        let idle = self.idle_from();
+        let layers = self.wakes_at();
         let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
-        [silent, self.owed(), left, renewal, look, still_here].into_iter().flatten().min()
+        [silent, self.owed(), left, renewal, look, idle, layers, still_here].into_iter().flatten().min()
     }
 
     /// When the backend has kept silent for too long about what it owes us.
@@ -348,11 +359,11 @@ impl Open {
         if self.left.is_some_and(|left| now >= left + FINISH) {
             return Err(End::ClientGone);
         }
-        if self.client.is_idle() {
-            if still_here && self.is_boundary() {
-                self.client.told = now;
-                out.put(Side::Client, b"* OK Still here\r\n");
-            }
+        if self.client.is_idle() && still_here && self.is_boundary() {
+            self.client.told = now;
+            out.put(Side::Client, b"* OK Still here\r\n");
+        }
+        if self.is_listening() {
             self.renew_idle(now, out);
             self.look(now, out);
         }

@@ -176,6 +176,7 @@ impl Script {
                 Want::Keep(Keeping::Load(query)) => desk.ask = Some(out.load(query)),
                 Want::Publish(what) => out.publish(what),
                 Want::Bind(device) => out.bind(device),
+                Want::Listen(listening) => out.listen(listening),
             }
         }
         match poll {
@@ -256,6 +257,7 @@ enum Want {
     Keep(Keeping),
     Publish(Annotated),
     Bind(Binding),
+    Listen(Option<Listening>),
 }
 
 #[derive(Debug)]
@@ -335,6 +337,11 @@ impl Server {
     /// The session belongs to this device from now on.
     pub fn bind(&self, device: Binding) {
         self.desk().wants.push(Want::Bind(device));
+    }
+
+    /// The client has said NOTIFY, and wants to hear this of the selected mailbox at any time.
+    pub fn listen(&self, listening: Option<Listening>) {
+        self.desk().wants.push(Want::Listen(listening));
     }
 
     /// Asks the server below. Literals stand in the arguments as a client would write them.

@@ -8,7 +8,7 @@
 //! an [`Out`] and carried out here, in order, when it has returned. A question visits the layers below as a command of the
 //! client's does, and what they answer goes to the layer that asked.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use super::{
     client_edge::Down,
@@ -18,11 +18,14 @@ use super::{
     open::Open,
     plan::Plan,
 };
-use crate::imap::{
-    command::{self, Head},
-    esearch::Esearch,
-    response::Status,
-    verb::Verb,
+use crate::{
+    imap::{
+        command::{self, Head},
+        esearch::Esearch,
+        response::Status,
+        verb::Verb,
+    },
+    mailbox::event::Event,
 };
 
 /// The layers of one session, and the questions that wait.
@@ -34,6 +37,8 @@ pub(super) struct Stack {
     waiting: VecDeque<Waiting>,
     /// The command that a layer has in hand, by level: its verbs run alone, so there is one at each. Empty at rest.
     in_hand: Vec<Option<InHand>>,
+    /// When layers want to be woken, by level: one moment each.
+    wakes: Vec<(usize, Instant)>,
 }
 
 /// A command that a layer has in hand.
@@ -67,6 +72,21 @@ impl Stack {
     /// Whether a question waits.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Whether a layer has something in hand that another layer has asked.
+    pub(super) fn is_asked(&self) -> bool {
+        self.in_hand.iter().flatten().any(|command| matches!(command.from, Owner::Layer(..)))
+    }
+
+    /// When the first layer wants to be woken.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        self.wakes.iter().map(|(_, when)| *when).min()
+    }
+
+    /// Who wants to be woken at all is woken now: another mailbox is selected.
+    pub(super) fn rouse(&mut self, now: Instant) {
+        self.wakes.iter_mut().for_each(|(_, when)| *when = now);
     }
 
     /// Whether a layer has something in hand that is not to be left half done.
@@ -120,6 +140,34 @@ impl Open {
         }
     }
 
+    /// The client has changed something itself.
+    pub(super) fn changed(&mut self, event: &Event, out: &mut Effects) {
+        for level in 0..self.stack.layers.len() {
+            if self.stack.layers[level].is_some() {
+                self.call(level, out, |layer, out| layer.changed(event, out));
+            }
+        }
+    }
+
+    /// When the first layer is to be woken: not while the client has something to say, or another question is open.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        let free = self.is_at_rest()
+            && self.client.has_room()
+            && !self.stack.has_waiting()
+            && !self.stack.is_asked()
+            && !self.gate.has_questions();
+        self.stack.wakes_at().filter(|_| free)
+    }
+
+    /// Wakes the layers whose moment has come, one at a time.
+    pub(super) fn wake_layers(&mut self, now: Instant, out: &mut Effects) {
+        while self.wakes_at().is_some_and(|when| now >= when) {
+            let Some(at) = self.stack.wakes.iter().position(|(_, when)| now >= *when) else { return };
+            let (level, _) = self.stack.wakes.swap_remove(at);
+            self.call(level, out, |layer, out| layer.wake(now, out));
+        }
+    }
+
     /// Calls a layer, then does what it wants done.
     fn call(&mut self, level: usize, out: &mut Effects, visit: impl FnOnce(&mut dyn Layer, &mut Out<'_>)) {
         let Some(extension) = self.plan.layers.get(level) else { return };
@@ -138,6 +186,9 @@ impl Open {
             read_only: self.mailbox.as_ref().is_some_and(|mailbox| mailbox.examined),
             epoch: self.epoch,
             time_of_day: self.front.time_of_day,
+            notified: self.client.notify.is_some(),
+            now: self.now,
+            pace: self.news.pace(),
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
@@ -162,6 +213,11 @@ impl Open {
             Act::Keep { ask, keeping } => self.keep(level, ask, keeping, out),
             Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
             Act::Bind(device) => self.bind(device, out),
+            Act::Listen(listening) => self.listen(listening, out),
+            Act::WakeAt(when) => {
+                self.stack.wakes.retain(|(other, _)| *other != level);
+                self.stack.wakes.push((level, when));
+            }
         }
     }
 
@@ -198,6 +254,7 @@ impl Open {
 
     fn end_in_hand(&mut self, level: usize, end: Result<Vec<u8>, Refusal>, out: &mut Effects) {
         let Some(InHand { from, tag, verb, .. }) = self.stack.take_in_hand(level) else { return };
+        self.resume = true;
         if let Owner::Layer(above, ask) = from {
             let (status, text) = match end {
                 Ok(text) => (Status::Ok, text),
@@ -209,7 +266,6 @@ impl Open {
             self.closed();
         }
         self.gate.end(&tag);
-        self.resume = true;
         if matches!(self.client.down, Down::AwaitIdle) {
             self.client.down = Down::Command;
         }
@@ -267,8 +323,11 @@ impl Open {
         }
     }
 
-    /// Asks the backend what may be asked now.
+    /// Asks the backend what may be asked now. One that idles stops for it.
     pub(super) fn ask_waiting(&mut self, out: &mut Effects) {
+        if self.stack.has_waiting() && self.news.is_idling() {
+            self.idle_off(out);
+        }
         if self.stack.waiting.len() > Stack::MOST_ASKS
             && let Some(Waiting { from: Owner::Layer(level, ask), .. }) = self.stack.waiting.pop_back()
         {

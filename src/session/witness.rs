@@ -19,7 +19,7 @@ use super::{
 use crate::{
     imap::{
         code::{self, Text},
-        command::{self, SyntaxError},
+        command::{self, Head, SyntaxError},
         list,
         response::{self, Kind as Line, Status},
         token::Cursor,
@@ -58,7 +58,7 @@ const MOST_QUOTAS: usize = 16;
 impl Open {
     /// This command goes to the backend, from whomever it is.
     pub(super) fn witness_command(&mut self, octets: &[u8], out: &Effects) {
-        if !out.followed {
+        if !self.is_witnessed(out) {
             return;
         }
         let Ok(head) = command::head(octets) else { return };
@@ -75,11 +75,11 @@ impl Open {
 
     /// The backend says something that may belong to an event: a quota, or where messages were moved to.
     pub(super) fn witness_untagged(&mut self, kind: Line, line: &[u8], out: &mut Effects) {
-        if !out.followed {
+        if !self.is_witnessed(out) {
             return;
         }
         match kind {
-            Line::Quota => {
+            Line::Quota if out.followed => {
                 let known = &mut self.witness.get_or_insert_default().quotas;
                 quotas(line).into_iter().flatten().for_each(|quota| compare(known, quota, out));
             }
@@ -100,14 +100,32 @@ impl Open {
         let at = witness.under_way.iter().position(|command| command.tag.as_slice() == tag);
         let ended = at.map(|at| witness.under_way.swap_remove(at));
         // A session at rest keeps nothing for those who have gone.
-        if !out.followed || (witness.under_way.is_empty() && witness.quotas.is_empty()) {
+        let nothing = witness.under_way.is_empty() && witness.quotas.is_empty();
+        if nothing || !self.is_witnessed(out) {
             self.witness = None;
         }
-        let event = ended.and_then(|command| happened(command, status, code::parse(response::text(line, 2))));
-        if let Some(event) = event.filter(|_| out.followed) {
+        let Some(event) = ended.and_then(|command| happened(command, status, code::parse(response::text(line, 2))))
+        else {
+            return;
+        };
+        if self.client.notify.is_some() {
+            self.changed(&event, out);
+        }
+        if out.followed {
             out.push(Effect::Event(Box::new(event)));
         }
     }
+
+    /// Whether somebody follows, or a layer is to know what the client does itself.
+    fn is_witnessed(&self, out: &Effects) -> bool {
+        out.followed || self.client.notify.is_some()
+    }
+}
+
+/// Where the messages come to lie that this command stores, if it stores any.
+pub(super) fn stored_into(head: &Head<'_>) -> Option<Box<[u8]>> {
+    let event = announced(head.verb.name, head.arguments).ok().flatten()?;
+    event.mailbox.filter(|_| event.kind == Kind::MessageAppend)
 }
 
 /// The event that the good end of this command will be.

@@ -342,6 +342,20 @@ impl Play<'_> {
             ["create", mailbox] => {
                 store.mailbox_or_new(mailbox);
             }
+            ["delete", mailbox] => _ = store.mailboxes.remove(*mailbox),
+            ["rename", from, to] => {
+                let within = |name: &&String| {
+                    name.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                let names: Vec<String> = store.mailboxes.keys().filter(within).cloned().collect();
+                for name in names {
+                    if let Some(moved) = store.mailboxes.remove(&name) {
+                        store.mailboxes.insert(format!("{to}{}", &name[from.len()..]), moved);
+                    }
+                }
+            }
+            ["subscribe", mailbox] => _ = store.subscriptions.insert((*mailbox).to_owned()),
+            ["unsubscribe", mailbox] => _ = store.subscriptions.remove(*mailbox),
             ["append", mailbox, messages @ ..] => {
                 for word in messages {
                     let (uid, flags) = numbered(word)?;
@@ -358,7 +372,11 @@ impl Play<'_> {
                 let message = store.mailbox_or_new(mailbox).message_mut(uid).ok_or("a message that is there")?;
                 message.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
             }
-            _ => return Err("append, expunge, flags, create or metadata".to_owned()),
+            _ => {
+                return Err(
+                    "append, expunge, flags, create, delete, rename, subscribe, unsubscribe or metadata".to_owned()
+                );
+            }
         }
         Ok(())
     }

@@ -1,0 +1,520 @@
+//! NOTIFY: the client is told what happens without asking, also while no command is in progress (RFC 5465).
+//!
+//! Below: IDLE, or NOOP, or just STATUS; LIST, LSUB, NAMESPACE.   Above: NOTIFY SET, NOTIFY NONE.
+//!
+//!     C: a NOTIFY SET STATUS (selected (MessageNew (UID FLAGS) MessageExpunge)) (subtree Lists (MessageNew MessageExpunge))
+//!     >  p1 LIST "" "*"                      which mailboxes these are: asked again every minute
+//!     >  p2 STATUS Lists/Lemonade (MESSAGES UIDNEXT UIDVALIDITY)
+//!     S: * STATUS Lists/Lemonade (MESSAGES 500 UIDNEXT 9999 UIDVALIDITY 4)
+//!     >  p3 NOOP                             SET implies one: what was held back is told
+//!     S: a OK NOTIFY done
+//!     >  p4 STATUS Lists/Lemonade (MESSAGES UIDNEXT UIDVALIDITY)
+//!     S: * STATUS Lists/Lemonade (UIDNEXT 10000 MESSAGES 501)
+//!     S: * 24 EXISTS
+//!     S: * 24 FETCH (UID 1017 FLAGS ())
+//!
+//! What is told of the selected mailbox, and when, is a matter of `session/idle.rs`: `selected` hears of removals at any time,
+//! `selected-delayed` when a command allows it, and who names neither hears nothing of it. What it does not hear is held in the
+//! numbering, so that numbers go on to mean what they meant.
+//!
+//! Other mailboxes are asked for by STATUS on the session's own connection, one at a time while no command of the client's is in
+//! progress: INBOX as often as the backend's pace allows, others every 15 s. What the client does itself is not told to it. Names
+//! are compared every minute. Bounds are the operator's (`[account.notify]`): beyond them it is `NOTIFICATIONOVERFLOW`, and the
+//! client hears nothing more. Annotations are ours, and told at once. Requirements N2 and A4.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{idle::LARGEST, metadata};
+use crate::{
+    imap::{
+        fetch::FetchItems,
+        list::{self, Listed},
+        notify::{EVENTS, Event, Group, Notify, NotifyError, Which},
+        response,
+        token::{self, Cursor},
+        verb::{self, Verb},
+    },
+    mailbox::{
+        event,
+        status::Status,
+        tree::{Change, Renaming, Tree},
+        watch::{Watch, Watched},
+    },
+    session::{
+        effect::Annotated,
+        idle::Listening,
+        layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
+        script::{Ending, Given, Script, Server},
+    },
+};
+
+/// RFC 5465.
+pub const NOTIFY: Extension = Extension {
+    name: "NOTIFY",
+    spec: "RFC 5465",
+    gives: &["NOTIFY"],
+    hears: &["ENABLE", "NOTIFY"],
+    concerns: |verb, arguments| verb.name == "NOTIFY" || enables_modseq(arguments),
+    build: || Box::<Notifier>::default(),
+    ..Extension::NONE
+};
+
+const LIST: &Verb = verb::row_of("LIST");
+const LSUB: &Verb = verb::row_of("LSUB");
+const NAMESPACE: &Verb = verb::row_of("NAMESPACE");
+const NOOP: &Verb = verb::row_of("NOOP");
+const STATUS: &Verb = verb::row_of("STATUS");
+
+/// Names that are compared: a session keeps them all day.
+const MOST_NAMES: usize = 10_000;
+
+/// Octets that the answer to one question may have.
+const MOST_OCTETS: usize = 2 << 20;
+
+/// What is due so soon is looked at now: a backend that idles stops once for all of it.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// What a NOTIFY that went well has found; no watch: NONE.
+type Found = Arc<Mutex<Option<Option<Box<Watch>>>>>;
+
+/// What the client has asked for, and what is under way.
+#[derive(Default)]
+struct Notifier {
+    /// NOTIFY itself.
+    script: Option<Script>,
+    found: Found,
+    /// What goes on between the client's commands.
+    watch: Option<Box<Watch>>,
+    asked: Option<Asked>,
+    /// When to compare names.
+    names: Option<Instant>,
+    /// The client knows mod-sequences (RFC 7162).
+    modseq: bool,
+}
+
+/// A question of ours that is under way.
+struct Asked {
+    ask: Ask,
+    step: Step,
+    since: Instant,
+    lines: Vec<Vec<u8>>,
+    octets: usize,
+}
+
+/// What it is about.
+enum Step {
+    /// How this mailbox stands.
+    Status(Box<[u8]>),
+    /// Which names there are.
+    List,
+    /// Which of them, and others, are subscribed to.
+    Lsub(Vec<Listed>),
+    /// How the mailbox stands that may have been renamed.
+    Renamed { renaming: Renaming, tree: Tree, changes: Vec<Change> },
+}
+
+impl Layer for Notifier {
+    fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
+        if command.verb.name == "ENABLE" {
+            self.modseq = out.below().has("CONDSTORE") || out.below().has("QRESYNC");
+            return out.forward();
+        }
+        let (found, modseq) = (Arc::clone(&self.found), self.modseq);
+        self.script = Script::begin(command, out, |given, server| Box::pin(notify(given, server, found, modseq)));
+        self.settle(out);
+    }
+
+    fn reply(&mut self, ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
+        let Some(asked) = self.asked.as_mut().filter(|asked| asked.ask == ask) else {
+            Script::hear(&mut self.script, ask, reply, out);
+            return self.settle(out);
+        };
+        match reply {
+            Reply::Part(line) => {
+                asked.octets += line.len();
+                if asked.octets <= MOST_OCTETS {
+                    asked.lines.push(line.to_vec());
+                }
+            }
+            Reply::TooLong => asked.octets = MOST_OCTETS + 1,
+            Reply::Found(_) | Reply::Kept(..) => {}
+            Reply::Done(status, _) => self.answered(Some(status), out),
+            Reply::Unavailable | Reply::Lost => self.answered(None, out),
+        }
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut Out<'_>) {
+        let Some(watch) = self.watch.as_mut().filter(|_| self.asked.is_none()) else { return };
+        watch.select(out.mailbox().map(list::canonical));
+        if self.names.is_some_and(|names| now >= names) {
+            return self.ask(Step::List, LIST, b"\"\" \"*\"".to_vec(), out);
+        }
+        let looks = watch.next().is_none_or(|next| next <= now);
+        match watch.due(now + SLACK).filter(|_| looks) {
+            Some(key) => {
+                let arguments = status_of(&key, watch.mailboxes.get(&key), self.modseq);
+                self.ask(Step::Status(key), STATUS, arguments, out);
+            }
+            None => watch.next().into_iter().chain(self.names).min().into_iter().for_each(|next| out.wake_at(next)),
+        }
+    }
+
+    fn annotated(&mut self, what: &Annotated, out: &mut Out<'_>) {
+        let Some(watch) = &self.watch else { return };
+        let delimiter = watch.tree.delimiter();
+        let wanted = match what.mailbox.is_empty() {
+            true => watch.wants(Event::ServerMetadataChange),
+            false => watch.yields(&watch.tree.listed(&what.mailbox, delimiter), Event::MailboxMetadataChange),
+        };
+        if wanted && metadata::concerns(what, out) {
+            out.answer(metadata::told(what));
+        }
+    }
+
+    fn changed(&mut self, event: &event::Event, out: &mut Out<'_>) {
+        let (Some(watch), Some(key)) = (&mut self.watch, event.mailbox.clone()) else { return };
+        let change = match event.kind {
+            event::Kind::MailboxCreate => Change::Created(without_delimiter(key, watch.tree.delimiter())),
+            event::Kind::MailboxDelete => Change::Deleted(key),
+            event::Kind::MailboxRename => match event.old_mailbox.clone() {
+                // RFC 3501 6.3.5: INBOX stays.
+                Some(from) if *from != *b"INBOX" => Change::Renamed(Renaming { from, to: key }),
+                _ => Change::Created(key),
+            },
+            event::Kind::MailboxSubscribe if !watch.tree.subscribed.contains(&key) => Change::Subscription(key),
+            event::Kind::MailboxUnSubscribe if watch.tree.subscribed.contains(&key) => Change::Subscription(key),
+            event::Kind::MessageAppend => {
+                if let Some(watched) = watch.mailboxes.get_mut(&key) {
+                    stored(watched, event);
+                }
+                return out.wake_at(out.now());
+            }
+            _ => return,
+        };
+        watch.tree.apply(&change);
+        watch.resolve();
+        out.wake_at(out.now());
+    }
+}
+
+impl Notifier {
+    /// NOTIFY has ended, and what it has found holds from now on.
+    fn settle(&mut self, out: &mut Out<'_>) {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(watch) = found else { return };
+        let settings = &out.plan().account.notify;
+        let now = out.now();
+        self.watch = watch;
+        (self.asked, self.names) = (None, None);
+        if let Some(watch) = &mut self.watch {
+            self.names = watch.needs_names().then(|| now + settings.names.0);
+            watch.mailboxes.iter_mut().for_each(|(key, watched)| schedule(key, watched, false, out));
+            out.wake_at(now);
+        }
+    }
+
+    fn ask(&mut self, step: Step, verb: &'static Verb, arguments: Vec<u8>, out: &mut Out<'_>) {
+        let ask = out.ask(verb, arguments);
+        self.asked = Some(Asked { ask, step, since: out.now(), lines: Vec::new(), octets: 0 });
+    }
+
+    /// A question of ours has ended; `None`: without an answer.
+    fn answered(&mut self, status: Option<response::Status>, out: &mut Out<'_>) {
+        let Some(Asked { step, since, lines, octets, .. }) = self.asked.take() else { return };
+        let Some(watch) = &mut self.watch else { return };
+        // Behind whatever the client has to say.
+        out.wake_at(out.now());
+        if octets > MOST_OCTETS {
+            return self.overflow(out);
+        }
+        let good = status == Some(response::Status::Ok);
+        match step {
+            Step::Status(key) => {
+                if let Some(watched) = watch.mailboxes.get_mut(&key) {
+                    watched.took = out.now().duration_since(since);
+                    let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == key);
+                    let refused = status == Some(response::Status::No);
+                    if refused && !watched.refused && !std::mem::replace(&mut watched.doubtful, true) {
+                        (watched.due, self.names) = (None, Some(out.now()));
+                        return;
+                    }
+                    watched.doubtful = false;
+                    let looked = look(watched, now.map(|(_, now)| now).filter(|_| good), refused, &key, &watch.tree);
+                    let stirred = looked.is_some();
+                    looked.into_iter().for_each(|line| out.answer(line));
+                    schedule(&key, watched, stirred, out);
+                }
+                if watch.round() > out.plan().account.notify.round.0 {
+                    self.overflow(out);
+                }
+            }
+            Step::List | Step::Lsub(_) if !good => self.names = Some(out.now() + out.plan().account.notify.names.0),
+            Step::List => {
+                let listed = names(lines, out);
+                match watch.needs_subscriptions() {
+                    true => self.ask(Step::Lsub(listed), LSUB, b"\"\" \"*\"".to_vec(), out),
+                    false => self.compare(Tree::new(listed, []), out),
+                }
+            }
+            Step::Lsub(listed) => self.compare(Tree::new(listed, names(lines, out)), out),
+            Step::Renamed { renaming, tree, changes } => {
+                let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == renaming.to);
+                let before = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.clone());
+                let same = now.zip(before).is_some_and(|((_, now), before)| is_same(&now, &before));
+                self.tell(tree, &changes, Some(renaming).filter(|_| same), out);
+            }
+        }
+    }
+
+    /// The names of now, beside those that were known.
+    fn compare(&mut self, tree: Tree, out: &mut Out<'_>) {
+        let Some(watch) = &mut self.watch else { return };
+        if tree.names.len() > MOST_NAMES {
+            return self.overflow(out);
+        }
+        let changes = tree.changes(&watch.tree);
+        let renaming = tree.renaming(&changes).filter(|renaming| {
+            let known = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.as_ref());
+            watch.wants(Event::MailboxName) && known.is_some_and(|status| status.uidvalidity.is_some())
+        });
+        match renaming {
+            Some(renaming) => {
+                let arguments = status_of(&renaming.to, None, false);
+                self.ask(Step::Renamed { renaming, tree, changes }, STATUS, arguments, out);
+            }
+            None => self.tell(tree, &changes, None, out),
+        }
+    }
+
+    fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<Renaming>, out: &mut Out<'_>) {
+        let Some(watch) = &mut self.watch else { return };
+        watch.tell(tree, changes, renamed.as_ref()).into_iter().for_each(|line| out.answer(line));
+        let settings = &out.plan().account.notify;
+        self.names = Some(out.now() + settings.names.0);
+        if watch.mailboxes.len() > settings.mailboxes as usize {
+            self.overflow(out);
+        }
+    }
+
+    /// Section 5.8: as if the client had said NONE.
+    fn overflow(&mut self, out: &mut Out<'_>) {
+        self.watch = None;
+        out.answer(*b"* OK [NOTIFICATIONOVERFLOW] more than can be watched; no notifications from here on");
+        out.listen(Some(Listening::NOTHING));
+    }
+}
+
+async fn notify(given: Given, server: Server, found: Found, modseq: bool) -> Result<Ending, Refusal> {
+    let watch = match Notify::parse(&given.arguments).map_err(refused)? {
+        Notify::None => {
+            server.listen(Some(Listening::NOTHING));
+            None
+        }
+        Notify::Set { status, groups } => {
+            let listening = selected(&groups)?;
+            let selected = given.mailbox.as_deref().map(list::canonical);
+            let watch = watch(&server, groups, selected, status, modseq).await?;
+            // As if it had never said NOTIFY: all that was held back comes, and what the backend has to say.
+            server.listen(None);
+            server.ask(NOOP, "").await?.ok()?;
+            server.listen(Some(listening));
+            Some(Box::new(watch))
+        }
+    };
+    *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+    Ending::done("NOTIFY done")
+}
+
+/// What the client wants to hear of the selected mailbox. Nobody names it: nothing (section 3.1).
+fn selected(groups: &[Group]) -> Result<Listening, Refusal> {
+    let Some(group) = groups.iter().find(|group| group.which.is_selected()) else { return Ok(Listening::NOTHING) };
+    let has = |event| group.events.contains(&event);
+    let items = group.items.as_deref().map(FetchItems::parse).transpose();
+    let items = items.map_err(|error| Refusal::bad(format!("MessageNew: {error}")))?;
+    Ok(Listening {
+        arrivals: has(Event::MessageNew),
+        format: items.map(|items| items.bounded(LARGEST).into()),
+        removals: has(Event::MessageExpunge),
+        at_once: has(Event::MessageExpunge) && group.which == Which::Selected,
+        flags: has(Event::FlagChange),
+    })
+}
+
+/// Which other mailboxes these are, and how they stand. `status`: the client wants to know that too.
+async fn watch(
+    server: &Server,
+    groups: Vec<Group>,
+    selected: Option<Box<[u8]>>,
+    status: bool,
+    modseq: bool,
+) -> Result<Watch, Refusal> {
+    let mut watch = Watch::new(groups);
+    if !watch.needs_names() {
+        return Ok(watch);
+    }
+    if watch.needs_namespaces() && server.below().has("NAMESPACE") {
+        let answers = server.ask(NAMESPACE, "").await?.ok()?;
+        watch.foreign = answers.parts.iter().filter_map(|line| foreign(line)).flatten().collect();
+    }
+    let listed = server.list(b"*").await?;
+    let mut subscribed = Vec::new();
+    if watch.needs_subscriptions() {
+        let answers = server.ask(LSUB, "\"\" \"*\"").await?.ok()?;
+        subscribed.extend(answers.parts.iter().filter_map(|line| Listed::parse(line)));
+    }
+    watch.tree = Tree::new(listed, subscribed);
+    watch.resolve();
+    let most = server.plan().account.notify.mailboxes as usize;
+    if watch.tree.names.len() > MOST_NAMES || watch.mailboxes.len() > most {
+        return Err(Refusal::no("NOTIFICATIONOVERFLOW", "these mailboxes are more than can be watched"));
+    }
+    watch.select(selected.clone());
+    for (key, watched) in watch.mailboxes.iter_mut().filter(|(key, _)| Some(*key) != selected.as_ref()) {
+        let answers = server.ask(STATUS, status_of(key, Some(watched), modseq)).await?;
+        let now = answers.parts.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| name == key);
+        let now = now.map(|(_, now)| now).filter(|_| answers.status == response::Status::Ok);
+        if let Some(now) = now.as_ref().filter(|_| status) {
+            server.answer(now.write(key));
+        }
+        let refused = answers.status == response::Status::No;
+        look(watched, now, refused, key, &watch.tree).into_iter().for_each(|line| server.answer(line));
+    }
+    Ok(watch)
+}
+
+/// A mailbox was looked at. What the client is to be told of it.
+fn look(watched: &mut Watched, now: Option<Status>, refused: bool, key: &[u8], tree: &Tree) -> Option<Vec<u8>> {
+    let was_refused = std::mem::replace(&mut watched.refused, refused);
+    let before = watched.status.take();
+    if refused != was_refused {
+        // Sections 3.1 and 5.9: it can be listed, and that is all.
+        let mut listed = tree.listed(key, tree.delimiter());
+        if refused {
+            listed.add(b"\\NoAccess");
+        }
+        watched.status = now;
+        let mut line = Vec::new();
+        listed.write(&mut line);
+        return Some(line);
+    }
+    let news = now.as_ref().zip(before.as_ref()).and_then(|(now, before)| now.news(before, watched.flags, key));
+    watched.status = now.or(before.filter(|_| !refused));
+    news
+}
+
+/// When to look again: INBOX as the backend's pace has it, others when the operator says.
+fn schedule(key: &[u8], watched: &mut Watched, stirred: bool, out: &Out<'_>) {
+    let pace = out.pace();
+    let before = if stirred || watched.every.is_zero() { pace.shortest.0 } else { watched.every * 3 / 2 };
+    watched.every = if key == b"INBOX" { before.min(pace.longest.0) } else { out.plan().account.notify.every.0 };
+    watched.due = Some(out.now() + watched.every);
+}
+
+/// The client has stored messages itself. Where it is not said which, what was known is void.
+fn stored(watched: &mut Watched, event: &event::Event) {
+    let same = |status: &&mut Status| status.uidvalidity == event.uidvalidity;
+    match (watched.status.as_mut().filter(same), event.uids.last()) {
+        (Some(status), Some(last)) => status.add(event.uids.len(), last),
+        _ => (watched.status, watched.due) = (None, None),
+    }
+}
+
+/// Whether a mailbox is the one of another name: nothing but its name has changed.
+fn is_same(now: &Status, before: &Status) -> bool {
+    now.uidvalidity.is_some()
+        && (now.uidvalidity, now.uidnext, now.messages) == (before.uidvalidity, before.uidnext, before.messages)
+}
+
+/// The arguments of STATUS.
+fn status_of(key: &[u8], watched: Option<&Watched>, modseq: bool) -> Vec<u8> {
+    let mut arguments = Vec::new();
+    token::write_astring(key, &mut arguments);
+    arguments.push(b' ');
+    let flags = watched.is_some_and(|watched| watched.flags);
+    arguments.extend_from_slice(Status::items(flags, modseq).as_bytes());
+    arguments
+}
+
+/// The names of these lines. What is none is for the client.
+fn names(lines: Vec<Vec<u8>>, out: &mut Out<'_>) -> Vec<Listed> {
+    let mut names = Vec::new();
+    for line in lines {
+        match Listed::parse(&line) {
+            Some(listed) => names.push(listed),
+            None => out.answer(line),
+        }
+    }
+    names
+}
+
+/// With what the names of others' mailboxes begin: `* NAMESPACE (("" "/")) (("~" "/")) (("#shared/" "/"))`.
+fn foreign(line: &[u8]) -> Option<Vec<Box<[u8]>>> {
+    let mut cursor = Cursor::new(line.strip_prefix(b"* NAMESPACE ")?);
+    let mut prefixes = Vec::new();
+    for own in [true, false, false] {
+        let namespaces = if cursor.accept(b"NIL") { b"" } else { cursor.list_as_written().ok()? };
+        let mut within = Cursor::new(namespaces);
+        within.accept(b"(");
+        while within.peek() == Some(b'(') {
+            let mut namespace = Cursor::new(within.list_as_written().ok()?);
+            namespace.open().ok()?;
+            let prefix = namespace.string().ok()?.octets;
+            if !own && !prefix.is_empty() {
+                prefixes.push((*prefix).into());
+            }
+        }
+        cursor.accept(b" ");
+    }
+    Some(prefixes)
+}
+
+/// RFC 3501 6.3.3: a delimiter at the end of a new name only says what it will be used for.
+fn without_delimiter(key: Box<[u8]>, delimiter: Option<u8>) -> Box<[u8]> {
+    match (key.split_last(), delimiter) {
+        (Some((last, rest)), Some(delimiter)) if *last == delimiter => rest.into(),
+        _ => key,
+    }
+}
+
+/// RFC 7162 section 3.1: with these words the client says that it knows mod-sequences.
+fn enables_modseq(arguments: &[u8]) -> bool {
+    let is = |word: &[u8]| [&b"CONDSTORE"[..], b"QRESYNC"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    arguments.split(|octet| *octet == b' ').any(is)
+}
+
+fn refused(error: NotifyError) -> Refusal {
+    match error {
+        NotifyError::Bad(text) => Refusal::bad(text),
+        NotifyError::Event => {
+            let names = EVENTS.map(|(name, _)| name).join(" ");
+            Refusal::no(format!("BADEVENT ({names})"), "there is no such event here")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_of_others_are_found() {
+        let table: [(&str, &[&str]); 4] = [
+            ("((\"\" \"/\")) NIL NIL", &[]),
+            (
+                "((\"\" \"/\")) ((\"~\" \"/\")) ((\"#shared/\" \"/\")(\"#public/\" \"/\"))",
+                &["~", "#shared/", "#public/"],
+            ),
+            ("NIL NIL ((\"\" \".\"))", &[]),
+            ("((\"INBOX.\" \".\")) ((\"user.\" \".\")) NIL", &["user."]),
+        ];
+        for (line, expected) in table {
+            let found = foreign(format!("* NAMESPACE {line}").as_bytes()).unwrap();
+            let expected: Vec<Box<[u8]>> = expected.iter().map(|prefix| prefix.as_bytes().into()).collect();
+            assert_eq!(found, expected, "{line}");
+        }
+        assert_eq!(foreign(b"* NAMESPACE (("), None);
+    }
+}
