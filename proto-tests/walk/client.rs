@@ -1,8 +1,9 @@
-//! A client that believes what it is told: the messages it has, their UIDs, flags and content (RFC 3501 7.3 and 7.4).
+//! A client that believes what it is told: the messages it has, their UIDs, flags and content (RFC 3501 7.3 and 7.4), and what
+//! `$` stands for (RFC 5182).
 
 use std::collections::BTreeSet;
 
-use crate::commands::{Intent, Sent};
+use crate::commands::{Intent, Meant, Returns, Sent};
 
 /// A message as the client knows it.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +24,56 @@ pub(crate) struct Client {
     /// The server waits for octets.
     pub(crate) continued: bool,
     pub(crate) bye: bool,
+    /// What `$` means; none when nobody can say.
+    pub(crate) saved: Option<Meant>,
+    /// What its device wants to hear while it idles.
+    pub(crate) wish: Wish,
     inbox: Vec<u8>,
+}
+
+/// What a device wants to hear while it idles (source document 001 section 11.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wish {
+    #[default]
+    All,
+    /// Messages that come.
+    New,
+    /// The same, and each is shown.
+    Push,
+    Nothing,
+}
+
+/// What an ESEARCH says (RFC 4731).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Results {
+    tag: String,
+    by_uid: bool,
+    pub(crate) min: Option<u32>,
+    pub(crate) max: Option<u32>,
+    pub(crate) all: Option<Vec<u32>>,
+    pub(crate) count: Option<usize>,
+}
+
+impl Results {
+    /// Whether it says what it was asked for, of messages that are certain to be found and others that may be.
+    pub(crate) fn check(
+        &self,
+        wanted: Returns,
+        certain: &BTreeSet<u32>,
+        possible: &BTreeSet<u32>,
+    ) -> Result<(), String> {
+        let (first, last) = (certain.first(), certain.last());
+        let within = |count: usize| (certain.len()..=possible.len()).contains(&count);
+        let wrong = [
+            ("MIN", wanted.min && first.is_some_and(|first| self.min.is_some_and(|min| min > *first))),
+            ("MAX", wanted.max && last.is_some_and(|last| self.max.is_some_and(|max| max < *last))),
+            ("COUNT", wanted.count != self.count.is_some() || self.count.is_some_and(|count| !within(count))),
+        ];
+        match wrong.into_iter().find(|(_, wrong)| *wrong) {
+            Some((item, _)) => Err(format!("{item} of {self:?}, where {certain:?} are certain")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One thing that a server says.
@@ -33,6 +83,7 @@ enum Said {
     Expunge(usize),
     Fetch(usize, Items),
     Search(Vec<u32>),
+    Esearch(Results),
     Tagged { tag: String, status: String },
     Continuation,
     Bye,
@@ -74,6 +125,7 @@ impl Client {
             Said::Expunge(number) => self.expunge(number)?,
             Said::Fetch(number, items) => self.fetch(number, items)?,
             Said::Search(numbers) => self.search(&numbers)?,
+            Said::Esearch(results) => self.esearch(results)?,
             Said::Continuation => self.continued = true,
             Said::Bye => self.bye = true,
             Said::Tagged { tag, status } => return self.end(&tag, status).map(Some),
@@ -87,6 +139,9 @@ impl Client {
         if self.sent.iter().any(|sent| matches!(sent.intent, Intent::Select(_))) {
             self.messages = vec![Believed::default(); count];
             return Ok(());
+        }
+        if self.is_told_in_idle() && self.wish == Wish::Nothing {
+            return Err("EXISTS for a device that wants to hear nothing".to_owned());
         }
         if count < self.messages.len() {
             return Err(format!("EXISTS shrinks from {}", self.messages.len()));
@@ -104,6 +159,9 @@ impl Client {
         if let Some(sent) = complete().find(|sent| sent.uses_numbers) {
             return Err(format!("EXPUNGE while {} has not ended", sent.line));
         }
+        if self.is_told_in_idle() && self.wish != Wish::All {
+            return Err(format!("EXPUNGE for a device that wants to hear {:?}", self.wish));
+        }
         if number == 0 || number > self.messages.len() {
             return Err(format!("EXPUNGE of none of {} messages", self.messages.len()));
         }
@@ -111,8 +169,16 @@ impl Client {
         Ok(())
     }
 
+    /// Whether what comes now comes because the client idles.
+    fn is_told_in_idle(&self) -> bool {
+        self.idling && self.continued
+    }
+
     fn fetch(&mut self, number: usize, items: Items) -> Result<(), String> {
         let count = self.messages.len();
+        if self.is_told_in_idle() && matches!(self.wish, Wish::New | Wish::Nothing) {
+            return Err(format!("FETCH for a device that wants to hear {:?}", self.wish));
+        }
         let Some(message) = number.checked_sub(1).and_then(|at| self.messages.get_mut(at)) else {
             return Err(format!("FETCH of none of {count} messages"));
         };
@@ -159,15 +225,65 @@ impl Client {
         Ok(())
     }
 
+    fn esearch(&mut self, results: Results) -> Result<(), String> {
+        let uid_of = |number: u32| (number as usize).checked_sub(1).and_then(|at| self.messages.get(at)?.uid);
+        let uid = |number: u32| if results.by_uid { Some(number) } else { uid_of(number) };
+        let (min, max) = (results.min.and_then(uid), results.max.and_then(uid));
+        let all = results.all.as_ref().map(|numbers| numbers.iter().filter_map(|number| uid(*number)).collect());
+        let Some(sent) = self.sent.iter_mut().find(|sent| sent.tag == results.tag) else {
+            return Err("ESEARCH of a tag that no command has".to_owned());
+        };
+        let Intent::Search { wanted, found, by_uid, results: told, .. } = &mut sent.intent else { return Ok(()) };
+        if *by_uid != results.by_uid {
+            return Err("ESEARCH that mistakes numbers and UIDs".to_owned());
+        }
+        let all: Vec<u32> = all.unwrap_or_default();
+        if let Some(uid) = min.iter().chain(&max).chain(&all).find(|uid| !wanted.contains(uid)) {
+            return Err(format!("{} found UID {uid}, not one of {wanted:?}", sent.line));
+        }
+        found.extend(&all);
+        if told.replace(Results { min, max, all: Some(all), ..results }).is_some() {
+            return Err("a second ESEARCH".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A command is sent: what `$` will be to the next one.
+    pub(crate) fn saves(&mut self, sent: &Sent) {
+        if let Intent::Search { wanted, known, returns: Some(returns), .. } = &sent.intent
+            && returns.save
+        {
+            // RFC 5182 2.4: of the ends nobody knows yet which they are.
+            let uids = if returns.is_narrow() { BTreeSet::new() } else { known & wanted };
+            self.saved = Some(Meant { uids, others: wanted.clone(), beyond: None });
+        }
+    }
+
+    /// RFC 5182 2.1: a search that was to be saved and failed leaves nothing, or (BAD) what there was.
+    fn note_saved(&mut self, sent: &Sent, status: &str) {
+        if status == "OK" || !sent.line.contains("SAVE") {
+            return;
+        }
+        self.saved = None;
+        for sent in self.sent.iter_mut().filter(|sent| sent.line.contains('$')) {
+            sent.intent.doubt();
+        }
+    }
+
     fn end(&mut self, tag: &str, status: String) -> Result<Ended, String> {
         let Some(at) = self.sent.iter().position(|sent| sent.tag == tag) else {
             return Err("a tag that no command has".to_owned());
         };
         let sent = self.sent.remove(at);
+        self.note_saved(&sent, &status);
         match &sent.intent {
-            Intent::Select(mailbox) => self.selected = (status == "OK").then(|| mailbox.clone()),
+            Intent::Select(mailbox) => {
+                self.selected = (status == "OK").then(|| mailbox.clone());
+                self.saved = Some(Meant::default());
+            }
             Intent::Leave if status == "OK" => self.selected = None,
             Intent::Idle => self.idling = false,
+            Intent::Wish(wish) if status == "OK" => self.wish = *wish,
             _ => {}
         }
         if self.selected.is_none() {
@@ -175,6 +291,37 @@ impl Client {
         }
         Ok(Ended { sent, status })
     }
+}
+
+/// `(TAG "c5") UID MIN 2 ALL 2,10:11 COUNT 3`.
+fn results(text: &str) -> Option<Results> {
+    let (tag, mut rest) = text.strip_prefix("(TAG \"")?.split_once("\")")?;
+    let mut results = Results { tag: tag.to_owned(), ..Results::default() };
+    if let Some(behind) = rest.strip_prefix(" UID") {
+        (results.by_uid, rest) = (true, behind);
+    }
+    let mut words = rest.split(' ').skip(1);
+    while let Some(name) = words.next() {
+        let value = words.next()?;
+        match name {
+            "MIN" => results.min = Some(value.parse().ok()?),
+            "MAX" => results.max = Some(value.parse().ok()?),
+            "COUNT" => results.count = Some(value.parse().ok()?),
+            "ALL" => results.all = Some(numbers(value)?),
+            _ => return None,
+        }
+    }
+    Some(results)
+}
+
+/// `2,10:11`.
+fn numbers(set: &str) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for range in set.split(',') {
+        let (first, last) = range.split_once(':').unwrap_or((range, range));
+        numbers.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+    }
+    Some(numbers)
 }
 
 /// How long the response at the front is, literals included; none if it is not whole.
@@ -221,6 +368,7 @@ fn parse(response: &[u8]) -> Option<Said> {
             Said::Fetch(number, items(&line[open + 1..])?)
         }
         _ if word == "SEARCH" => Said::Search(text.split(' ').skip(2).map(str::parse).collect::<Result<_, _>>().ok()?),
+        _ if word == "ESEARCH" => Said::Esearch(results(text.strip_prefix("* ESEARCH ")?)?),
         _ if word == "BYE" => Said::Bye,
         _ => Said::Other,
     })

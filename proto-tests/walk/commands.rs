@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use proto_tests::random::Random;
 
-use crate::client::Client;
+use crate::client::{Client, Results, Wish};
+use crate::world::age;
 
 /// A command under way.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Sent {
     pub(crate) len: usize,
     /// RFC 3501 7.4.1: FETCH, STORE or SEARCH by number, during which no EXPUNGE may be told.
     pub(crate) uses_numbers: bool,
+    /// What it means depends on when it is read.
+    pub(crate) names_numbers: bool,
     /// RFC 3501 5.5: a command by number must not follow before this one has ended.
     pub(crate) may_expunge: bool,
     /// The client waits for its end before it says anything else.
@@ -49,14 +52,24 @@ pub(crate) enum Intent {
     SearchAny,
     /// No mailbox is selected.
     Leave,
+    /// These messages are in the other mailbox then, and no others go; what there was before.
+    Move {
+        uids: Meant,
+        before: Vec<Vec<u8>>,
+    },
     /// Nothing else is found, and of those that the client knew all that are still there.
     Search {
         wanted: BTreeSet<u32>,
         known: BTreeSet<u32>,
         found: BTreeSet<u32>,
         by_uid: bool,
+        /// What is to be told in one line (RFC 4731); none: everything, in a SEARCH.
+        returns: Option<Returns>,
+        results: Option<Results>,
     },
     Select(String),
+    /// The device wants to hear this while it idles.
+    Wish(Wish),
     /// These messages, and no others, have this keyword.
     Store {
         uids: Meant,
@@ -64,17 +77,77 @@ pub(crate) enum Intent {
     },
 }
 
+impl Intent {
+    /// It may come to nothing.
+    pub(crate) fn doubt(&mut self) {
+        match self {
+            Self::Copy { uids, .. } | Self::Move { uids, .. } | Self::Store { uids, .. } => {
+                uids.others.append(&mut uids.uids);
+            }
+            Self::Fetch { uids, .. } | Self::Search { known: uids, .. } => uids.clear(),
+            _ => {}
+        }
+    }
+}
+
+/// What a search is to tell, and whether `$` will stand for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Returns {
+    pub(crate) min: bool,
+    pub(crate) max: bool,
+    pub(crate) all: bool,
+    pub(crate) count: bool,
+    pub(crate) save: bool,
+}
+
+impl Returns {
+    fn any(random: &mut Random) -> Self {
+        let [min, max, all, count, save] = std::array::from_fn(|_| random.one_in(3));
+        Self { min, max, all, count, save }
+    }
+
+    /// RFC 5182 2.4: `$` is the ends only.
+    pub(crate) fn is_narrow(self) -> bool {
+        (self.min || self.max) && !(self.all || self.count)
+    }
+
+    /// Whether all that is found is told.
+    pub(crate) fn tells_all(self) -> bool {
+        self.all || self == Self::default()
+    }
+
+    fn written(self) -> String {
+        let options =
+            [(self.min, "MIN"), (self.max, "MAX"), (self.all, "ALL"), (self.count, "COUNT"), (self.save, "SAVE")];
+        let words: Vec<&str> = options.into_iter().filter(|(wanted, _)| *wanted).map(|(_, word)| word).collect();
+        format!("RETURN ({})", words.join(" "))
+    }
+}
+
+/// What the server offers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Offers {
+    /// ESEARCH, SEARCHRES and WITHIN.
+    pub(crate) searches: bool,
+    /// MOVE.
+    pub(crate) moves: bool,
+    /// What a device wants to hear may be said.
+    pub(crate) wishes: bool,
+}
+
 /// The messages that a set means. With `*` also those behind the last one that the client had heard of when it spoke.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meant {
     pub(crate) uids: BTreeSet<u32>,
+    /// These too, perhaps.
+    pub(crate) others: BTreeSet<u32>,
     pub(crate) beyond: Option<u32>,
 }
 
 impl Meant {
     /// Whether this message may be meant.
     pub(crate) fn may_be(&self, uid: u32) -> bool {
-        self.uids.contains(&uid) || self.beyond.is_some_and(|last| uid > last)
+        self.uids.contains(&uid) || self.others.contains(&uid) || self.beyond.is_some_and(|last| uid > last)
     }
 }
 
@@ -91,12 +164,13 @@ pub(crate) const HARM: &str = "z9 CREATE smuggled\r\n";
 #[derive(Debug)]
 pub(crate) struct Speaker {
     pub(crate) random: Random,
+    pub(crate) offers: Offers,
     counter: u32,
 }
 
 impl Speaker {
-    pub(crate) fn new(random: Random) -> Self {
-        Self { random, counter: 0 }
+    pub(crate) fn new(random: Random, offers: Offers) -> Self {
+        Self { random, offers, counter: 0 }
     }
 
     fn say(&mut self, line: &str, uses_numbers: bool, may_expunge: bool, intent: Intent) -> Saying {
@@ -104,8 +178,17 @@ impl Speaker {
         let tag = format!("c{}", self.counter);
         let octets = format!("{tag} {line}\r\n").into_bytes();
         let len = octets.len();
-        let sent =
-            Sent { tag, line: line.to_owned(), complete: false, len, uses_numbers, may_expunge, alone: false, intent };
+        let sent = Sent {
+            tag,
+            line: line.to_owned(),
+            complete: false,
+            len,
+            uses_numbers,
+            names_numbers: !line.starts_with("UID ") && !line.contains('$'),
+            may_expunge,
+            alone: false,
+            intent,
+        };
         Saying { pieces: vec![octets], sent }
     }
 
@@ -137,15 +220,15 @@ impl Speaker {
         let (set, uids) = self.set(client);
         let last = client.messages.last().and_then(|message| message.uid);
         let alone = u32::from(set == "*");
-        let meant = Meant { uids: uids.clone(), beyond: last.filter(|_| set.contains('*')).map(|last| last - alone) };
+        let beyond = last.filter(|_| set.contains('*')).map(|last| last - alone);
+        let meant = Meant { uids: uids.clone(), others: BTreeSet::new(), beyond };
+        if self.offers.moves && client.selected.as_deref() == Some("INBOX") && self.random.one_in(9) {
+            return self.moves("MOVE", &set, meant, copies);
+        }
         match self.random.below(8) {
             0 | 1 => self.store("STORE", &set, meant),
-            2 if client.selected.as_deref() == Some("INBOX") => self.say(
-                &format!("COPY {set} Work"),
-                false,
-                true,
-                Intent::Copy { uids: meant, before: copies.to_vec() },
-            ),
+            2 if client.selected.as_deref() == Some("INBOX") => self.copies("COPY", &set, meant, copies),
+            3 if self.offers.searches && self.random.one_in(2) => self.search_by_number(&set, &meant),
             3 => self.search(client),
             4 => {
                 let what = "(UID FLAGS BODY.PEEK[])";
@@ -163,7 +246,8 @@ impl Speaker {
         let deleted = if self.random.one_in(4) { " \\Deleted" } else { "" };
         let by_uid = verb.starts_with("UID");
         let line = format!("{verb} {set} +FLAGS ({keyword}{deleted})");
-        self.say(&line, !by_uid, by_uid, Intent::Store { uids, keyword })
+        // What is behind others and names no number may be told of their removals.
+        self.say(&line, !by_uid && set != "$", by_uid, Intent::Store { uids, keyword })
     }
 
     /// Criteria without numbers, answered with numbers.
@@ -172,27 +256,101 @@ impl Speaker {
         let (from, to) = (*self.random.pick(&known), *self.random.pick(&known));
         let wanted: BTreeSet<u32> = (from.min(to)..=from.max(to)).collect();
         let known = known.into_iter().collect();
-        let intent = Intent::Search { wanted, known, found: BTreeSet::new(), by_uid: false };
-        self.say(&format!("SEARCH UID {from}:{to}"), true, false, intent)
+        self.find("SEARCH", &format!("UID {from}:{to}"), wanted, known)
+    }
+
+    /// Criteria that are numbers.
+    fn search_by_number(&mut self, set: &str, meant: &Meant) -> Saying {
+        let wanted = match meant.beyond {
+            Some(last) => meant.uids.iter().copied().chain(last + 1..last + 200).collect(),
+            None => meant.uids.clone(),
+        };
+        self.find("SEARCH", set, wanted, meant.uids.clone())
+    }
+
+    /// A search, told in one way or the other.
+    fn find(&mut self, verb: &str, criteria: &str, wanted: BTreeSet<u32>, known: BTreeSet<u32>) -> Saying {
+        let extended = self.offers.searches && self.random.one_in(2);
+        let returns = extended.then(|| Returns::any(&mut self.random));
+        let options = returns.map(|returns| returns.written() + " ").unwrap_or_default();
+        let by_uid = verb.starts_with("UID");
+        let intent = Intent::Search { wanted, known, found: BTreeSet::new(), by_uid, returns, results: None };
+        self.say(&format!("{verb} {options}{criteria}"), !by_uid, by_uid, intent)
+    }
+
+    /// Messages of some age (RFC 5032).
+    fn search_by_age(&mut self, client: &Client) -> Saying {
+        /// Behind the messages that the client knows others may have come.
+        const AHEAD: u32 = 200;
+        let known: BTreeSet<u32> = client.messages.iter().filter_map(|message| message.uid).collect();
+        let seconds = self.random.within(1..60_000) as u32;
+        let (key, younger) = *self.random.pick(&[("YOUNGER", true), ("OLDER", false), ("NOT OLDER", true)]);
+        let meets = |uid: &u32| if younger { age(*uid) <= seconds } else { age(*uid) >= seconds };
+        // Of a message that is just so old, only one of the two is true of NOT OLDER.
+        let exactly = |uid: &u32| key == "NOT OLDER" && age(*uid) == seconds;
+        let last = known.last().copied().unwrap_or(0);
+        let wanted = (1..last + AHEAD).filter(|uid| meets(uid) && !exactly(uid)).collect();
+        self.find(
+            "UID SEARCH",
+            &format!("{key} {seconds}"),
+            wanted,
+            known.into_iter().filter(|uid| meets(uid) && !exactly(uid)).collect(),
+        )
+    }
+
+    /// A command about what `$` stands for.
+    fn about_saved(&mut self, client: &Client, saved: &Meant, copies: &[Vec<u8>]) -> Saying {
+        let in_inbox = client.selected.as_deref() == Some("INBOX");
+        let uid = *self.random.pick(&["", "UID "]);
+        match self.random.below(6) {
+            0 => self.store(&format!("{uid}STORE"), "$", saved.clone()),
+            1 if in_inbox => self.copies(&format!("{uid}COPY"), "$", saved.clone(), copies),
+            2 if in_inbox && self.offers.moves => self.moves(&format!("{uid}MOVE"), "$", saved.clone(), copies),
+            3 => {
+                let wanted = saved.uids.union(&saved.others).copied().collect();
+                let criteria = *self.random.pick(&["$", "UID $", "(ALL $)"]);
+                self.find("UID SEARCH", criteria, wanted, saved.uids.clone())
+            }
+            _ => {
+                let intent = Intent::Fetch { uids: saved.uids.clone(), seen: BTreeSet::new() };
+                self.say(&format!("{uid}FETCH $ (FLAGS UID)"), false, !uid.is_empty(), intent)
+            }
+        }
+    }
+
+    fn copies(&mut self, verb: &str, set: &str, uids: Meant, copies: &[Vec<u8>]) -> Saying {
+        self.say(&format!("{verb} {set} Work"), false, true, Intent::Copy { uids, before: copies.to_vec() })
+    }
+
+    fn moves(&mut self, verb: &str, set: &str, uids: Meant, copies: &[Vec<u8>]) -> Saying {
+        self.say(&format!("{verb} {set} Work"), false, true, Intent::Move { uids, before: copies.to_vec() })
     }
 
     /// A command that names no number.
-    pub(crate) fn without_numbers(&mut self, client: &Client) -> Saying {
+    pub(crate) fn without_numbers(&mut self, client: &Client, copies: &[Vec<u8>]) -> Saying {
+        let in_inbox = client.selected.as_deref() == Some("INBOX");
+        if let Some(saved) = client.saved.as_ref().filter(|_| self.offers.searches && client.selected.is_some())
+            && self.random.one_in(5)
+        {
+            return self.about_saved(client, saved, copies);
+        }
+        if self.offers.searches && in_inbox && self.random.one_in(12) {
+            return self.search_by_age(client);
+        }
         let known: Vec<u32> = client.messages.iter().filter_map(|message| message.uid).collect();
         let uid = if known.is_empty() { 1 } else { *self.random.pick(&known) };
         let uids: BTreeSet<u32> = known.iter().copied().filter(|known| *known == uid).collect();
         match self.random.below(9) {
+            0 if self.offers.moves && in_inbox && !known.is_empty() && self.random.one_in(2) => {
+                self.moves("UID MOVE", &uid.to_string(), Meant { uids, ..Meant::default() }, copies)
+            }
             0 => self.say("CHECK", false, true, Intent::Nothing),
-            1 if !known.is_empty() => self.store("UID STORE", &uid.to_string(), Meant { uids, beyond: None }),
+            1 if !known.is_empty() => self.store("UID STORE", &uid.to_string(), Meant { uids, ..Meant::default() }),
             2 => {
                 let intent = Intent::Fetch { uids, seen: BTreeSet::new() };
                 self.say(&format!("UID FETCH {uid} (FLAGS)"), false, true, intent)
             }
-            3 => {
-                let wanted = BTreeSet::from([uid]);
-                let intent = Intent::Search { wanted, known: uids, found: BTreeSet::new(), by_uid: true };
-                self.say(&format!("UID SEARCH UID {uid}"), false, true, intent)
-            }
+            3 => self.find("UID SEARCH", &format!("UID {uid}"), BTreeSet::from([uid]), uids),
             4 => self.say("EXPUNGE", false, true, Intent::Nothing),
             5 => self.say("STATUS Work (MESSAGES)", false, true, Intent::Nothing),
             6 => self.say("UID FETCH 1:* (UID FLAGS)", false, true, Intent::Nothing),
@@ -208,6 +366,9 @@ impl Speaker {
     }
 
     fn seldom(&mut self) -> Saying {
+        if self.offers.wishes && self.random.one_in(6) {
+            return self.wish();
+        }
         match self.random.below(12) {
             0 => self.say("NAMESPACE", false, true, Intent::Nothing),
             1 => self.say("ENABLE X-NONE", false, true, Intent::Nothing),
@@ -227,6 +388,22 @@ impl Speaker {
                 self.with_literal(&format!("APPEND {mailbox}"), "", intent, content)
             }
         }
+    }
+
+    /// What the device wants to hear while it idles.
+    fn wish(&mut self) -> Saying {
+        let wish = *self.random.pick(&[Wish::All, Wish::New, Wish::Push, Wish::Nothing]);
+        let (filter, push) = match wish {
+            Wish::All => ("ALL", "pull"),
+            Wish::New => ("NEW", "pull"),
+            Wish::Push => ("NEW", "push"),
+            Wish::Nothing => ("NONE", "pull"),
+        };
+        let line = format!(
+            "SETMETADATA \"\" (/private/vendor/lemonade/notify/default/filter \"{filter}\" \
+             /private/vendor/lemonade/notify/default/push \"{push}\")"
+        );
+        self.say(&line, false, true, Intent::Wish(wish))
     }
 
     /// Octets that nobody else appended, and that would do harm as commands.

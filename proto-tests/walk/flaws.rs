@@ -1,4 +1,4 @@
-//! Tests of the tests: a proxy with a flaw must be caught. Architecture section 10, point 9, as far as `Same` goes.
+//! Tests of the tests: a proxy with a flaw must be caught. Architecture section 10, point 9, as far as it goes without views.
 
 use std::time::Duration;
 
@@ -10,7 +10,10 @@ use proto_tests::{
     random::Random,
 };
 
-use crate::world::{Plan, World};
+use crate::{
+    commands::Offers,
+    world::{Plan, World},
+};
 
 /// What is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,12 @@ enum Flaw {
     TellsLate,
     /// A new message is announced twice.
     CountsTwice,
+    /// A number becomes the UID that has it when a message before it has gone.
+    BindsLate,
+    /// In the list of all UIDs one is another one.
+    MisreadsLoad,
+    /// Flags that were held while the client idled are never told.
+    DropsHeldFlags,
 }
 
 /// A proxy with a flaw.
@@ -34,6 +43,12 @@ struct Flawed {
     random: Random,
     line: Vec<u8>,
     late: Vec<u8>,
+    /// Commands that name messages by number.
+    numbered: Vec<String>,
+    /// A list of all UIDs is asked for.
+    loading: bool,
+    /// The client has stopped idling, and has not ended a NOOP since.
+    behind_idle: bool,
     tags: Vec<String>,
 }
 
@@ -48,6 +63,11 @@ impl Flawed {
                 if text.contains(" FETCH (FLAGS (") && !text.contains("UID") && self.random.one_in(5) =>
             {
                 Vec::new()
+            }
+            Flaw::DropsHeldFlags if self.behind_idle && text.contains(" FETCH (FLAGS (") => Vec::new(),
+            Flaw::DropsHeldFlags if text.contains(" OK NOOP ") => {
+                self.behind_idle = false;
+                line
             }
             Flaw::TellsLate if is_expunge => {
                 self.late.extend(line);
@@ -76,13 +96,24 @@ impl Between for Flawed {
             let tags = text.lines().filter_map(|line| line.split(' ').next()).filter(|tag| tag.starts_with('c'));
             self.tags.extend(tags.map(str::to_owned));
         }
-        self.inner.hear(from, octets);
+        if from == Side::Client {
+            self.behind_idle |= octets.starts_with(b"DONE");
+            let text = String::from_utf8_lossy(octets).into_owned();
+            let words = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            let numbered = words.filter(|words| matches!(words.get(1), Some(&("STORE" | "FETCH" | "COPY"))));
+            self.numbered.extend(numbered.map(|words| words[0].to_owned()));
+        }
+        match (from, self.flaw) {
+            (Side::Backend, Flaw::MisreadsLoad) if self.loading => self.inner.hear(from, &misread(octets)),
+            _ => self.inner.hear(from, octets),
+        }
     }
 
     fn take_sent(&mut self, to: Side) -> Vec<u8> {
         let sent = self.inner.take_sent(to);
         if to == Side::Backend {
-            return sent;
+            self.loading = sent.ends_with(b" UID SEARCH ALL\r\n") || (self.loading && sent.is_empty());
+            return if self.flaw == Flaw::BindsLate { bound_late(&sent, &self.numbered) } else { sent };
         }
         let mut spoilt = Vec::new();
         for octet in sent {
@@ -101,6 +132,10 @@ impl Between for Flawed {
 
     fn pass_time(&mut self, time: Duration) {
         self.inner.pass_time(time);
+    }
+
+    fn until_due(&self) -> Option<Duration> {
+        self.inner.until_due()
     }
 
     fn drain(&mut self) {
@@ -122,6 +157,26 @@ impl Between for Flawed {
     fn upgrades(&self, side: Side) -> usize {
         self.inner.upgrades(side)
     }
+}
+
+/// `c5 UID STORE 3 ...`, where the client has said a number, with the next UID.
+fn bound_late(sent: &[u8], numbered: &[String]) -> Vec<u8> {
+    let late = |line: &str| {
+        let words: Vec<&str> = line.splitn(5, ' ').collect();
+        let [tag, "UID", verb, set, rest] = words[..] else { return line.to_owned() };
+        let uid = set.parse::<u32>().ok().filter(|_| numbered.iter().any(|known| known == tag));
+        uid.map_or(line.to_owned(), |uid| format!("{tag} UID {verb} {} {rest}", uid + 1))
+    };
+    String::from_utf8_lossy(sent).split_inclusive('\n').map(late).collect::<String>().into_bytes()
+}
+
+/// `* SEARCH 2 4 5` with 1 in the place of 2: as many as there are, and ascending.
+fn misread(octets: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(octets).into_owned();
+    let found = text.split_once("* SEARCH ").and_then(|(before, rest)| Some((before, rest.split_once(' ')?)));
+    let Some((before, (first, behind))) = found else { return octets.to_vec() };
+    let uid: u32 = first.parse().unwrap_or(1);
+    format!("{before}* SEARCH {} {behind}", uid.saturating_sub(1).max(1)).into_bytes()
 }
 
 /// Steps within which a flaw has to be found.
@@ -147,7 +202,20 @@ fn is_caught(flaw: Flaw) {
         let plan = Plan::before(random, true, manners, "IMAP4rev1 IDLE LITERAL+");
         let inner = plan.proxy();
         let random = Random::new(17);
-        World::new(plan, Box::new(Flawed { inner, flaw, random, line: Vec::new(), late: Vec::new(), tags: Vec::new() }))
+        World::through(
+            plan,
+            Box::new(Flawed {
+                inner,
+                flaw,
+                random,
+                line: Vec::new(),
+                late: Vec::new(),
+                numbered: Vec::new(),
+                loading: false,
+                behind_idle: false,
+                tags: Vec::new(),
+            }),
+        )
     });
     assert!(noticed.is_some(), "{flaw:?} was not noticed within {STEPS} steps");
 }
@@ -178,12 +246,27 @@ fn a_wrong_count_is_caught() {
 }
 
 #[test]
+fn numbers_bound_late_are_caught() {
+    is_caught(Flaw::BindsLate);
+}
+
+#[test]
+fn a_wrong_uid_in_a_load_is_caught() {
+    is_caught(Flaw::MisreadsLoad);
+}
+
+#[test]
+fn a_dropped_held_flag_is_caught() {
+    is_caught(Flaw::DropsHeldFlags);
+}
+
+#[test]
 fn numbers_bound_when_they_are_executed_are_caught() {
     // Nobody in between: the backend binds numbers when it comes to them.
     let noticed = caught(|random| {
         let plan =
             Plan::before(random, false, Mischief::default(), "IMAP4rev1 IDLE LITERAL+ UNSELECT NAMESPACE ENABLE ID");
-        World::new(plan, Box::new(Direct::default()))
+        World::new(plan, Box::new(Direct::default()), Offers::default())
     });
     let noticed = noticed.expect("a wrong message was changed, and nobody noticed");
     assert!(noticed.contains("EXPUNGE while") || noticed.contains("UID"), "{noticed}");
@@ -193,7 +276,7 @@ fn numbers_bound_when_they_are_executed_are_caught() {
 fn literals_pushed_to_a_backend_that_reads_none_are_caught() {
     let noticed = caught(|random| {
         let plan = Plan::before(random, true, Mischief::default(), "IMAP4rev1 UNSELECT NAMESPACE ENABLE ID");
-        World::new(plan, Box::new(Direct::default()))
+        World::new(plan, Box::new(Direct::default()), Offers::default())
     });
     assert!(noticed.is_some(), "content was executed, and nobody noticed");
 }

@@ -1,5 +1,5 @@
 //! Random walks against models (architecture section 10): a client that keeps its own list of messages, a backend with
-//! manners, somebody else who changes the store, octets cut anywhere, readers that stall.
+//! manners, somebody else who changes the store, time that passes while the client idles, octets cut anywhere, readers that stall.
 //!
 //! `SEED=17` runs a walk again, `WALK_STEPS=1000000` makes it longer. A failure prints the seed and the end of the session.
 //!
@@ -52,7 +52,8 @@ fn walk(legal: bool, manners: impl Fn(&mut Random) -> Mischief) {
 fn any_manners(random: &mut Random) -> Mischief {
     let mut manners = Mischief::default();
     for (name, switch) in manners.all() {
-        let honest = !matches!(name, "silent-expunge" | "silent-arrival" | "runs-injected" | "refuses-literals");
+        let honest =
+            !matches!(name, "silent-expunge" | "silent-arrival" | "snapshot" | "runs-injected" | "refuses-literals");
         *switch = honest && random.one_in(2);
     }
     manners
@@ -71,6 +72,11 @@ fn a_client_that_pipelines_anything_changes_no_wrong_message() {
 #[test]
 fn a_polite_backend_is_no_harder() {
     walk(true, |_| Mischief::default());
+}
+
+#[test]
+fn a_backend_that_tells_nothing_of_a_selected_mailbox_is_seen_through() {
+    walk(true, |random| Mischief { snapshot: true, ..any_manners(random) });
 }
 
 #[test]

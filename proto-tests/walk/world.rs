@@ -4,15 +4,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use lemonade_proxy::session::effect::Side;
 use proto_tests::{
-    cast::Between,
+    cast::{Between, NOON},
     model::{Backend, Connection, Message, Mischief, Settings},
     proxy::{Proxy, Setup},
     random::Random,
 };
 
 use crate::{
-    client::{Client, Ended},
-    commands::{HARM, Intent, Saying, Speaker},
+    client::{Client, Ended, Wish},
+    commands::{HARM, Intent, Meant, Offers, Returns, Saying, Sent, Speaker},
 };
 
 /// UIDs below this one belong to messages that carry their UID in the subject.
@@ -20,6 +20,20 @@ pub(crate) const FIRST_COPY: u32 = 100_000;
 
 /// What may be held for one session beside a read and a literal: what a session promises.
 const MOST_HELD: usize = 512 << 10;
+
+/// How old a message of INBOX is at noon, in seconds: not two of them are alike, and all came on this day.
+pub(crate) fn age(uid: u32) -> u32 {
+    uid * 7919 % 50_000
+}
+
+/// Its INTERNALDATE, in one zone or another.
+fn arrival(uid: u32) -> String {
+    let zone = i64::from(uid % 25) - 12;
+    let seconds = 21 * 86_400 + NOON % 86_400 - i64::from(age(uid)) + zone * 3600;
+    let (day, hour, minute, second) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let sign = if zone < 0 { '-' } else { '+' };
+    format!("{day}-Sep-2026 {hour:02}:{minute:02}:{second:02} {sign}{:02}00", zone.abs())
+}
 
 /// How a walk begins.
 pub(crate) struct Plan {
@@ -44,6 +58,12 @@ pub(crate) struct World {
     stalled: bool,
     /// How much time has passed since the backend was last heard.
     waited: Duration,
+    /// Messages of INBOX that others have removed, or the client has marked as deleted.
+    removed: BTreeSet<u32>,
+    /// Messages that the client may have removed.
+    may_go: BTreeSet<u32>,
+    /// And those behind this one.
+    may_go_behind: u32,
     next_uid: u32,
     trace: Vec<String>,
 }
@@ -51,8 +71,17 @@ pub(crate) struct World {
 impl Plan {
     /// A session before a backend of these capabilities.
     pub(crate) fn before(mut random: Random, legal: bool, mischief: Mischief, capabilities: &str) -> Self {
-        let settings = Settings { mischief, seed: random.bits(), ..Settings::with(capabilities) };
+        let mut settings = Settings { mischief, seed: random.bits(), ..Settings::with(capabilities) };
+        if settings.mischief.snapshot {
+            settings.greeting = "IMAP4rev1 Debian".to_owned();
+        }
         Self { random, legal, settings }
+    }
+
+    /// What a client of the proxy is offered.
+    fn offers(&self) -> Offers {
+        let moves = self.settings.has("MOVE") || self.settings.has("UIDPLUS");
+        Offers { searches: true, moves, wishes: true }
     }
 
     /// What its proxy is like.
@@ -61,12 +90,14 @@ impl Plan {
     }
 
     pub(crate) fn random(mut random: Random, legal: bool, mischief: Mischief) -> Self {
-        const SETS: [&str; 5] = [
+        const SETS: [&str; 7] = [
             "IMAP4rev1",
             "IMAP4rev1 IDLE",
             "IMAP4rev1 IDLE LITERAL+ UIDPLUS",
             "IMAP4rev1 IDLE LITERAL- UNSELECT NAMESPACE",
             "IMAP4rev1 LITERAL+ UNSELECT NAMESPACE ENABLE ID UIDPLUS MOVE",
+            "IMAP4rev1 IDLE UIDPLUS ESEARCH",
+            "IMAP4rev1 LITERAL+ MOVE ESEARCH SEARCHRES WITHIN",
         ];
         let capabilities = *random.pick(&SETS);
         Self::before(random, legal, mischief, capabilities)
@@ -77,21 +108,28 @@ impl World {
     /// A session with a real proxy in between.
     pub(crate) fn through_the_proxy(plan: Plan) -> Self {
         let proxy = plan.proxy();
-        Self::new(plan, Box::new(proxy))
+        Self::through(plan, Box::new(proxy))
     }
 
-    pub(crate) fn new(mut plan: Plan, between: Box<dyn Between>) -> Self {
+    /// A session with some proxy in between.
+    pub(crate) fn through(plan: Plan, between: Box<dyn Between>) -> Self {
+        let offers = plan.offers();
+        Self::new(plan, between, offers)
+    }
+
+    pub(crate) fn new(mut plan: Plan, between: Box<dyn Between>, offers: Offers) -> Self {
         let backend = Backend::new(plan.settings);
         let count = plan.random.below(12) as u32;
         {
             let mut store = backend.store();
             for uid in 1..=count {
-                store.mailbox_or_new("INBOX").append(Some(uid), Vec::new(), Message::plain(uid));
+                let mailbox = store.mailbox_or_new("INBOX");
+                mailbox.append(Some(uid), Vec::new(), Message::plain(uid)).date = arrival(uid);
             }
             store.mailbox_or_new("Work").uidnext = FIRST_COPY;
         }
         Self {
-            speaker: Speaker::new(Random::new(plan.random.bits())),
+            speaker: Speaker::new(Random::new(plan.random.bits()), offers),
             random: plan.random,
             legal: plan.legal,
             between,
@@ -103,6 +141,9 @@ impl World {
             owed: Vec::new(),
             stalled: false,
             waited: Duration::ZERO,
+            removed: BTreeSet::new(),
+            may_go: BTreeSet::new(),
+            may_go_behind: u32::MAX,
             next_uid: count + 1,
             trace: Vec::new(),
         }
@@ -149,7 +190,7 @@ impl World {
                 self.waited += time;
                 self.between.pass_time(time);
             }
-            _ => self.move_octets(false)?,
+            _ => _ = self.move_octets(false)?,
         }
         self.check_bounds()
     }
@@ -183,7 +224,7 @@ impl World {
             let saying = self.speaker.alone();
             return self.say(vec![saying]);
         }
-        if quiet && self.random.one_in(5) && self.backend.store().settings.has("IDLE") {
+        if quiet && self.random.one_in(5) && (self.speaker.offers.wishes || self.backend.store().settings.has("IDLE")) {
             let saying = self.speaker.idle();
             self.client.idling = true;
             self.client.continued = false;
@@ -193,7 +234,53 @@ impl World {
         self.say(burst)
     }
 
+    /// Nobody says anything, and time passes. Whoever has a moment at which it does something does it, and is answered.
+    fn rest(&mut self, time: Duration) -> Result<(), String> {
+        self.note('T', format!("{time:?}").as_bytes());
+        self.stalled = false;
+        let mut left = time;
+        while !left.is_zero() {
+            self.everything_arrives()?;
+            let due = self.between.until_due().map_or(left, |due| due.min(left));
+            self.between.pass_time(due);
+            left -= due;
+        }
+        self.waited = Duration::ZERO;
+        self.everything_arrives()
+    }
+
+    fn everything_arrives(&mut self) -> Result<(), String> {
+        for _ in 0..40 {
+            if !self.move_octets(true)? {
+                return Ok(());
+            }
+        }
+        Err("no end of what is said".to_owned())
+    }
+
+    /// A client that idles long enough has been told everything, whatever the backend does by itself.
+    fn idle_on(&mut self) -> Result<(), String> {
+        /// A look every 30 s; a backend that seems to tell by itself is looked after every 5 minutes.
+        const ENOUGH: Duration = Duration::from_secs(700);
+        let snapshot = self.backend.store().settings.mischief.snapshot;
+        // What has changed before the first STATUS and left the number of messages as it was, nobody can see from it.
+        let first = self.random.within(1..40) + if snapshot { 40 } else { 0 };
+        self.rest(Duration::from_secs(first as u64))?;
+        for _ in 0..self.random.within(1..4) {
+            self.other_client();
+        }
+        if snapshot {
+            // Of flags alone STATUS does not tell (but for the number of those that are not seen).
+            self.append();
+        }
+        self.rest(ENOUGH)?;
+        if self.client.wish == Wish::All { self.check_truth() } else { Ok(()) }
+    }
+
     fn client_ends_idle(&mut self) -> Result<(), String> {
+        if self.client.continued && self.speaker.offers.wishes && self.random.one_in(12) {
+            return self.idle_on();
+        }
         // DONE before the `+` is nothing a client may say.
         if !self.client.continued || !self.random.one_in(3) {
             return Ok(());
@@ -205,7 +292,7 @@ impl World {
         let burst = if self.random.one_in(2) { self.burst() } else { Vec::new() };
         for saying in burst {
             segment.extend(saying.pieces.concat());
-            self.client.sent.push(saying.sent);
+            self.remember(saying.sent);
         }
         self.send(&segment, false)
     }
@@ -219,7 +306,7 @@ impl World {
             for sent in earlier {
                 unsafe_now |= sent.may_expunge;
                 searching |= matches!(sent.intent, Intent::Search { .. } | Intent::SearchAny);
-                copying |= sent.line.starts_with("COPY ");
+                copying |= sent.line.contains("COPY ") || sent.line.contains("MOVE ");
             }
             let known = !self.client.messages.is_empty() && self.client.messages.iter().all(|one| one.uid.is_some());
             let may = if self.legal { !unsafe_now } else { self.between.backlog() == 0 };
@@ -230,16 +317,40 @@ impl World {
             } else if !known && !unsafe_now && !self.client.messages.is_empty() && !self.stalled {
                 self.speaker.fetch_all()
             } else {
-                self.speaker.without_numbers(&self.client)
+                let copies = self.work();
+                self.speaker.without_numbers(&self.client, &copies)
             };
             // Answers of SEARCH belong to nobody by name, and copies are counted.
             let twice = (searching && matches!(saying.sent.intent, Intent::Search { .. }))
-                || (copying && matches!(saying.sent.intent, Intent::Copy { .. }));
+                // Behind others, nobody can say what its numbers mean.
+                || (!self.legal && saying.sent.names_numbers && saying.sent.line.contains("SAVE"))
+                || (copying && matches!(saying.sent.intent, Intent::Copy { .. } | Intent::Move { .. }));
             if !twice {
+                self.client.saves(&saying.sent);
                 burst.push(saying);
             }
         }
         burst
+    }
+
+    /// A command is about to be sent.
+    fn remember(&mut self, mut sent: Sent) {
+        match &mut sent.intent {
+            Intent::Move { uids, .. } => {
+                // What `$` has meant may have gone already.
+                let alive = self.alive();
+                let (there, gone) = uids.uids.iter().partition(|uid| alive.contains(uid));
+                uids.uids = there;
+                uids.others.extend::<BTreeSet<u32>>(gone);
+                self.let_go(&uids.clone());
+            }
+            Intent::Store { uids, .. } if sent.line.contains("\\Deleted") => {
+                self.removed.extend(uids.uids.iter().chain(&uids.others));
+                self.let_go(&uids.clone());
+            }
+            _ => {}
+        }
+        self.client.sent.push(sent);
     }
 
     fn say(&mut self, burst: Vec<Saying>) -> Result<(), String> {
@@ -249,7 +360,7 @@ impl World {
             segment.extend(pieces.next().unwrap_or_default());
             self.owed = pieces.collect();
             self.client.continued = false;
-            self.client.sent.push(saying.sent);
+            self.remember(saying.sent);
         }
         let last = self.owed.is_empty();
         self.send(&segment, last)
@@ -287,18 +398,23 @@ impl World {
         });
         let bound = self.client.sent.len() - unread.count();
         for sent in self.client.sent.iter_mut().skip(bound + 1) {
-            if sent.alone || self.legal || sent.line.starts_with("UID ") {
+            if sent.alone || self.legal || !sent.names_numbers {
                 continue;
             }
             let searches = matches!(sent.intent, Intent::Search { .. } | Intent::SearchAny);
+            if matches!(sent.intent, Intent::Move { .. } | Intent::Store { .. }) {
+                self.may_go_behind = 0;
+            }
             sent.intent = if searches { Intent::SearchAny } else { Intent::Nothing };
             sent.uses_numbers = false;
         }
     }
 
     /// Octets go a step further, here or there; with `all` they go as far as they can.
-    fn move_octets(&mut self, all: bool) -> Result<(), String> {
+    /// The answer is whether anything moved.
+    fn move_octets(&mut self, all: bool) -> Result<bool, String> {
         self.to_backend.extend(self.between.take_sent(Side::Backend));
+        let mut moved = false;
         if self.between.wants_backend() {
             let mut connection = self.backend.connect();
             self.from_backend = connection.greeting();
@@ -313,6 +429,7 @@ impl World {
             let mut answer = connection.feed(&heard);
             answer.extend(connection.poll());
             self.note('>', &heard);
+            moved |= !heard.is_empty() || !answer.is_empty();
             self.from_backend.extend(answer);
         }
         let len = match self.random.below(4) {
@@ -326,8 +443,12 @@ impl World {
             self.note('<', &piece);
             self.waited = Duration::ZERO;
             self.between.hear(Side::Backend, &piece);
+            moved = true;
         }
-        if all || self.random.one_in(2) { self.read() } else { Ok(()) }
+        if all || self.random.one_in(2) {
+            self.read()?;
+        }
+        Ok(moved)
     }
 
     /// The client reads, if it does at all.
@@ -370,16 +491,27 @@ impl World {
                 }
             }
             Intent::Copy { uids, before } => {
-                let mut copies = self.work();
-                for known in before {
-                    if let Some(at) = copies.iter().position(|copy| copy == known) {
-                        copies.swap_remove(at);
-                    }
-                }
-                let meant: BTreeSet<Vec<u8>> =
-                    (1..self.next_uid).filter(|&uid| uids.may_be(uid)).map(Message::plain).collect();
-                if let Some(copy) = copies.iter().find(|copy| !meant.contains(*copy)) {
+                if let Err(copy) = self.new_copies(uids, before) {
                     return wrong(format!("a copy of {}", copy.escape_ascii()));
+                }
+            }
+            Intent::Move { uids, before } => {
+                let copies = match self.new_copies(uids, before) {
+                    Ok(copies) => copies,
+                    Err(copy) => return wrong(format!("a copy of {}", copy.escape_ascii())),
+                };
+                self.check_gone()?;
+                let (alive, arrived) = (self.alive(), |uid: &&u32| copies.contains(&Message::plain(**uid)));
+                if let Some(uid) = uids.uids.iter().filter(|_| ok).filter(arrived).find(|uid| alive.contains(uid)) {
+                    return wrong(format!("UID {uid} is in both mailboxes"));
+                }
+                let lost =
+                    |uid: &&u32| !alive.contains(uid) && !self.removed.contains(uid) && **uid <= self.may_go_behind;
+                if let Some(uid) = uids.uids.iter().filter(lost).find(|uid| !arrived(uid)) {
+                    return wrong(format!("UID {uid} is in neither mailbox"));
+                }
+                if let Some(uid) = uids.uids.iter().find(|uid| ok && alive.contains(uid)) {
+                    return wrong(format!("UID {uid} was not moved"));
                 }
             }
             Intent::Fetch { uids, seen } if ok => {
@@ -388,11 +520,21 @@ impl World {
                     return wrong(format!("nothing came for UID {uid}"));
                 }
             }
-            Intent::Search { wanted, known, found, .. } if ok => {
-                let missing =
-                    wanted.iter().find(|uid| self.alive().contains(uid) && known.contains(uid) && !found.contains(uid));
-                if let Some(uid) = missing {
+            Intent::Search { wanted, known, found, returns, results, .. } if ok => {
+                let alive = self.alive();
+                let certain: BTreeSet<u32> =
+                    known.iter().copied().filter(|uid| wanted.contains(uid) && alive.contains(uid)).collect();
+                let tells_all = returns.is_none_or(Returns::tells_all);
+                if let Some(uid) = certain.iter().find(|uid| tells_all && !found.contains(uid)) {
                     return wrong(format!("UID {uid} was not found"));
+                }
+                let silent = returns.is_none_or(|returns| returns == Returns { save: true, ..Returns::default() });
+                match results {
+                    None if silent => {}
+                    None => return wrong("no ESEARCH".to_owned()),
+                    Some(results) => {
+                        results.check(returns.unwrap_or_default(), &certain, wanted).or_else(wrong)?;
+                    }
                 }
             }
             Intent::Store { uids, keyword } => {
@@ -408,6 +550,39 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What is new in the other mailbox; or a copy that is not of these.
+    fn new_copies(&self, uids: &Meant, before: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Vec<u8>> {
+        let mut copies = self.work();
+        for known in before {
+            if let Some(at) = copies.iter().position(|copy| copy == known) {
+                copies.swap_remove(at);
+            }
+        }
+        let meant: BTreeSet<Vec<u8>> = (1..self.next_uid).filter(|&uid| uids.may_be(uid)).map(Message::plain).collect();
+        match copies.iter().find(|copy| !meant.contains(*copy)) {
+            Some(copy) => Err(copy.clone()),
+            None => Ok(copies),
+        }
+    }
+
+    /// These may be gone from now on.
+    fn let_go(&mut self, uids: &Meant) {
+        self.may_go.extend(uids.uids.iter().chain(&uids.others));
+        self.may_go_behind = self.may_go_behind.min(uids.beyond.unwrap_or(u32::MAX));
+    }
+
+    /// No message has gone that nobody has removed.
+    fn check_gone(&self) -> Result<(), String> {
+        let there: BTreeSet<u32> = self.backend.store().mailbox_or_new("INBOX").uids().into_iter().collect();
+        let gone = (1..self.next_uid).find(|uid| {
+            !there.contains(uid)
+                && !self.may_go.contains(uid)
+                && !self.removed.contains(uid)
+                && *uid <= self.may_go_behind
+        });
+        gone.map_or(Ok(()), |uid| Err(format!("UID {uid} is gone, and nobody has removed it")))
     }
 
     fn selected_messages(&self) -> Vec<Message> {
@@ -435,15 +610,14 @@ impl World {
         let uids = mailbox.uids();
         match self.random.below(4) {
             0 if uids.len() < 30 => {
-                mailbox.append(Some(self.next_uid), Vec::new(), Message::plain(self.next_uid));
-                self.next_uid += 1;
                 drop(store);
-                self.note('O', b"append");
+                self.append();
             }
             1 if !uids.is_empty() => {
                 let uid = *self.random.pick(&uids);
                 mailbox.expunge(&[uid]);
                 drop(store);
+                self.removed.insert(uid);
                 self.note('O', format!("expunge {uid}").as_bytes());
             }
             _ if !uids.is_empty() => {
@@ -457,6 +631,16 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    fn append(&mut self) {
+        let uid = self.next_uid;
+        let mut store = self.backend.store();
+        let mailbox = store.mailbox_or_new("INBOX");
+        mailbox.append(Some(uid), Vec::new(), Message::plain(uid)).date = arrival(uid);
+        drop(store);
+        self.next_uid += 1;
+        self.note('O', b"append");
     }
 
     /// Everything that was begun ends; then NOOP, and what the client believes is true.
@@ -480,6 +664,9 @@ impl World {
         if let Some(sent) = self.client.sent.first() {
             return Err(format!("{} never ended", sent.line));
         }
+        if self.backend.store().settings.mischief.snapshot {
+            return self.settle_in_idle();
+        }
         // What has just happened, NOOP has to tell.
         for _ in 0..self.random.below(4) {
             self.other_client();
@@ -492,7 +679,18 @@ impl World {
             }
         }
         self.check_truth()?;
+        self.check_gone()?;
         self.check_smuggling()
+    }
+
+    /// Of a backend to which NOOP means nothing.
+    fn settle_in_idle(&mut self) -> Result<(), String> {
+        let saying = self.speaker.idle();
+        self.client.idling = true;
+        self.client.continued = false;
+        self.say(vec![saying])?;
+        self.everything_arrives()?;
+        self.idle_on()
     }
 
     /// List and flags are what the store says.

@@ -477,7 +477,8 @@ impl Open {
     /// Whether a FETCH is not for the client now: of flags that others have changed, or of a message that it does not know.
     fn holds_fetch(&mut self, number: u32, line: &[u8]) -> bool {
         let told = self.may_tell();
-        let asked = self.gate.has_asked(Kind::Fetch);
+        // What answers a question about UIDs, the client has not asked for.
+        let asked = self.loading.is_none() && self.gate.has_asked(Kind::Fetch);
         if asked || (told.arrivals && told.flags) {
             return false;
         }
