@@ -157,7 +157,7 @@ impl Open {
     pub(super) fn loaded(&mut self, status: Status, out: &mut Effects) -> Result<(), End> {
         let Some(load) = self.loading.take().map(|load| *load) else { return Ok(()) };
         if status != Status::Ok {
-            self.give_up_uids();
+            self.give_up_uids(out);
             return Ok(());
         }
         let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
@@ -171,19 +171,19 @@ impl Open {
                     return Err(End::Fault(Fault::Backend("UIDs do not ascend")));
                 }
                 self.tell_held(out);
-                self.looked_over();
+                self.looked_over(out);
             }
-            _ if load.misfits == Load::MOST_MISFITS => self.give_up_uids(),
+            _ if load.misfits == Load::MOST_MISFITS => self.give_up_uids(out),
             Stage::All { .. } => self.ask_uids(load.stage, load.misfits + 1, out),
             _ => self.ask_uids(Stage::Fetch, load.misfits + 1, out),
         }
         Ok(())
     }
 
-    fn give_up_uids(&mut self) {
+    fn give_up_uids(&mut self, out: &mut Effects) {
         self.client.lacks_uids = true;
         self.news.lacks_uids = true;
-        self.looked_over();
+        self.looked_over(out);
     }
 }
 
