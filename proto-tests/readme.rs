@@ -18,10 +18,11 @@ const README: &str = include_str!("../README.md");
 const BOUNDS: [&str; 5] = ["limits", "timeouts", "tcp", "admission", "drain"];
 
 /// Bounds that stand among other settings, and what holds their defaults.
-const OTHERS: [(&str, &[&str]); 4] = [
+const OTHERS: [(&str, &[&str]); 5] = [
     ("account", &["entries", "octets"]),
     ("account.notify", &["mailboxes", "every", "round", "names"]),
     ("backends.NAME", &["connect_timeout", "logins_in_flight", "login_wait"]),
+    ("backends.NAME.pace", &["shortest", "longest"]),
     ("routing.lookup", &["cache", "timeout"]),
 ];
 
@@ -39,6 +40,7 @@ fn the_readme_lists_every_bound_with_its_default() {
         table(&account),
         table(&account.notify),
         table(&Backend::default()),
+        table(&Backend::default().pace),
         table(&Lookup::default()),
     ]) {
         built.extend(keys.iter().map(|key| (format!("{path}.{key}"), text(&defaults[*key]))));

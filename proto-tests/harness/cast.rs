@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use lemonade_proxy::session::effect::{Annotated, Side};
+use lemonade_proxy::session::effect::{Notice, Side};
 
 use crate::{
     model::{Backend, Connection, Settings},
@@ -32,8 +32,8 @@ pub trait Between {
     }
     /// The operator wants an end.
     fn drain(&mut self);
-    /// Another session of the account has changed entries: whoever keeps none does not hear of it.
-    fn annotated(&mut self, _what: &Annotated) {}
+    /// Another session of the account has something to say: only a proxy hears it.
+    fn noticed(&mut self, _notice: &Notice) {}
     /// What those who follow events have heard; none where nobody tells any.
     fn take_events(&mut self) -> Option<Vec<String>> {
         None
@@ -268,10 +268,10 @@ impl Scene {
         self.collect();
     }
 
-    /// Another session of the account has changed entries.
-    pub fn annotated(&mut self, what: &Annotated) {
-        self.trace.push(format!("O: annotated {:?}", what.entries));
-        self.between.annotated(what);
+    /// Another session of the account has something to say.
+    pub fn noticed(&mut self, notice: &Notice) {
+        self.trace.push(format!("O: {notice:?}"));
+        self.between.noticed(notice);
         self.collect();
     }
 

@@ -20,7 +20,7 @@ use lemonade_proxy::{
     session::{
         Session,
         effect::{
-            Annotated, Answer, Binding, DialError, Dialled, Effect, Effects, End as Why, Input, Keeping, Kept, Origin,
+            Answer, Binding, DialError, Dialled, Effect, Effects, End as Why, Input, Keeping, Kept, Notice, Origin,
             Request, Side, Upgrade,
         },
         front::Front,
@@ -92,7 +92,7 @@ pub struct Proxy {
     /// What is kept of the user; another proxy may stand before the same store.
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
-    pub published: Vec<Annotated>,
+    pub published: Vec<Notice>,
     /// What those who follow events would hear.
     pub events: Vec<String>,
     /// The devices that the session was bound to.
@@ -616,8 +616,8 @@ impl Between for Proxy {
         }
     }
 
-    fn annotated(&mut self, what: &Annotated) {
-        self.tell(Input::Annotated(what));
+    fn noticed(&mut self, notice: &Notice) {
+        self.tell(Input::Noticed(notice));
         self.pump();
     }
 

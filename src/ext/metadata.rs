@@ -34,7 +34,7 @@ use crate::{
         verb::{self, Verb},
     },
     session::{
-        effect::{Annotated, Binding, OverQuota},
+        effect::{Annotated, Binding, Notice, OverQuota},
         layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
         script::{Ending, Given, Script, Server, Work},
     },
@@ -97,7 +97,8 @@ impl Layer for Metadata {
         Script::hear(&mut self.script, ask, reply, out);
     }
 
-    fn annotated(&mut self, what: &Annotated, out: &mut Out<'_>) {
+    fn noticed(&mut self, notice: &Notice, out: &mut Out<'_>) {
+        let Notice::Annotated(what) = notice else { return };
         let wanted = if what.mailbox.is_empty() { self.of_server } else { self.of_mailboxes };
         if wanted && concerns(what, out) && !out.is_notified() {
             out.answer(told(what));
@@ -670,7 +671,7 @@ impl<'a> Edit<'a> {
             told.entry((mailbox, owner)).or_default().push(name);
         }
         for ((mailbox, owner), entries) in told {
-            server.publish(Annotated { mailbox, owner, entries });
+            server.publish(Notice::Annotated(Annotated { mailbox, owner, entries }));
         }
         Ok(())
     }

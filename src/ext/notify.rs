@@ -44,7 +44,7 @@ use crate::{
         watch::{Watch, Watched},
     },
     session::{
-        effect::Annotated,
+        effect::{Annotated, Looked, Notice},
         idle::Listening,
         layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
         script::{Ending, Given, Script, Server},
@@ -162,15 +162,15 @@ impl Layer for Notifier {
         }
     }
 
-    fn annotated(&mut self, what: &Annotated, out: &mut Out<'_>) {
-        let Some(watch) = &self.watch else { return };
-        let delimiter = watch.tree.delimiter();
-        let wanted = match what.mailbox.is_empty() {
-            true => watch.wants(Event::ServerMetadataChange),
-            false => watch.yields(&watch.tree.listed(&what.mailbox, delimiter), Event::MailboxMetadataChange),
-        };
-        if wanted && metadata::concerns(what, out) {
-            out.answer(metadata::told(what));
+    fn noticed(&mut self, notice: &Notice, out: &mut Out<'_>) {
+        match notice {
+            Notice::Annotated(what) => self.annotated(what, out),
+            Notice::Looked(looked) => self.looked(looked, out),
+            Notice::Names if self.names.is_some() => {
+                self.names = Some(out.now());
+                out.wake_at(out.now());
+            }
+            Notice::Names => {}
         }
     }
 
@@ -201,6 +201,43 @@ impl Layer for Notifier {
 }
 
 impl Notifier {
+    fn annotated(&self, what: &Annotated, out: &mut Out<'_>) {
+        let Some(watch) = &self.watch else { return };
+        let delimiter = watch.tree.delimiter();
+        let wanted = match what.mailbox.is_empty() {
+            true => watch.wants(Event::ServerMetadataChange),
+            false => watch.yields(&watch.tree.listed(&what.mailbox, delimiter), Event::MailboxMetadataChange),
+        };
+        if wanted && metadata::concerns(what, out) {
+            out.answer(metadata::told(what));
+        }
+    }
+
+    /// Another session of the account has looked at a mailbox: so this one need not.
+    fn looked(&mut self, looked: &Looked, out: &mut Out<'_>) {
+        let about = |asked: &Asked| matches!(&asked.step, Step::Status(key) if *key == looked.mailbox);
+        let selected = out.mailbox().is_some_and(|name| list::canonical(name) == looked.mailbox);
+        if selected || self.asked.as_ref().is_some_and(about) {
+            return;
+        }
+        let Some(Watch { mailboxes, tree, .. }) = self.watch.as_deref_mut() else { return };
+        let known = mailboxes.get_mut(&looked.mailbox).filter(|watched| watched.status.is_some());
+        let Some(watched) = known else { return };
+        let complete =
+            |status: &&Status| (status.unseen.is_some() || !watched.flags) && (status.modseq.is_some() || !self.modseq);
+        match looked.status.as_ref().filter(complete) {
+            Some(status) => {
+                let news = look(watched, Some(status.clone()), false, &looked.mailbox, tree);
+                schedule(&looked.mailbox, watched, news.is_some(), out);
+                news.into_iter().for_each(|line| out.answer(line));
+            }
+            None if looked.stirred => watched.due = None,
+            None if looked.status.is_none() => schedule(&looked.mailbox, watched, false, out),
+            None => {}
+        }
+        out.wake_at(out.now());
+    }
+
     /// NOTIFY has ended, and what it has found holds from now on.
     fn settle(&mut self, out: &mut Out<'_>) {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -244,6 +281,10 @@ impl Notifier {
                     watched.doubtful = false;
                     let looked = look(watched, now.map(|(_, now)| now).filter(|_| good), refused, &key, &watch.tree);
                     let stirred = looked.is_some();
+                    if let Some(status) = watched.status.clone().filter(|_| good) {
+                        let (mailbox, status) = (key.clone(), Some(status));
+                        out.publish(Notice::Looked(Looked { mailbox, stirred, status }));
+                    }
                     looked.into_iter().for_each(|line| out.answer(line));
                     schedule(&key, watched, stirred, out);
                 }

@@ -26,7 +26,7 @@ use crate::{
         verb::{self, Verb},
     },
     session::{
-        effect::Annotated,
+        effect::{Annotated, Notice},
         layer::{Extension, Refusal},
         script::{self, Ending, Given, Server},
     },
@@ -269,7 +269,8 @@ async fn create(given: Given, server: Server) -> Result<Ending, Refusal> {
         }
     };
     for key in changed {
-        server.publish(Annotated { mailbox: key.mailbox, owner: key.owner, entries: vec![key.name] });
+        let what = Annotated { mailbox: key.mailbox, owner: key.owner, entries: vec![key.name] };
+        server.publish(Notice::Annotated(what));
     }
     Ok(Ending::Done(answers.text))
 }

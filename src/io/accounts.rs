@@ -16,7 +16,10 @@ use crate::{
         device::{self, DeviceView, Wish},
         preference::Wrong,
     },
-    session::effect::{Annotated, Keeping, Kept},
+    session::{
+        self,
+        effect::{Annotated, Keeping, Kept},
+    },
     store::{AccountName, Change, Changed, DeviceName, Entry, Found, Query, StoreError},
 };
 
@@ -112,7 +115,8 @@ impl Shell {
         if let Some(key) = changed.first() {
             let (mailbox, owner) = (key.mailbox.clone(), key.owner.clone());
             let entries = changed.iter().map(|key| key.name.clone()).collect();
-            self.registry.publish(account, None, Annotated { mailbox, owner, entries });
+            let what = Annotated { mailbox, owner, entries };
+            self.registry.publish(account, None, session::effect::Notice::Annotated(what));
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::{
         log,
         metrics::{Held, Meters, State, Way, Words as _},
     },
-    session::effect::Annotated,
+    session::effect,
     store::{AccountName, DeviceName},
 };
 
@@ -98,13 +98,13 @@ impl Registry {
         reached.len()
     }
 
-    /// Tells the sessions of an account that entries of it were changed, all but the one that did it.
-    pub fn publish(&self, account: &AccountName, by: Option<SessionId>, what: Annotated) {
+    /// Tells the sessions of an account what has happened in it, all but the one that did it.
+    pub fn publish(&self, account: &AccountName, by: Option<SessionId>, what: effect::Notice) {
         let what = Arc::new(what);
         let sessions = self.accounts.get(account).map(|sessions| sessions.clone()).unwrap_or_default();
         for session in sessions.into_iter().filter(|session| Some(*session) != by) {
             if let Some(entry) = self.sessions.get(&session) {
-                entry.inbox.post(Notice::Annotated(Arc::clone(&what)));
+                entry.inbox.post(Notice::Account(Arc::clone(&what)));
             }
         }
     }
@@ -159,7 +159,7 @@ impl Seat {
     }
 
     /// Tells the other sessions of the account.
-    pub fn publish(&self, what: Annotated) {
+    pub fn publish(&self, what: effect::Notice) {
         if let Some(account) = &self.account {
             self.registry.publish(account, Some(self.entry.id), what);
         }
@@ -339,8 +339,8 @@ pub enum Notice {
     Kick,
     /// Begin or end the wire trace. May come twice.
     Trace(bool),
-    /// Entries of the account were changed elsewhere.
-    Annotated(Arc<Annotated>),
+    /// Something has happened elsewhere in the account.
+    Account(Arc<effect::Notice>),
 }
 
 /// Notices on their way to a session: a mutex, a list, a waker.
@@ -362,8 +362,8 @@ impl Waiting {
 
     fn add(&mut self, notice: Notice) {
         match notice {
-            Notice::Annotated(_) if self.notices.len() >= Self::MOST => return,
-            Notice::Annotated(_) => {}
+            Notice::Account(_) if self.notices.contains(&notice) || self.notices.len() >= Self::MOST => return,
+            Notice::Account(_) => {}
             _ => self.notices.retain(|other| mem::discriminant(other) != mem::discriminant(&notice)),
         }
         self.notices.push(notice);
@@ -411,7 +411,6 @@ mod tests {
     use std::{future::poll_fn, sync::Arc};
 
     use super::*;
-    use crate::store::Owner;
 
     fn registry() -> Arc<Registry> {
         Registry::new(Arc::new(Meters::new()))
@@ -429,11 +428,11 @@ mod tests {
         let account = |user: &str| AccountName { backend: "main".into(), user: user.into() };
         let mut seats = ["joe", "joe", "ann"].map(|user| enter(&registry, user));
         seats.iter_mut().zip(["joe", "joe", "ann"]).for_each(|(seat, user)| seat.joins(account(user)));
-        let what = Annotated { mailbox: Box::default(), owner: Owner::User, entries: Vec::new() };
+        let what = effect::Notice::Names;
         seats[0].publish(what.clone());
         let mut context = Context::from_waker(Waker::noop());
         let heard = seats.each_ref().map(|seat| seat.inbox().poll_take(&mut context));
-        let told = Poll::Ready(Notice::Annotated(Arc::new(what)));
+        let told = Poll::Ready(Notice::Account(Arc::new(what)));
         assert_eq!(heard, [Poll::Pending, told, Poll::Pending]);
         drop(seats);
         assert!(registry.accounts.is_empty(), "nothing is left of accounts without sessions");

@@ -27,7 +27,7 @@ use crate::{
     mailbox::event::{Ending, Event, Kind, Manner, Report},
     session::{
         Session,
-        effect::{Annotated, Answer, Binding, Dial, DialError, End, Fault, Input, Side},
+        effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Side},
         front::Front,
         profile::Look,
     },
@@ -40,8 +40,8 @@ pub(super) enum News {
     Drain,
     /// The operator ends the session.
     Kick,
-    /// Entries of the account were changed elsewhere.
-    Annotated(Arc<Annotated>),
+    /// Something has happened elsewhere in the account.
+    Account(Arc<effect::Notice>),
 }
 
 impl News {
@@ -50,7 +50,7 @@ impl News {
         match self {
             Self::Drain => Input::Drain,
             Self::Kick => Input::Gone(Side::Client),
-            Self::Annotated(what) => Input::Annotated(what),
+            Self::Account(what) => Input::Noticed(what),
         }
     }
 }
@@ -214,7 +214,7 @@ impl Visit {
     }
 
     /// The other sessions of the account are to hear this.
-    pub(super) fn publish(&self, what: Annotated) {
+    pub(super) fn publish(&self, what: effect::Notice) {
         self.client.seat.publish(what);
     }
 
@@ -333,8 +333,8 @@ impl Visit {
             match notice {
                 Notice::Drain => return Some(News::Drain),
                 Notice::Kick => return Some(News::Kick),
-                Notice::Annotated(_) if full => {}
-                Notice::Annotated(what) => return Some(News::Annotated(what)),
+                Notice::Account(_) if full => {}
+                Notice::Account(what) => return Some(News::Account(what)),
                 Notice::Trace(false) => self.trace = None,
                 Notice::Trace(true) => {
                     let begin = || self.shell.traces.begin(self.client.seat.entry(), true);

@@ -13,7 +13,7 @@ use memchr::memchr;
 
 use super::{
     client_edge::Down,
-    effect::{Effect, Effects, End, Fault, Side},
+    effect::{Effect, Effects, End, Fault, Notice, Side},
     gate::{Owner, Running, Tag},
     idle::BackendIdle,
     layer::{Ask, Reply},
@@ -554,6 +554,9 @@ impl Open {
         let Some(&mut Running { owner, verb, complete, followed, .. }) = self.gate.find(tag) else { return Ok(()) };
         self.resume = true;
         self.witness_end(tag, status, line, out);
+        if status == Status::Ok && matches!(verb.name, "CREATE" | "DELETE" | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE") {
+            out.push(Effect::Publish(Box::new(Notice::Names)));
+        }
         if let Some((level, ask)) = followed {
             self.backend.owed = self.backend.owed.take().filter(|owed| owed.tag.as_slice() != tag);
             // The layer has it in hand again, and may ask before it ends it.

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     imap::{entry::EntryName, id::Fields, sasl::Mechanism},
-    mailbox::event::{Event, Manner},
+    mailbox::{
+        self,
+        event::{Event, Manner},
+    },
     store::{Change, Changed, DeviceName, Found, Owner, Query, Source, StoreError},
 };
 
@@ -56,8 +59,8 @@ pub enum Input<'a> {
     Upgraded(Side),
     /// The answer to [`Effect::Keep`].
     Kept(Box<Answer>),
-    /// Entries of this account were changed elsewhere.
-    Annotated(&'a Annotated),
+    /// Another session of this account, or an operator, has something to say.
+    Noticed(&'a Notice),
     /// This side is gone: end of stream, reset, or no answer to keep-alives.
     Gone(Side),
     /// The proxy shuts down: say BYE at the next response boundary.
@@ -113,7 +116,7 @@ pub enum Effect {
     /// Ask the store, after everything asked before; answer with [`Input::Kept`].
     Keep(Box<Request>),
     /// Tell the other sessions of this account.
-    Publish(Box<Annotated>),
+    Publish(Box<Notice>),
     /// Something has happened in the message store: tell those who follow.
     Event(Box<Event>),
     /// The session belongs to this device from now on: keep that it was seen.
@@ -263,6 +266,28 @@ impl Answer {
         };
         Self { to, at, kept }
     }
+}
+
+/// What those who work for one account tell each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Entries were changed.
+    Annotated(Annotated),
+    /// A mailbox was looked at: nobody need ask again at once.
+    Looked(Looked),
+    /// A mailbox was created, deleted or renamed, or what the user is subscribed to has changed.
+    Names,
+}
+
+/// A look at a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// Its key.
+    pub mailbox: Box<[u8]>,
+    /// Something may have happened since the look before.
+    pub stirred: bool,
+    /// How it stands, if that was asked.
+    pub status: Option<mailbox::status::Status>,
 }
 
 /// Entries of an account that were changed (RFC 5464 section 4.4).

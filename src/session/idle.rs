@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    effect::{Effect, Effects, End, Fault, Side},
+    effect::{Effect, Effects, End, Fault, Looked, Notice, Side},
     gate::{Owner, Running},
     open::Open,
     profile::Look,
@@ -129,6 +129,10 @@ pub(super) struct News {
     next: Option<Instant>,
     /// Something came since the last look.
     stirred: bool,
+    /// Something came that the other sessions of the account were not told of.
+    unpublished: bool,
+    /// When it was last looked.
+    looked: Option<Instant>,
     /// Messages that the client was told of, the last ones, and that are to be shown to it.
     unshown: u32,
     /// What a look is about that takes several steps.
@@ -208,6 +212,8 @@ impl News {
             every: pace.shortest.0,
             next: None,
             stirred: false,
+            unpublished: false,
+            looked: None,
             unshown: 0,
             under_way: None,
             seen: None,
@@ -219,7 +225,7 @@ impl News {
 
     /// Something happened in the mailbox.
     pub(super) fn stir(&mut self) {
-        self.stirred = true;
+        (self.stirred, self.unpublished) = (true, true);
     }
 
     /// When to look next.
@@ -446,6 +452,7 @@ impl Open {
         }
         self.news.next = None;
         self.news.stirred = false;
+        self.news.looked = Some(now);
         out.looks += 1;
         let probe = self.is_probed() && self.news.probed.is_none_or(|probed| now >= probed + self.news.until_probe());
         match (self.news.look, self.mailbox.is_some()) {
@@ -553,7 +560,7 @@ impl Open {
                 };
                 self.ask_all(count, out);
             }
-            _ => self.rest(),
+            _ => self.rest(out),
         }
         Ok(())
     }
@@ -561,7 +568,7 @@ impl Open {
     /// What STATUS says, beside what was known.
     fn compare(&mut self, status: Status, out: &mut Effects) {
         let said = self.news.under_way.take().and_then(|glance| glance.status).filter(|_| status == Status::Ok);
-        let Some(said) = said else { return self.rest() };
+        let Some(said) = said else { return self.rest(out) };
         let messages = number_of(&said, b"MESSAGES");
         let fits = messages.is_none_or(|messages| messages == self.numbering.count());
         match self.news.look {
@@ -573,7 +580,7 @@ impl Open {
                     out.push(Effect::Learned(self.news.look));
                 }
                 self.news.doubted &= !fits;
-                self.rest();
+                self.rest(out);
             }
             Look::Reselect => {
                 let now = self.backend.heard;
@@ -585,7 +592,7 @@ impl Open {
                     seen.status = said;
                 }
                 match same {
-                    true => self.rest(),
+                    true => self.rest(out),
                     false => self.reselect(out),
                 }
             }
@@ -614,11 +621,36 @@ impl Open {
             let now = self.backend.heard;
             seen.again = Some(now + self.news.pace.longest.0.max((now - began) * Seen::SHARE));
         }
-        self.rest();
+        self.rest(out);
     }
 
-    /// Until the next look.
-    fn rest(&mut self) {
+    /// Another session of the account has looked at a mailbox. If it is the one that is selected here, that look counts; if
+    /// something was found, it is looked at once.
+    pub(super) fn heed(&mut self, looked: &Looked) {
+        let selected = self.mailbox.as_ref().map(|mailbox| list::canonical(&mailbox.name));
+        if self.news.next.is_none() || selected.as_ref() != Some(&looked.mailbox) {
+            return;
+        }
+        let messages = looked.status.as_ref().and_then(|status| status.messages);
+        let other = messages.is_some_and(|messages| messages != self.numbering.count());
+        let News { every, pace, looked: before, next, .. } = &mut self.news;
+        *next = Some(match looked.stirred || other {
+            true => before.map_or(self.now, |before| self.now.max(before + pace.shortest.0)),
+            false => {
+                *every = (*every * 3 / 2).min(pace.longest.0);
+                // A little later than the other, who so goes on to look for both.
+                self.now + *every * 9 / 8
+            }
+        });
+    }
+
+    /// Until the next look. The other sessions of the account hear of this one.
+    fn rest(&mut self, out: &mut Effects) {
+        if let Some(mailbox) = &self.mailbox {
+            let stirred = std::mem::take(&mut self.news.unpublished);
+            let looked = Looked { mailbox: list::canonical(&mailbox.name), stirred, status: None };
+            out.push(Effect::Publish(Box::new(Notice::Looked(looked))));
+        }
         let News { every, pace, stirred, .. } = &mut self.news;
         *every = if *stirred { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
         if self.is_listening() && self.news.asks() {

@@ -13,7 +13,7 @@
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use super::{
-    effect::{Annotated, Binding, Keeping, Kept, Origin},
+    effect::{Binding, Keeping, Kept, Notice, Origin},
     idle::{Listening, Pace},
     plan::Plan,
 };
@@ -88,8 +88,8 @@ pub trait Layer: Send {
     /// What this layer asked for.
     fn reply(&mut self, _ask: Ask, _reply: Reply<'_>, _out: &mut Out<'_>) {}
 
-    /// Entries of the account were changed elsewhere: by another of its sessions, or by an operator.
-    fn annotated(&mut self, _what: &Annotated, _out: &mut Out<'_>) {}
+    /// Something has happened elsewhere in the account: in another of its sessions, or by an operator.
+    fn noticed(&mut self, _notice: &Notice, _out: &mut Out<'_>) {}
 
     /// The client has changed something itself: a mailbox, what it is subscribed to, messages that it has stored. Told while it
     /// listens by NOTIFY.
@@ -212,7 +212,7 @@ pub(super) enum Act {
     /// A question to the store.
     Keep { ask: Ask, keeping: Keeping },
     /// The other sessions of the account are to hear this.
-    Publish(Annotated),
+    Publish(Notice),
     /// The session belongs to this device from now on.
     Bind(Binding),
     /// The client has said NOTIFY, and this is what it wants to hear of the selected mailbox at any time.
@@ -302,8 +302,8 @@ impl Out<'_> {
     }
 
     /// Tells the other sessions of the account.
-    pub fn publish(&mut self, what: Annotated) {
-        self.acts.push(Act::Publish(what));
+    pub fn publish(&mut self, notice: Notice) {
+        self.acts.push(Act::Publish(notice));
     }
 
     /// The session belongs to this device from now on.

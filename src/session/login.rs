@@ -163,7 +163,7 @@ impl Login {
                 Next::Took(0)
             }
             // Nobody here has asked, and nobody is to be told.
-            Input::Kept(_) | Input::Annotated(_) => Next::Took(0),
+            Input::Kept(_) | Input::Noticed(_) => Next::Took(0),
         };
         match self.draining && matches!(self.state, State::AwaitCommand) {
             true => Err(bye("proxy shutting down", End::Drained, out)),

@@ -168,8 +168,8 @@ impl Open {
                 self.kept(&answer, out);
                 0
             }
-            Input::Annotated(what) => {
-                self.annotated(what, out);
+            Input::Noticed(notice) => {
+                self.noticed(notice, out);
                 0
             }
             Input::Gone(Side::Client) if self.is_to_be_finished() => {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    effect::{Annotated, Binding, Keeping, Kept, OverQuota},
+    effect::{Binding, Keeping, Kept, Notice, OverQuota},
     idle::Listening,
     layer::{Ask, Command, Layer, Out, Refusal, Reply},
     plan::Plan,
@@ -255,7 +255,7 @@ enum Want {
     Ask(&'static Verb, Vec<u8>),
     Follow,
     Keep(Keeping),
-    Publish(Annotated),
+    Publish(Notice),
     Bind(Binding),
     Listen(Option<Listening>),
 }
@@ -330,8 +330,8 @@ impl Server {
     }
 
     /// Tells the other sessions of the account.
-    pub fn publish(&self, what: Annotated) {
-        self.desk().wants.push(Want::Publish(what));
+    pub fn publish(&self, notice: Notice) {
+        self.desk().wants.push(Want::Publish(notice));
     }
 
     /// The session belongs to this device from now on.

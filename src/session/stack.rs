@@ -12,7 +12,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use super::{
     client_edge::Down,
-    effect::{Annotated, Answer, Binding, Effect, Effects, Keeping, Request},
+    effect::{Answer, Binding, Effect, Effects, Keeping, Notice, Request},
     gate::{Owner, Running, Tag},
     layer::{Act, Ask, Command, Layer, Out, Refusal, Reply},
     open::Open,
@@ -128,14 +128,17 @@ impl Open {
         self.reply(level, ask, reply, out);
     }
 
-    /// Entries of the account were changed elsewhere. A layer that was never reached has promised nobody to tell.
-    pub(super) fn annotated(&mut self, what: &Annotated, out: &mut Effects) {
+    /// Something has happened elsewhere in the account. A layer that was never reached has promised nobody to tell.
+    pub(super) fn noticed(&mut self, notice: &Notice, out: &mut Effects) {
+        if let Notice::Looked(looked) = notice {
+            self.heed(looked);
+        }
         if !self.client.has_room() {
             return;
         }
         for level in 0..self.stack.layers.len() {
             if self.stack.layers[level].is_some() {
-                self.call(level, out, |layer, out| layer.annotated(what, out));
+                self.call(level, out, |layer, out| layer.noticed(notice, out));
             }
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use lemonade_proxy::{
-    imap::entry::EntryName,
-    session::effect::{Annotated, Side},
+    imap::{entry::EntryName, list},
+    mailbox::status::Status,
+    session::effect::{Annotated, Looked, Notice, Side},
     store::{DeviceName, Owner},
 };
 
@@ -330,13 +331,27 @@ impl Play<'_> {
     /// Somebody else changes the store.
     fn other_client(&mut self, what: &str) -> Result<(), String> {
         if let Some(annotation) = what.strip_prefix("annotated ") {
-            self.scene.annotated(&annotated(annotation)?);
+            self.scene.noticed(&Notice::Annotated(annotated(annotation)?));
             return Ok(());
         }
         if let Some(annotation) = what.strip_prefix("metadata ") {
             return self.other_client_annotates(annotation);
         }
         let words: Vec<&str> = what.split_whitespace().collect();
+        match words.as_slice() {
+            ["names"] => {
+                self.scene.noticed(&Notice::Names);
+                return Ok(());
+            }
+            [verb @ ("looked" | "found"), mailbox, items @ ..] => {
+                let line = format!("* STATUS {mailbox} {}", items.join(" "));
+                let status = Status::parse(line.as_bytes()).map(|(_, status)| status);
+                let mailbox = list::canonical(mailbox.as_bytes());
+                self.scene.noticed(&Notice::Looked(Looked { mailbox, stirred: *verb == "found", status }));
+                return Ok(());
+            }
+            _ => {}
+        }
         let mut store = self.scene.backend.store();
         match words.as_slice() {
             ["create", mailbox] => {
