@@ -257,7 +257,7 @@ impl Open {
             }
         };
         out.commands += 1;
-        self.start(&head, octets, bound.as_deref(), open, level, at, out);
+        self.start(&head, octets, bound.as_deref(), open, at, out);
         Step::Took(octets.len())
     }
 
@@ -382,10 +382,10 @@ impl Open {
         octets: &[u8],
         bound: Option<&[u8]>,
         open: Option<Literal>,
-        level: Option<usize>,
         at: usize,
         out: &mut Effects,
     ) {
+        let level = self.plan.hears(head.verb, head.arguments, 0);
         let running = Running {
             tag: Tag::from_slice(head.tag),
             verb: head.verb,
