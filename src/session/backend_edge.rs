@@ -22,7 +22,7 @@ use super::{
 };
 use crate::imap::{
     code,
-    esearch::Reader,
+    esearch::{Esearch, Reader},
     fetch::Fetched,
     frame::{self, Literal},
     response::{self, Kind, Line, Status},
@@ -337,8 +337,8 @@ impl Open {
     /// Whether this line has to be read to its end before anything can be done with it.
     fn is_read(&self, head: Line<'_>) -> bool {
         let Line::Untagged { kind, .. } = head else { return true };
-        let shifts =
-            !self.numbering.is_plain() && matches!(kind, Kind::Fetch | Kind::Search | Kind::Sort | Kind::Thread);
+        let shifts = !self.numbering.is_plain()
+            && matches!(kind, Kind::Esearch | Kind::Fetch | Kind::Search | Kind::Sort | Kind::Thread);
         let asked = !kind.is_fact() && matches!(self.gate.claimant(kind), Some(Owner::Layer(..)));
         let counts = matches!(kind, Kind::Capability | Kind::Vanished | Kind::Exists | Kind::Expunge);
         shifts || asked || counts || head.is_text()
@@ -447,6 +447,13 @@ impl Open {
                 self.numbering.up_all(line, &mut out.text);
                 out.put_from(Side::Client, start);
                 return Ok(Flow::Drop);
+            }
+            Kind::Esearch if !self.numbering.is_plain() && self.gate.answers_numbers() => {
+                let said =
+                    Esearch::parse(line.trim_ascii_end()).ok_or(End::Fault(Fault::Backend("unknown ESEARCH")))?;
+                if !said.uid {
+                    return Ok(replace(out, &[&self.numbering.raised(said).write(), b"\r\n".as_slice()].concat()));
+                }
             }
             Kind::Capability | Kind::Preauth => return Ok(Flow::Drop),
             Kind::Ok | Kind::No | Kind::Bad => {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::imap::{
     command::{self, Head},
+    esearch::Return,
     frame::{self, Bounds, CommandFramer, Cut, FrameError, Literal, Skip},
     search::{Part, Program, What},
     verb::Numbers,
@@ -307,18 +308,12 @@ impl Open {
         if !names_numbers(head.arguments) {
             return Ok(None);
         }
-        let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
-        let program = Program::of(head.verb, arguments).map_err(|error| Refusal::bad(error.to_string()))?;
-        let numbers = |part: &&Part| part.what == What::Numbers && &arguments[part.at.clone()] != b"$";
-        let mut uids = Vec::new();
-        for part in program.parts.iter().filter(numbers) {
-            let bound =
-                self.numbering.bind(&arguments[part.at.clone()]).map_err(|_| Refusal::bad("no such message"))?;
-            uids.push(if bound.set.is_empty() { NONE.to_vec() } else { format!("UID {}", bound.set).into_bytes() });
-        }
-        let mut uids = uids.into_iter();
-        let arguments = program.rewritten(arguments, |part| numbers(&part).then(|| uids.next()).flatten());
-        Ok(Some([&octets[..octets.len() - head.arguments.len()], &arguments, b"\r\n"].concat()))
+        let uids = |set: &[u8]| match self.numbering.bind(set) {
+            Ok(bound) if bound.set.is_empty() => Ok(NONE.to_owned()),
+            Ok(bound) => Ok(format!("UID {}", bound.set)),
+            Err(_) => Err(Refusal::bad("no such message")),
+        };
+        rewrite_criteria(head, octets, uids).map(Some)
     }
 
     /// Why this command is not for the backend.
@@ -478,19 +473,27 @@ impl Open {
             return Ok(None);
         }
         let issued = || Shifting::Refuse(Refusal::no("EXPUNGEISSUED", "messages are gone; NOOP tells which"));
-        let returns = head.arguments.get(..6).is_some_and(|word| word.eq_ignore_ascii_case(b"RETURN"));
+        if head.verb.numbers == Numbers::Criteria && Return::parse(head.arguments).is_err() {
+            // What answers it, we could not shift.
+            return Err(issued());
+        }
         if self.numbering.is_mapped() {
-            // What it names is bound. What answers it is shifted, but for numbers in an ESEARCH.
-            let by_uid = head.verb.name.starts_with("UID ");
-            return if returns && !by_uid { Err(issued()) } else { Ok(None) };
+            // What it names is bound.
+            return Ok(None);
         }
         let set = command::first_argument(head.arguments);
         match head.verb.numbers {
             _ if !self.numbering.is_bound() => Err(issued()),
-            Numbers::Criteria => match returns || names_numbers(head.arguments) {
-                true => Err(issued()),
-                false => Ok(None),
-            },
+            // A search is never refused: what a client has asked to be saved would be what was saved before (RFC 5182 2.1).
+            Numbers::Criteria if names_numbers(head.arguments) => {
+                let numbers = |set: &[u8]| match self.numbering.down(set) {
+                    Some(shifted) if shifted.set.is_empty() => Ok(NONE.to_owned()),
+                    Some(shifted) => Ok(shifted.set),
+                    None => Err(Refusal::bad("no such message")),
+                };
+                rewrite_criteria(head, octets, numbers).map(Some).map_err(Shifting::Refuse)
+            }
+            Numbers::Criteria => Ok(None),
             numbers => match self.numbering.down(set) {
                 None => Ok(None),
                 Some(shifted) if shifted.gone && numbers == Numbers::Changes => Err(issued()),
@@ -622,11 +625,28 @@ impl Open {
     }
 }
 
+/// A search whose numbers are said otherwise.
+fn rewrite_criteria(
+    head: &Head<'_>,
+    octets: &[u8],
+    say: impl Fn(&[u8]) -> Result<String, Refusal>,
+) -> Result<Vec<u8>, Refusal> {
+    let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
+    let program = Program::of(head.verb, arguments).map_err(|error| Refusal::bad(error.to_string()))?;
+    let numbers = |part: &&Part| part.what == What::Numbers && &arguments[part.at.clone()] != b"$";
+    let said: Result<Vec<String>, Refusal> =
+        program.parts.iter().filter(numbers).map(|part| say(&arguments[part.at.clone()])).collect();
+    let mut said = said?.into_iter();
+    let rewritten =
+        program.rewritten(arguments, |part| numbers(&part).then(|| said.next()).flatten().map(String::into_bytes));
+    Ok([&octets[..octets.len() - head.arguments.len()], &rewritten, b"\r\n"].concat())
+}
+
 /// How a command ends well that names only messages that are gone.
 const NOTHING_LEFT: &[u8] = b"nothing is left of these messages";
 
 /// Criteria that no message meets.
-const NONE: &[u8] = b"NOT ALL";
+const NONE: &str = "NOT ALL";
 
 /// Why a numbered command does not go down.
 enum Shifting {

@@ -250,6 +250,13 @@ impl Numbering {
         self.untold.iter().fold(number, |number, untold| if untold.number <= number { number + 1 } else { number })
     }
 
+    /// What was found by the backend's numbers, as the client counts.
+    pub fn raised(&self, found: Esearch) -> Esearch {
+        let up = |number: Option<u32>| number.map(|number| self.up(number));
+        let all = found.all.as_ref().map(|numbers| numbers.iter().map(|number| self.up(number)).collect());
+        Esearch { min: up(found.min), max: up(found.max), all, ..found }
+    }
+
     /// The client's number of the message with this UID.
     pub fn number(&self, uid: u32) -> Option<u32> {
         self.uids.as_ref()?.place(uid).map(|place| self.up(place))
