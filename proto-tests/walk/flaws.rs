@@ -60,7 +60,7 @@ impl Flawed {
         match self.flaw {
             Flaw::DropsExpunge if is_expunge && self.random.one_in(5) => Vec::new(),
             Flaw::SwallowsFlags
-                if text.contains(" FETCH (FLAGS (") && !text.contains("UID") && self.random.one_in(5) =>
+                if text.contains(" FETCH (FLAGS (") && !text.contains("UID") && self.random.one_in(2) =>
             {
                 Vec::new()
             }

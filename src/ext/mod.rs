@@ -18,13 +18,14 @@ pub mod namespace;
 pub mod notify;
 pub mod searchres;
 pub mod special_use;
+pub mod uidplus;
 pub mod unselect;
 pub mod within;
 
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 20] = [
+pub static ALL: [&Extension; 21] = [
     &id::ID,
     &idle::IDLE,
     &notify::NOTIFY,
@@ -33,6 +34,7 @@ pub static ALL: [&Extension; 20] = [
     &lnotification::WEBPUSH,
     &searchres::SEARCHRES,
     &esearch::ESEARCH,
+    &uidplus::UIDPLUS,
     &r#move::MOVE,
     &filters::FILTERS,
     &within::WITHIN,
@@ -79,6 +81,7 @@ mod tests {
                 "NOTIFY",
                 "SEARCHRES",
                 "ESEARCH",
+                "UIDPLUS",
                 "FILTERS",
                 "WITHIN",
                 "LIST-STATUS",
@@ -105,7 +108,7 @@ mod tests {
     fn the_operator_has_the_last_word() {
         let plan = plan(
             "IMAP4rev1 CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE NAMESPACE UNSELECT SEARCHRES ESEARCH WITHIN",
-            &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never)],
+            &[("NAMESPACE", Mode::Always), ("UNSELECT", Mode::Never), ("UIDPLUS", Mode::Never)],
         );
         assert_eq!(layers(&plan), ["ID", "IDLE", "NOTIFY", "FILTERS", "LISTEXT", "METADATA", "ENABLE", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
@@ -118,7 +121,7 @@ mod tests {
         assert_eq!(
             plan.told.text(),
             "IMAP4rev1 QUOTA UNSELECT NAMESPACE ENABLE METADATA CHILDREN LIST-EXTENDED LISTEXT SPECIAL-USE \
-             CREATE-SPECIAL-USE LIST-STATUS WITHIN FILTERS ESEARCH SEARCHRES NOTIFY IDLE ID LITERAL+ APPENDLIMIT=1000"
+             CREATE-SPECIAL-USE LIST-STATUS WITHIN FILTERS UIDPLUS ESEARCH SEARCHRES NOTIFY IDLE ID LITERAL+ APPENDLIMIT=1000"
         );
     }
 

@@ -606,6 +606,9 @@ impl Open {
                     self.reply(level, Ask(ask), Reply::Found(&found), out);
                 }
                 self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);
+                if let Some(count) = self.shrunk.take() {
+                    self.ask_all(count, out);
+                }
             }
         }
         Ok(())

@@ -1,0 +1,125 @@
+//! UIDPLUS: chosen messages are expunged, and a copy says what it is called (RFC 4315), as far as that can be known for sure.
+//!
+//! Below: UID SEARCH, EXPUNGE, STATUS.   Above: UID EXPUNGE, and COPYUID where one message is copied.
+//!
+//!     C: a UID EXPUNGE 3000:3002
+//!     >  p1 UID SEARCH DELETED               none but these: EXPUNGE removes no other
+//!     >  p2 EXPUNGE
+//!     C: b UID COPY 12 Archive
+//!     >  p3 STATUS Archive (MESSAGES UIDNEXT UIDVALIDITY)
+//!     >  p4 UID COPY 12 Archive
+//!     >  p5 STATUS Archive (MESSAGES UIDNEXT UIDVALIDITY)      one more, and the next UID is the next: it is ours
+//!     S: b OK [COPYUID 38505 12 3956] done
+//!
+//! Where other messages are marked as deleted too, UID EXPUNGE is refused: to unmark them meanwhile would show others what is not
+//! so. What somebody marks between the search and EXPUNGE goes with it, as it does for every client of such a server. Codes are
+//! left out where they would be a guess, or cost those who do not look at them: of several copies at once, of COPY by number, of a
+//! copy into the selected mailbox, and of APPEND. Requirement A4.
+
+use crate::{
+    imap::{
+        list, sequence_set,
+        token::{self, Cursor},
+        verb::{self, Verb},
+    },
+    mailbox::status::Status,
+    session::{
+        layer::{Extension, Refusal},
+        script::{self, Ending, Given, Server},
+    },
+};
+
+/// RFC 4315.
+pub const UIDPLUS: Extension = Extension {
+    name: "UIDPLUS",
+    spec: "RFC 4315",
+    gives: &["UIDPLUS"],
+    hears: &["UID COPY", "UID EXPUNGE"],
+    concerns: |verb, arguments| verb.name == "UID EXPUNGE" || copied(arguments).is_some(),
+    build: || script::layer(|given, server| Box::pin(uidplus(given, server))),
+    ..Extension::NONE
+};
+
+const COPY: &Verb = verb::row_of("UID COPY");
+const EXPUNGE: &Verb = verb::row_of("EXPUNGE");
+const STATUS: &Verb = verb::row_of("STATUS");
+
+async fn uidplus(given: Given, server: Server) -> Result<Ending, Refusal> {
+    match given.verb.name {
+        "UID EXPUNGE" => expunge(&given, &server).await,
+        _ => copy(&given, &server).await,
+    }
+}
+
+async fn expunge(given: &Given, server: &Server) -> Result<Ending, Refusal> {
+    if sequence_set::parse(&given.arguments).is_none() {
+        return Err(Refusal::bad("expected a set of UIDs"));
+    }
+    let deleted = server.search(b"DELETED").await?.uids;
+    let chosen = server.search(&[b"DELETED UID ", given.arguments.as_slice()].concat()).await?.uids;
+    if deleted.without(&chosen).next().is_some() {
+        return Err(Refusal::no("CANNOT", "other messages are marked as deleted, and this server removes all or none"));
+    }
+    if !chosen.is_empty() {
+        server.ask(EXPUNGE, "").await?.passed_on()?;
+    }
+    Ending::done("UID EXPUNGE completed")
+}
+
+/// RFC 4315 section 3: the code of a copy, if it is sure which message it is.
+async fn copy(given: &Given, server: &Server) -> Result<Ending, Refusal> {
+    let selected = given.mailbox.as_ref().map(|selected| list::canonical(selected));
+    let copied = copied(&given.arguments).filter(|(_, mailbox)| selected != Some(list::canonical(mailbox)));
+    let Some((source, mailbox)) = copied else { return Ok(Ending::Forward) };
+    let before = status(server, &mailbox).await?;
+    let copied = server.ask(COPY, given.arguments.clone()).await?.passed_on()?;
+    let after = status(server, &mailbox).await?;
+    let code = before.zip(after).and_then(|(before, after)| named(source, &before, &after)).unwrap_or_default();
+    Ok(Ending::Done([code.as_bytes(), &copied.text].concat()))
+}
+
+/// The one message that is copied, and whereto.
+fn copied(arguments: &[u8]) -> Option<(u32, Vec<u8>)> {
+    let mut cursor = Cursor::new(arguments);
+    let uid = cursor.number().ok()?;
+    cursor.space().ok()?;
+    let mailbox = cursor.astring().ok()?.into_owned();
+    cursor.end().ok().map(|()| (uid, mailbox))
+}
+
+/// How the mailbox stands; none: it cannot be asked, which is for COPY to say.
+async fn status(server: &Server, mailbox: &[u8]) -> Result<Option<Status>, Refusal> {
+    let mut arguments = Vec::new();
+    token::write_astring(mailbox, &mut arguments);
+    arguments.push(b' ');
+    arguments.extend_from_slice(Status::items(false, false).as_bytes());
+    let answers = server.ask(STATUS, arguments).await?;
+    Ok(answers.parts.iter().find_map(|line| Status::parse(line)).map(|(_, status)| status))
+}
+
+/// One message came, and it took the UID that was the next: no other can have come.
+fn named(source: u32, before: &Status, after: &Status) -> Option<String> {
+    let (uid, uidvalidity) = (before.uidnext?, before.uidvalidity?);
+    let one = after.messages? == before.messages?.checked_add(1)? && after.uidnext? == uid.checked_add(1)?;
+    (one && after.uidvalidity == before.uidvalidity).then(|| format!("[COPYUID {uidvalidity} {source} {uid}] "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_named_only_where_that_is_sure() {
+        let status = |messages, uidnext, uidvalidity| Status {
+            messages: Some(messages),
+            uidnext: Some(uidnext),
+            uidvalidity: Some(uidvalidity),
+            ..Status::default()
+        };
+        let before = status(3, 10, 7);
+        assert_eq!(named(12, &before, &status(4, 11, 7)).as_deref(), Some("[COPYUID 7 12 10] "));
+        for after in [status(5, 12, 7), status(4, 12, 7), status(3, 11, 7), status(4, 11, 8), Status::default()] {
+            assert_eq!(named(12, &before, &after), None);
+        }
+    }
+}
