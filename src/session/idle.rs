@@ -271,6 +271,11 @@ impl News {
         self.look != Look::Idle || matches!(self.idle, BackendIdle::Refused)
     }
 
+    /// Whether the mailbox is compared with what it was.
+    pub(super) fn is_surveyed(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// How news come, in this state.
     pub(super) fn mode(&self) -> Look {
         if self.asks() { self.look.max(Look::Noop) } else { self.look }

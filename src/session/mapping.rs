@@ -210,7 +210,12 @@ impl Open {
 
     /// A command of the client's has ended. Whether its end has to wait until it is known which messages are gone.
     pub(super) fn withhold(&mut self, tag: &[u8], line: &[u8], out: &mut Effects) -> bool {
-        let Some(count) = self.shrunk.take() else { return false };
+        let Some(count) = self.shrunk.take() else {
+            if self.profile.silent_expunge && self.gate.find(tag).is_some_and(|running| removes(running.verb)) {
+                self.leave_uids();
+            }
+            return false;
+        };
         if let Some(running) = self.gate.find(tag) {
             running.written = false;
         }
@@ -219,10 +224,19 @@ impl Open {
         true
     }
 
+    /// UIDs that were wanted for EXPUNGE alone: the client's next commands pass as they come. Who compares the mailbox with what
+    /// it was goes on to need them.
+    fn leave_uids(&mut self) {
+        if !self.news.is_surveyed() {
+            self.numbering.unmap();
+        }
+    }
+
     /// It is known: the removals are told, and the end of the command behind them.
     pub(super) fn release_withheld(&mut self, out: &mut Effects) {
         let Some((tag, line)) = self.withheld.take().map(|withheld| *withheld) else { return };
         self.at_boundary(out);
+        self.leave_uids();
         self.tell(&line, out);
         self.gate.end(&tag);
         self.resume = true;

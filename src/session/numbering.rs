@@ -401,6 +401,13 @@ impl Numbering {
         }
     }
 
+    /// UIDs are not needed any more: `Same` again, unless something untold has to keep its place.
+    pub fn unmap(&mut self) {
+        if self.is_plain() {
+            self.uids = None;
+        }
+    }
+
     /// The UIDs of the messages that came last, among others; the answer is whether they are as many as there are messages.
     /// Otherwise none of them is believed.
     pub fn learn(&mut self, found: &UidSet) -> bool {
