@@ -58,8 +58,7 @@ class Quirks:
 
 NAMES = ["Work", "Work/2025", "Work/2026", "Sent", "Entw&APw-rfe", "with space", "a-b", "Play", "Play/chess", "x"]
 
-# mailutils looks at the clock before it looks for news, makes UIDNEXT as it likes, and says EXPUNGED where the proxy finds out what is gone
-NEWS = rb"\* (\d+ (EXISTS|RECENT|EXPUNGED?|FETCH FLAGS \([^)]*\))|OK \[UIDNEXT \d+\][^\r]*)\r\n"
+NEWS = rb"\* \d+ (EXISTS|RECENT|FETCH FLAGS \([^)]*\))\r\n"  # mailutils looks at the clock before it looks for news
 
 QUIRKS = {
     "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),

@@ -62,7 +62,7 @@ pub fn tag(octets: &[u8]) -> Option<&[u8]> {
 }
 
 /// RFC 3501 section 9: tag = 1*<any ASTRING-CHAR except "+">.
-fn is_tag_octet(octet: u8) -> bool {
+pub(super) fn is_tag_octet(octet: u8) -> bool {
     octet.is_ascii_graphic() && !matches!(octet, b'+' | b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\')
 }
 

@@ -5,7 +5,12 @@
 //!     <  * SEARCH 14 100 1115 (MODSEQ 917162500)
 //!     S: * ESEARCH (TAG "b") MIN 2 COUNT 3 MODSEQ 917162500
 
-use super::{command::SyntaxError, token, token::Cursor, uid_set::UidSet};
+use super::{
+    command::{self, SyntaxError},
+    token,
+    token::Cursor,
+    uid_set::UidSet,
+};
 
 /// What a UID SEARCH has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,6 +163,8 @@ impl Esearch {
     pub fn parse(line: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(line.strip_prefix(b"* ESEARCH (TAG ")?);
         let mut said = Self { tag: cursor.astring().ok()?.into_owned(), ..Self::default() };
+        // RFC 4466 section 3, tag-string: the string holds a tag, and so no octet that only a literal can.
+        said.tag.iter().all(|octet| command::is_tag_octet(*octet)).then_some(())?;
         cursor.close().ok()?;
         said.uid = cursor.accept(b" UID");
         while cursor.accept(b" ") {
@@ -233,11 +240,13 @@ mod tests {
             (Return { min: true, ..Return::default() }, &Found::default(), "UID"),
         ];
         for (wanted, found, text) in table {
-            let told = wanted.tell(b"a\"b", found);
-            assert_eq!(String::from_utf8(told.write()).unwrap(), format!("* ESEARCH (TAG \"a\\\"b\") {text}"));
+            let told = wanted.tell(b"a'b", found);
+            assert_eq!(String::from_utf8(told.write()).unwrap(), format!("* ESEARCH (TAG \"a'b\") {text}"));
             assert_eq!(Esearch::parse(&told.write()), Some(told));
         }
-        assert_eq!(Esearch::parse(b"* ESEARCH (TAG \"a\") ADDTO (0 5)"), None);
+        for other in ["(TAG \"a\") ADDTO (0 5)", "(TAG {3+}\r\na\r\n) UID", "(TAG \"a b\") UID"] {
+            assert_eq!(Esearch::parse(format!("* ESEARCH {other}").as_bytes()), None, "{other}");
+        }
         assert_eq!(Return { min: true, max: true, ..Return::default() }.ends(&found.uids).to_string(), "14,100");
     }
 }
