@@ -82,7 +82,9 @@ impl Open {
     pub(super) fn wants_uids(&self, head: &Head<'_>, level: Option<usize>) -> bool {
         let touched = || level.is_some_and(|level| self.plan.touches(level));
         let named = self.selected && names_messages(head);
-        let removes = self.selected && self.profile.silent_expunge && removes(head.verb);
+        // Where UIDs are not to be had, it is as silent as without us.
+        let silent = self.profile.silent_expunge && !self.news.lacks_uids;
+        let removes = self.selected && silent && removes(head.verb);
         let needed = removes || (named && (self.numbering.is_mapped() || touched()));
         needed && !self.numbering.is_complete()
     }
