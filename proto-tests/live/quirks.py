@@ -20,6 +20,7 @@ REWRITES = [
     ("marked", rb" \\(?:Un)?[Mm]arked(?=[ )])|(?<=\()\\(?:Un)?[Mm]arked ?", b"", "Dovecot says so when it happened to look into the mailbox"),
     ("children", rb" \\Has(?:No)?Children(?=[ )])|(?<=\()\\Has(?:No)?Children ?", b"", "the proxy says so in front of a server that does not (RFC 3348)"),
     ("now", rb'INTERNALDATE "[^"]*-%d [^"]*"' % time.gmtime().tm_year, b'INTERNALDATE "now"', "when an APPEND without a date came"),
+    ("unopened", rb"(?<= NO SELECT )(?:Couldn't open mailbox|Could not open \": No such file or directory)", b"none", "mailutils, by whether a LIST like ours came before"),
     ("user", rb"\bu\d\d?\b", b"user", "the two ways use two accounts"),
 ]
 REWRITES = [(re.compile(pattern), words) for _, pattern, words, _ in REWRITES]
@@ -58,7 +59,9 @@ class Quirks:
 
 NAMES = ["Work", "Work/2025", "Work/2026", "Sent", "Entw&APw-rfe", "with space", "a-b", "Play", "Play/chess", "x"]
 
-NEWS = rb"\* \d+ (EXISTS|RECENT|FETCH FLAGS \([^)]*\))\r\n"  # mailutils looks at the clock before it looks for news
+# mailutils looks at the clock before it looks for news; and its EXPUNGED stands behind numbers of messages that are still there, where
+# the proxy finds out which are gone.
+NEWS = rb"\* \d+ (EXISTS|RECENT|EXPUNGED?|FETCH FLAGS \([^)]*\))\r\n"
 
 QUIRKS = {
     "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),

@@ -20,11 +20,12 @@ use crate::{
     ext,
     imap::{capability::Capabilities, sasl::Mechanism},
     io::{
+        backends::Backend,
         dialer::Dialer,
         listener::Listener,
         probe::{self, Probe},
     },
-    session::{plan::Plan, profile},
+    session::{plan::Plan, profile::Profile},
 };
 
 /// What was found out.
@@ -68,8 +69,8 @@ impl Answers {
 
 fn described(backend: &str, probe: &Probe, config: &Config) -> String {
     let tls = probe.tls.as_ref().map_or("none".to_owned(), |tls| format!("{tls}, certificate verified"));
-    let named = config.backends.get(backend).and_then(|backend| profile::find(backend.profile.as_deref()?));
-    let profile = named.unwrap_or_else(|| profile::recognise(probe.greeting.as_bytes()));
+    let named = config.backends.get(backend).and_then(Backend::named_profile);
+    let profile = named.unwrap_or_else(|| probe.profile());
     let mut lines = vec![
         format!("backend {backend}: {}", probe.url),
         format!("  TLS: {tls}"),
@@ -78,8 +79,9 @@ fn described(backend: &str, probe: &Probe, config: &Config) -> String {
         format!("  capabilities before login: {}", probe.capabilities.text()),
         format!("  mechanisms: {}", mechanisms(&probe.capabilities)),
     ];
-    lines
-        .extend(additions(&probe.capabilities, config).into_iter().map(|(name, reason)| format!("  {name}: {reason}")));
+    lines.extend(
+        additions(profile, &probe.capabilities, config).into_iter().map(|(name, reason)| format!("  {name}: {reason}")),
+    );
     lines.iter().map(|line| format!("{}\n", finding::on_one_line(line))).collect()
 }
 
@@ -92,8 +94,8 @@ fn mechanisms(capabilities: &Capabilities) -> String {
 }
 
 /// Each extension that we have, and whether it would be added to what this backend can do.
-fn additions(capabilities: &Capabilities, config: &Config) -> Vec<(String, String)> {
-    let plan = Plan::new(&ext::ALL, capabilities.clone(), &config.offer(&Listener::default()));
+fn additions(profile: &Profile, capabilities: &Capabilities, config: &Config) -> Vec<(String, String)> {
+    let plan = Plan::new(&ext::ALL, profile, capabilities.clone(), &config.offer(&Listener::default()));
     let said = |ours| if ours { "added" } else { "not added" };
     plan.reasons
         .iter()

@@ -56,15 +56,20 @@ mod tests {
     use super::*;
     use crate::{
         imap::{capability::Capabilities, verb},
-        session::plan::{Mode, NonSync, Offer, Plan},
+        session::{
+            plan::{Mode, NonSync, Offer, Plan},
+            profile,
+        },
         units::Size,
     };
 
-    fn plan(backend: &str, modes: &[(&str, Mode)]) -> Plan {
+    fn offer(modes: &[(&str, Mode)]) -> Offer {
         let modes = modes.iter().map(|(name, mode)| ((*name).to_owned(), *mode)).collect();
-        let offer =
-            Offer { modes, literals: NonSync::Plus, compress: false, append: Size::mib(1), account: Arc::default() };
-        Plan::new(&ALL, Capabilities::parse(backend.as_bytes()), &offer)
+        Offer { modes, literals: NonSync::Plus, compress: false, append: Size::mib(1), account: Arc::default() }
+    }
+
+    fn plan(backend: &str, modes: &[(&str, Mode)]) -> Plan {
+        Plan::new(&ALL, &profile::UNKNOWN, Capabilities::parse(backend.as_bytes()), &offer(modes))
     }
 
     fn layers(plan: &Plan) -> Vec<&str> {
@@ -113,6 +118,16 @@ mod tests {
         assert_eq!(layers(&plan), ["ID", "IDLE", "NOTIFY", "FILTERS", "LISTEXT", "METADATA", "ENABLE", "NAMESPACE"]);
         assert!(plan.told.has("NAMESPACE") && !plan.told.has("UNSELECT"));
         assert!(!plan.offers(verb::find(b"UNSELECT").unwrap()));
+    }
+
+    #[test]
+    fn what_a_server_cannot_honestly_have_is_added_only_by_the_operators_word() {
+        let uidplus = |offer: &Offer| {
+            let mailutils = profile::find("mailutils").unwrap();
+            Plan::new(&ALL, mailutils, Capabilities::parse(b"IMAP4rev1 IDLE"), offer).told.has("UIDPLUS")
+        };
+        assert!(!uidplus(&offer(&[])));
+        assert!(uidplus(&offer(&[("UIDPLUS", Mode::Always)])));
     }
 
     #[test]

@@ -5,7 +5,13 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{session::idle::Pace, units::Span};
+use crate::{
+    session::{
+        idle::Pace,
+        profile::{self, Profile},
+    },
+    units::Span,
+};
 
 /// One of `[backends.NAME]`: a mail store, reachable at one or more addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +125,13 @@ impl Default for Backend {
             logins_in_flight: 64,
             login_wait: Span::seconds(10),
         }
+    }
+}
+
+impl Backend {
+    /// The profile that the operator has named.
+    pub fn named_profile(&self) -> Option<&'static Profile> {
+        self.profile.as_deref().and_then(profile::find)
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
     dialer::Dialer,
     metrics::{Outcome, Peer, Refused},
     network::Network,
+    probe::Probe,
     proxy_header::{self, Ends},
     registry::Seat,
     session_task,
@@ -162,7 +163,9 @@ fn front(settings: &Listener, dialers: &[Arc<Dialer>], config: &Config) -> Front
 fn shared(dialers: &[Arc<Dialer>], offer: &Offer) -> Capabilities {
     let told = |dialer: &Arc<Dialer>| {
         let probe = dialer.condition.load().probe.clone();
-        probe.map(|probe| Plan::new(&ext::ALL, probe.capabilities, offer).told).unwrap_or_default()
+        let profile = |probe: &Probe| dialer.settings.named_profile().unwrap_or_else(|| probe.profile());
+        let plan = |probe: Probe| Plan::new(&ext::ALL, profile(&probe), probe.capabilities, offer);
+        probe.map(|probe| plan(probe).told).unwrap_or_default()
     };
     let told: Vec<_> = dialers.iter().map(told).collect();
     let everywhere = |word: &&str| told.iter().all(|told| told.has(word));

@@ -21,7 +21,6 @@ use crate::{
     session::{
         effect::{DialError, Dialled, Origin},
         plan::Plan,
-        profile,
     },
     store::AccountName,
 };
@@ -129,7 +128,7 @@ impl Shell {
             user: name.clone(),
             starttls: host.url.scheme == Scheme::Starttls,
             origin: dialer.settings.trusted.then(|| origin(&ends, session)),
-            profile: dialer.settings.profile.as_deref().and_then(profile::find),
+            profile: dialer.settings.named_profile(),
             look: dialer.look.load().as_deref().copied(),
             pace: dialer.settings.pace,
         };

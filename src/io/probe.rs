@@ -22,7 +22,10 @@ use super::{
     dialer::{ConnectError, Dialer, Host},
     transport::Transport,
 };
-use crate::imap::capability::Capabilities;
+use crate::{
+    imap::capability::Capabilities,
+    session::profile::{self, Profile},
+};
 
 /// What a backend said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,13 @@ pub struct Probe {
     pub capabilities: Capabilities,
     /// The version of TLS and the cipher suite, if TLS ran.
     pub tls: Option<String>,
+}
+
+impl Probe {
+    /// What server this is, as far as it tells.
+    pub fn profile(&self) -> &'static Profile {
+        profile::recognise(self.greeting.as_bytes()).or_told_by(&self.capabilities)
+    }
 }
 
 /// What is known of a backend.

@@ -126,8 +126,7 @@ impl Join {
     /// What has been found out of the backend.
     pub(super) fn server(&mut self, backend: &Capabilities) -> Server {
         let Dialled { look, pace, origin, .. } = &mut self.dialled;
-        let profile = if *self.profile == profile::UNKNOWN { profile::told_by(backend) } else { self.profile };
-        Server { profile, look: *look, pace: *pace, origin: origin.take() }
+        Server { profile: self.profile.or_told_by(backend), look: *look, pace: *pace, origin: origin.take() }
     }
 
     pub(super) fn wants_message(&self) -> bool {

@@ -496,12 +496,12 @@ impl Login {
         match outcome {
             None => {}
             Some(Outcome::Joined { backend, text }) => {
-                let plan = self.front.plans.find(self.front.extensions, backend, &self.front.offer);
+                let server = join.server(&backend);
+                let plan = self.front.plans.find(self.front.extensions, server.profile, backend, &self.front.offer);
                 let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
                 line.iter().for_each(|piece| out.put(Side::Client, piece));
                 out.push(Effect::Authenticated { user: join.user().cloned(), acting: join.acting() });
                 let device = join.device().or_else(|| Binding::said_by(&self.id));
-                let server = join.server(&plan.backend);
                 let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, server, now);
                 device.into_iter().for_each(|device| open.bind(device, out));
                 return Ok(Next::Open(took, Box::new(open)));

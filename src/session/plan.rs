@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::layer::Extension;
+use super::{layer::Extension, profile::Profile};
 use crate::{
     account,
     imap::{
@@ -113,7 +113,7 @@ pub struct Offer {
 
 impl Plan {
     /// Folds the list, which is given top to bottom.
-    pub fn new(extensions: &[&'static Extension], backend: Capabilities, offer: &Offer) -> Self {
+    pub fn new(extensions: &[&'static Extension], profile: &Profile, backend: Capabilities, offer: &Offer) -> Self {
         let mut below: Capabilities = ["IMAP4rev1"]
             .into_iter()
             .chain(backend.iter().filter(|word| capability::class(word) == Class::Relayed))
@@ -123,7 +123,7 @@ impl Plan {
         let mut reasons = Vec::new();
         for extension in extensions.iter().rev() {
             let mode = offer.modes.get(extension.name).copied().unwrap_or_default();
-            let verdict = judge(extension, mode, &below, &backend, &offer.account);
+            let verdict = judge(extension, mode, &below, &backend, profile, &offer.account);
             if mode != Mode::Auto {
                 extension.gives.iter().chain(extension.along).for_each(|word| below.remove(word));
             }
@@ -194,6 +194,7 @@ fn judge(
     mode: Mode,
     below: &Capabilities,
     backend: &Capabilities,
+    profile: &Profile,
     account: &account::Settings,
 ) -> Result<String, String> {
     let has = extension.gives.iter().all(|word| backend.has(word));
@@ -203,6 +204,9 @@ fn judge(
         (Mode::Never, _) => Err("switched off by the configuration".to_owned()),
         _ if !(extension.when)(account) => Err("nothing here does what it promises".to_owned()),
         (_, Some(word)) => Err(format!("the backend lacks {word}")),
+        (Mode::Auto, None) if !native && profile.unfit.contains(&extension.name) => {
+            Err(format!("it cannot be had honestly of {}", profile.name))
+        }
         (Mode::Auto, None) if native && extension.joins => Ok("adds to what the backend has".to_owned()),
         (Mode::Auto, None) if native => Err("the backend has it".to_owned()),
         (Mode::Auto, None) if has => Ok("a matter between the client and us".to_owned()),
@@ -224,23 +228,30 @@ fn is_offered(verb: &Verb, told: &Capabilities) -> bool {
         || (verb.capability == "METADATA" && told.has("METADATA-SERVER"))
 }
 
-/// Plans that exist already, by what the backend says.
+/// Plans that exist already, by the server's profile and by what it says.
 #[derive(Debug, Default)]
-pub struct Plans(Mutex<HashMap<Capabilities, Arc<Plan>>>);
+pub struct Plans(Mutex<HashMap<(&'static str, Capabilities), Arc<Plan>>>);
 
 impl Plans {
     /// Backends of one operator are of a few kinds; one that says something new each time must not fill the memory.
     const MOST: usize = 64;
 
     /// The plan for a backend that says this.
-    pub fn find(&self, extensions: &[&'static Extension], backend: Capabilities, offer: &Offer) -> Arc<Plan> {
+    pub fn find(
+        &self,
+        extensions: &[&'static Extension],
+        profile: &'static Profile,
+        backend: Capabilities,
+        offer: &Offer,
+    ) -> Arc<Plan> {
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = plans.get(&backend) {
+        let kind = (profile.name, backend);
+        if let Some(plan) = plans.get(&kind) {
             return Arc::clone(plan);
         }
-        let plan = Arc::new(Plan::new(extensions, backend.clone(), offer));
+        let plan = Arc::new(Plan::new(extensions, profile, kind.1.clone(), offer));
         if plans.len() < Self::MOST {
-            plans.insert(backend, Arc::clone(&plan));
+            plans.insert(kind, Arc::clone(&plan));
         }
         plan
     }

@@ -26,6 +26,8 @@ pub struct Profile {
     pub look: Option<Look>,
     /// It tells nobody which messages EXPUNGE has removed, the client that said it included.
     pub silent_expunge: bool,
+    /// Extensions that cannot be synthesised honestly on top of it.
+    pub unfit: &'static [&'static str],
     /// What else one has to know of it; for the operator.
     pub peculiarities: &'static str,
 }
@@ -38,6 +40,7 @@ pub static UNKNOWN: Profile = Profile {
     reads_behind_login: true,
     look: None,
     silent_expunge: false,
+    unfit: &[],
     peculiarities: "nothing known: held to the RFCs",
 };
 
@@ -80,6 +83,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: false,
         look: Some(Look::Noop),
         silent_expunge: false,
+        unfit: &[],
         peculiarities: "NO to unknown commands; prefix INBOX.; runs the content of {n+} as commands; IDLE looks once a minute",
     },
     Profile {
@@ -89,6 +93,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Idle),
         silent_expunge: false,
+        unfit: &[],
         peculiarities: "announces nearly all it can before login",
     },
     Profile {
@@ -98,6 +103,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Idle),
         silent_expunge: false,
+        unfit: &[],
         peculiarities: "imap_capability hides words and switches nothing off; runs the content of {n+} behind unknown commands",
     },
     Profile {
@@ -107,6 +113,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: None,
         silent_expunge: false,
+        unfit: &[],
         peculiarities: "sizes are estimates",
     },
     Profile {
@@ -116,6 +123,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Noop),
         silent_expunge: false,
+        unfit: &[],
         peculiarities: "IMAP4rev1 and STARTTLS, and nothing unasked",
     },
     Profile {
@@ -125,7 +133,9 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Reselect),
         silent_expunge: true,
-        peculiarities: "IDLE that never reports, NOOP that does not tell of new mail, EXPUNGE without EXPUNGE responses",
+        // Each STATUS moves UIDNEXT, and with it the UIDs that messages get in the end.
+        unfit: &["UIDPLUS"],
+        peculiarities: "IDLE that never reports, NOOP that does not tell of new mail, EXPUNGE without EXPUNGE responses, STATUS that moves UIDNEXT",
     },
 ];
 
@@ -144,11 +154,14 @@ static TELLING: LazyLock<Vec<(Finder<'static>, &'static Profile)>> = LazyLock::n
     TABLE.iter().flat_map(|profile| profile.greetings.iter().map(move |word| (Finder::new(word), profile))).collect()
 });
 
-/// Which server has these capabilities, if no other has them in this order.
-pub fn told_by(capabilities: &Capabilities) -> &'static Profile {
-    let text = capabilities.text();
-    let begins = |profile: &&Profile| !profile.capabilities.is_empty() && text.starts_with(profile.capabilities);
-    TABLE.iter().find(begins).unwrap_or(&UNKNOWN)
+impl Profile {
+    /// This one, or where it is not known: of the server that has these capabilities, if no other has them in this order.
+    pub fn or_told_by(&'static self, capabilities: &Capabilities) -> &'static Self {
+        let text = capabilities.text();
+        let begins = |profile: &&Self| !profile.capabilities.is_empty() && text.starts_with(profile.capabilities);
+        let told = || TABLE.iter().find(begins);
+        if *self == UNKNOWN { told().unwrap_or(self) } else { self }
+    }
 }
 
 /// The profile that the text of a greeting tells.
@@ -173,7 +186,7 @@ mod tests {
         for (greeting, name) in table {
             assert_eq!(recognise(greeting.as_bytes()).name, name);
         }
-        let told = |words: &str| told_by(&Capabilities::parse(words.as_bytes())).name;
+        let told = |words: &str| UNKNOWN.or_told_by(&Capabilities::parse(words.as_bytes())).name;
         assert_eq!(told("IMAP4rev1 NAMESPACE ID IDLE LITERAL+ UNSELECT STARTTLS"), "mailutils");
         assert_eq!(told("IMAP4rev1 IDLE NAMESPACE"), "unknown");
         assert_eq!(find("Courier"), Some(&TABLE[0]));
