@@ -18,8 +18,9 @@ const README: &str = include_str!("../README.md");
 const BOUNDS: [&str; 5] = ["limits", "timeouts", "tcp", "admission", "drain"];
 
 /// Bounds that stand among other settings, and what holds their defaults.
-const OTHERS: [(&str, &[&str]); 5] = [
+const OTHERS: [(&str, &[&str]); 6] = [
     ("account", &["entries", "octets"]),
+    ("account.events", &["messages"]),
     ("account.notify", &["mailboxes", "every", "round", "names"]),
     ("backends.NAME", &["connect_timeout", "logins_in_flight", "login_wait"]),
     ("backends.NAME.pace", &["shortest", "longest"]),
@@ -38,6 +39,7 @@ fn the_readme_lists_every_bound_with_its_default() {
     let account = account::Settings::default();
     for ((path, keys), defaults) in OTHERS.iter().zip([
         table(&account),
+        table(&account.events),
         table(&account.notify),
         table(&Backend::default()),
         table(&Backend::default().pace),

@@ -8,7 +8,10 @@
 
 use std::time::Duration;
 
-use lemonade_proxy::session::effect::{Notice, Side};
+use lemonade_proxy::{
+    mailbox::shadow::Shadow,
+    session::effect::{Notice, Side},
+};
 
 use crate::{
     model::{Backend, Connection, Settings},
@@ -36,6 +39,10 @@ pub trait Between {
     fn noticed(&mut self, _notice: &Notice) {}
     /// What those who follow events have heard; none where nobody tells any.
     fn take_events(&mut self) -> Option<Vec<String>> {
+        None
+    }
+    /// What is known of the mailbox that is selected, for those who follow; none where nobody does.
+    fn seen(&self) -> Option<(&[u8], &Shadow)> {
         None
     }
     /// What is to be sent to this side.

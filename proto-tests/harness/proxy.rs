@@ -17,6 +17,11 @@ use lemonade_proxy::{
     account::{self, channel::ChannelError},
     ext,
     imap::{capability::Capabilities, sasl::Mechanism},
+    io::shadows::{Shadows, Shared},
+    mailbox::{
+        diff::Messages,
+        shadow::{Shadow, Sight, Sighting},
+    },
     session::{
         Session,
         effect::{
@@ -93,6 +98,10 @@ pub struct Proxy {
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
     pub published: Vec<Notice>,
+    shadows: Arc<Shadows>,
+    shared: Option<Shared>,
+    /// What the session has seen, all of it together.
+    seen: Option<(Box<[u8]>, Shadow)>,
     /// What those who follow events would hear.
     pub events: Vec<String>,
     /// The devices that the session was bound to.
@@ -158,7 +167,10 @@ impl Setup {
             trusted: false,
             profile: None,
             mechanisms,
-            account: Arc::default(),
+            account: Arc::new(account::Settings {
+                events: account::settings::Events { messages: Messages::None },
+                ..account::Settings::default()
+            }),
             store_is_full: false,
             followed: true,
         }
@@ -174,6 +186,12 @@ impl Setup {
             "account" => value.split_whitespace().try_for_each(|word| self.account(word)),
             "events" => {
                 self.followed = value != "unfollowed";
+                Arc::make_mut(&mut self.account).events.messages = match value {
+                    "messages" => Messages::Simple,
+                    "messages and flags" => Messages::Flags,
+                    "unfollowed" => Messages::None,
+                    _ => return Err("messages, messages and flags, or unfollowed".to_owned()),
+                };
                 Ok(())
             }
             "store" if value == "full" => {
@@ -307,6 +325,11 @@ impl Setup {
     }
 }
 
+/// Whose mail it is.
+fn whose() -> AccountName {
+    AccountName { backend: "main".into(), user: "joe".into() }
+}
+
 impl Proxy {
     /// A client has just connected.
     pub fn new(setup: Setup, seed: u64) -> Self {
@@ -324,6 +347,9 @@ impl Proxy {
             refused: 0,
             store: Arc::new(Memory::default()),
             published: Vec::new(),
+            shadows: Arc::default(),
+            shared: None,
+            seen: None,
             events: Vec::new(),
             devices: Vec::new(),
             learned: None,
@@ -406,7 +432,7 @@ impl Proxy {
     /// What the session wants of the store, one question after the other.
     fn ask_store(&mut self) {
         while let Some(Request { from, keeping }) = self.requests.pop_front() {
-            let account = AccountName { backend: "main".into(), user: "joe".into() };
+            let account = whose();
             let result = match &keeping {
                 Keeping::Save(_) if self.setup.store_is_full => Err(StoreError::Unavailable("disk full".into())),
                 Keeping::Save(change) => at_once(self.store.save(&account, change)).map(Kept::Saved),
@@ -519,7 +545,11 @@ impl Proxy {
                     let user = acting.or(user).unwrap_or_default();
                     self.publish(|| format!("Login {user}{}", admin.unwrap_or_default()));
                 }
-                Effect::Event(event) => self.publish(|| events::written(&event)),
+                Effect::Event(event) => {
+                    self.shadows.stored(&Arc::new(whose()), &event);
+                    self.publish(|| events::written(&event));
+                }
+                Effect::Seen(sighting) => self.seen(*sighting),
                 Effect::Refused { .. } => self.refused += 1,
                 Effect::Keep(request) => self.requests.push_back(*request),
                 Effect::Publish(what) => self.published.push(*what),
@@ -544,6 +574,23 @@ impl Proxy {
             self.apply(None, &[]);
         }
         void
+    }
+
+    /// What is seen of the mailbox: what of it is news is an event.
+    fn seen(&mut self, sighting: Sighting) {
+        let Sighting { mailbox, own, sight } = sighting;
+        match (&sight, &mut self.seen) {
+            (Sight::Whole(shadow), seen) => *seen = Some((mailbox.clone(), shadow.clone())),
+            (Sight::Changes(changes), Some((_, shadow))) => changes.iter().for_each(|change| shadow.change(change)),
+            (Sight::Changes(_), None) => panic!("a change of what was never seen"),
+        }
+        let held = self.shared.take().filter(|shared| shared.is_of(&mailbox));
+        let shared = held.unwrap_or_else(|| self.shadows.hold(&Arc::new(whose()), &mailbox));
+        for event in shared.see(sight, self.setup.account.events.messages) {
+            let seen = if own { "" } else { " seen" };
+            self.publish(|| events::written(&event) + seen);
+        }
+        self.shared = Some(shared);
     }
 
     /// An event, if somebody follows.
@@ -619,6 +666,10 @@ impl Between for Proxy {
     fn noticed(&mut self, notice: &Notice) {
         self.tell(Input::Noticed(notice));
         self.pump();
+    }
+
+    fn seen(&self) -> Option<(&[u8], &Shadow)> {
+        self.seen.as_ref().map(|(mailbox, shadow)| (&**mailbox, shadow))
     }
 
     fn take_events(&mut self) -> Option<Vec<String>> {

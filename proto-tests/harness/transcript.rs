@@ -48,7 +48,8 @@
 //! of them); `metadata: size=1024 entries=10` (bounds of annotations);
 //! `announces: yes` (the backend sends CAPABILITY codes); `mischief: NAMES`; `order: any` (untagged lines expected behind
 //! one another come in any order); `proxy: only` (what is shown is the proxy's doing, the model alone cannot);
-//! `events: unfollowed` (nobody follows, so no event is made);
+//! `events: unfollowed` (nobody follows, so no event is made), `events: messages` or `messages and flags` (those who follow hear
+//! of messages too);
 //! `account: SMS=WAKEUP entries=3` (channels and settings of `[account]`), `store: full` (nothing can be kept any more),
 //! `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
 //!

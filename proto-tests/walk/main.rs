@@ -25,9 +25,9 @@ use proto_tests::{model::Mischief, random::Random};
 
 use self::world::{Plan, World};
 
-/// Steps of each walk: together less than twenty seconds, and ten times that in a long run (`LEMONADE_LONG`).
+/// Steps of each walk: five of them, a million together, and ten times that in a long run (`LEMONADE_LONG`).
 fn steps() -> usize {
-    let usual = if std::env::var_os("LEMONADE_LONG").is_some() { 600_000 } else { 60_000 };
+    let usual = if std::env::var_os("LEMONADE_LONG").is_some() { 2_000_000 } else { 200_000 };
     std::env::var("WALK_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(usual)
 }
 

@@ -1,8 +1,8 @@
 //! Who carries octets in a walk, who else changes the store, and what is true at the end.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use lemonade_proxy::session::effect::Side;
+use lemonade_proxy::{mailbox::diff::Messages, session::effect::Side};
 use proto_tests::{
     cast::{Between, NOON},
     model::{Backend, Connection, Message, Mischief, Settings},
@@ -86,7 +86,11 @@ impl Plan {
 
     /// What its proxy is like.
     pub(crate) fn proxy(&self) -> Proxy {
-        Proxy::new(Setup::before(&self.settings), 7)
+        let mut setup = Setup::before(&self.settings);
+        // Somebody follows, or nobody does.
+        let told = if self.settings.seed.is_multiple_of(2) { Messages::Simple } else { Messages::None };
+        Arc::make_mut(&mut setup.account).events.messages = told;
+        Proxy::new(setup, 7)
     }
 
     pub(crate) fn random(mut random: Random, legal: bool, mischief: Mischief) -> Self {
@@ -715,6 +719,24 @@ impl World {
                 if known != flags {
                     return Err(format!("UID {}: flags {flags:?}, and the client believes {known:?}", message.uid));
                 }
+            }
+        }
+        self.check_seen(&truth)
+    }
+
+    /// Those who follow know the same.
+    fn check_seen(&self, truth: &[Message]) -> Result<(), String> {
+        let selected = self.client.selected.as_deref().unwrap_or_default().as_bytes();
+        let Some((_, seen)) = self.between.seen().filter(|(mailbox, _)| *mailbox == selected) else { return Ok(()) };
+        let uids: Vec<u32> = truth.iter().map(|message| message.uid).collect();
+        if !seen.messages().iter().eq(uids.iter().copied()) {
+            return Err(format!("UIDs {uids:?}, and those who follow know of {}", seen.messages()));
+        }
+        for message in truth {
+            let flags: BTreeSet<String> = message.flags.iter().map(|flag| flag.to_lowercase()).collect();
+            let known: BTreeSet<String> = seen.flags_of(message.uid).map(str::to_lowercase).collect();
+            if known != flags {
+                return Err(format!("UID {}: flags {flags:?}, and those who follow know {known:?}", message.uid));
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{Format, Kind};
 use super::special_use::Configured;
 use crate::{
+    mailbox::diff::Messages,
     store::Quota,
     units::{Size, Span},
 };
@@ -25,6 +26,8 @@ pub struct Settings {
     pub outband: Outband,
     /// How much of an account a session watches for a client of NOTIFY.
     pub notify: Notify,
+    /// What is told of messages to those who follow events.
+    pub events: Events,
     /// What mailboxes are used for, where neither user nor backend says so (RFC 6154).
     pub special_use: Configured,
 }
@@ -44,6 +47,7 @@ impl Default for Settings {
             octets: Size::mib(1),
             outband: Outband::default(),
             notify: Notify::default(),
+            events: Events::default(),
             special_use: Configured::default(),
         }
     }
@@ -69,6 +73,15 @@ impl Default for Notify {
         let (every, round, names) = (Span::seconds(15), Span::seconds(60), Span::minutes(1));
         Self { mailboxes: 100, every, round, names }
     }
+}
+
+/// `[account.events]`: what those who follow events hear (RFC 5423).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// How messages in the selected mailboxes of sessions are told of. While somebody follows, each selected mailbox is looked
+    /// over once for it.
+    pub messages: Messages,
 }
 
 /// `[account.outband]`: the channels over which devices may ask to be told, and who tells them (requirement N12).

@@ -117,6 +117,20 @@ impl<'a> Fetched<'a> {
         Some(Self { number, items })
     }
 
+    /// Reads the first line of a response: its items up to the first literal.
+    pub fn first_line(line: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(line.strip_prefix(b"* ")?);
+        let number = cursor.number().ok()?;
+        (cursor.accept(b" FETCH ") && cursor.accept(b"(")).then(|| Self { number, items: items(&mut cursor) })
+    }
+
+    /// Reads a line behind a literal: its items up to the next one, or to the end.
+    pub fn next_line(number: u32, line: &'a [u8]) -> Self {
+        let mut cursor = Cursor::new(line);
+        cursor.accept(b" ");
+        Self { number, items: items(&mut cursor) }
+    }
+
     /// The names of its items.
     pub fn names(&self) -> impl Iterator<Item = &'a [u8]> {
         self.items.iter().map(|(name, _)| *name)
@@ -131,6 +145,18 @@ impl<'a> Fetched<'a> {
     pub fn uid(&self) -> Option<u32> {
         std::str::from_utf8(self.value("UID")?).ok()?.parse().ok().filter(|uid| *uid > 0)
     }
+}
+
+/// The items that stand on this line whole.
+fn items<'a>(cursor: &mut Cursor<'a>) -> Vec<(&'a [u8], &'a [u8])> {
+    let mut items = Vec::new();
+    while let Ok(item) = item(cursor) {
+        items.push(item);
+        if !cursor.accept(b" ") {
+            break;
+        }
+    }
+    items
 }
 
 fn item<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], &'a [u8]), SyntaxError> {
@@ -204,6 +230,18 @@ mod tests {
             assert_eq!(items.as_text(), text, "{octets}");
             assert_eq!(FetchItems::parse(text.as_bytes()), Ok(items));
         }
+    }
+
+    #[test]
+    fn lines_are_read_as_far_as_they_go() {
+        let first = Fetched::first_line(b"* 12 FETCH (UID 17 FLAGS (\\Seen) BODY[] {5}\r\n").unwrap();
+        assert_eq!((first.number, first.uid(), first.value("FLAGS")), (12, Some(17), Some(&b"(\\Seen)"[..])));
+        let next = Fetched::next_line(12, b" FLAGS (work) BODY[1] {3}\r\n");
+        assert_eq!((next.value("FLAGS"), next.uid()), (Some(&b"(work)"[..]), None));
+        let last = Fetched::next_line(12, b" UID 17)\r\n");
+        assert_eq!((last.uid(), last.names().count()), (Some(17), 1));
+        assert_eq!(Fetched::next_line(12, b")\r\n").names().count(), 0);
+        assert!(Fetched::first_line(b"* 12 EXISTS\r\n").is_none());
     }
 
     #[test]

@@ -237,6 +237,11 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// What is left.
+    pub fn rest(&self) -> &'a [u8] {
+        &self.octets[self.at..]
+    }
+
     /// What stands here is not what should.
     pub fn expected(&self, expected: &'static str) -> SyntaxError {
         SyntaxError { expected, at: self.at }

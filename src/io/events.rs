@@ -19,10 +19,13 @@ use std::{
 
 use axum::body::Bytes;
 
+use super::shadows::Shadows;
+
 /// All who follow.
 #[derive(Default)]
 pub struct Events {
     count: AtomicUsize,
+    shadows: Arc<Shadows>,
     followers: Mutex<Followers>,
 }
 
@@ -43,6 +46,11 @@ const LONGEST_QUEUE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Events {
+    /// Nobody follows yet; who begins to makes what is seen from then on news.
+    pub fn new(shadows: Arc<Shadows>) -> Self {
+        Self { shadows, ..Self::default() }
+    }
+
     /// Whether anybody follows.
     pub fn is_followed(&self) -> bool {
         self.count.load(Relaxed) > 0
@@ -55,6 +63,9 @@ impl Events {
             return None;
         }
         let queue = Arc::new(Queue { user, waiting: Mutex::default() });
+        if followers.queues.is_empty() {
+            self.shadows.begin();
+        }
         followers.queues.push(queue.clone());
         self.count.store(followers.queues.len(), Relaxed);
         Some(Follower { queue, events: self.clone() })

@@ -12,7 +12,7 @@
 //! | [`probe`] | how is a backend, and what can it do? |
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
-//! | [`events`] | who follows what happens in the message store? |
+//! | [`events`], [`shadows`] | who follows what happens in the message store, and what of it is news? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
 pub mod accounts;
@@ -39,6 +39,7 @@ pub mod routing;
 pub mod serve;
 
 pub mod session_task;
+pub mod shadows;
 pub mod shell;
 pub mod sockets;
 pub mod tls;

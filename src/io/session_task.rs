@@ -306,6 +306,7 @@ impl Task {
                 Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),
                 Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),
                 Wish::Effect(Effect::Event(event)) => self.visit.happened(&event),
+                Wish::Effect(Effect::Seen(sighting)) => self.visit.seen(*sighting),
                 Wish::Effect(Effect::Bind(binding)) => self.visit.bound(&binding),
                 Wish::Effect(Effect::Learned(look)) => self.visit.learned(look),
                 Wish::Effect(Effect::HangUp) => self.backend = Peer::default(),

@@ -22,6 +22,7 @@ use super::{
     probe,
     registry::Registry,
     routing::{Router, RoutingError},
+    shadows::Shadows,
     tls::TlsError,
     trace::Traces,
 };
@@ -37,6 +38,8 @@ pub struct Shell {
     pub registry: Arc<Registry>,
     /// Who follows events.
     pub events: Arc<Events>,
+    /// What is seen of mailboxes for them.
+    pub shadows: Arc<Shadows>,
     /// Who is traced.
     pub traces: Arc<Traces>,
     /// Turns for TLS handshakes with clients. Their number is that of the start.
@@ -116,11 +119,13 @@ impl Shell {
     /// A shell with nobody in it.
     pub fn new(setup: Setup, meters: Arc<Meters>, store: Arc<dyn Store>) -> Self {
         let rules = setup.config.admission.clone();
+        let shadows = Arc::<Shadows>::default();
         let shell = Self {
             handshakes: Semaphore::new(rules.handshakes as usize),
             door: Arc::new(Door::new(rules)),
             registry: Registry::new(meters.clone()),
-            events: Arc::default(),
+            events: Arc::new(Events::new(Arc::clone(&shadows))),
+            shadows,
             traces: Traces::new(&setup.config.state, meters.clone()),
             setup: ArcSwap::from_pointee(setup),
             keeper: Arc::new(Keeper::new(store, meters.clone())),

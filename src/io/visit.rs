@@ -19,12 +19,16 @@ use super::{
     login::{Connected, Login},
     metrics::{self, Held, Outcome, Peer, State, Stream, Way, Whose},
     registry::Notice,
+    shadows::Shared,
     shell::Shell,
     trace::Trace,
     transport::Transport,
 };
 use crate::{
-    mailbox::event::{Ending, Event, Kind, Manner, Report},
+    mailbox::{
+        event::{Ending, Event, Kind, Manner, Report},
+        shadow::Sighting,
+    },
     session::{
         Session,
         effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Side},
@@ -68,6 +72,8 @@ pub(super) struct Visit {
     /// Who has logged in.
     who: Option<Box<Who>>,
     trace: Option<Box<Trace>>,
+    /// The mailbox that it sees for those who follow.
+    shared: Option<Shared>,
     /// How its news come while it idles, and its place in the metric of that.
     idling: Option<(Look, Held)>,
 }
@@ -100,7 +106,18 @@ struct Who {
 impl Visit {
     pub(super) fn new(shell: Arc<Shell>, listening: Arc<Listening>, client: Client) -> Self {
         let front = listening.front.load_full();
-        Self { shell, listening, client, front, attempt: None, user: None, who: None, trace: None, idling: None }
+        Self {
+            shell,
+            listening,
+            client,
+            front,
+            attempt: None,
+            user: None,
+            who: None,
+            trace: None,
+            shared: None,
+            idling: None,
+        }
     }
 
     pub(super) fn front(&self) -> Arc<Front> {
@@ -177,8 +194,27 @@ impl Visit {
         self.shell.events.is_followed()
     }
 
-    /// Something has happened in the message store.
+    /// The client has done something in the message store.
     pub(super) fn happened(&self, event: &Event) {
+        if let Some(account) = self.client.seat.account() {
+            self.shell.shadows.stored(account, event);
+        }
+        self.tell(event, true);
+    }
+
+    /// The session has seen something in its mailbox.
+    pub(super) fn seen(&mut self, sighting: Sighting) {
+        let Sighting { mailbox, own, sight } = sighting;
+        let Some(account) = self.client.seat.account() else { return };
+        let held = self.shared.take().filter(|shared| shared.is_of(&mailbox));
+        let shared = held.unwrap_or_else(|| self.shell.shadows.hold(account, &mailbox));
+        let events = shared.see(sight, self.front.offer.account.events.messages);
+        self.shared = Some(shared);
+        events.iter().for_each(|event| self.tell(event, own));
+    }
+
+    /// Tells those who follow. `own`: the client has done it.
+    fn tell(&self, event: &Event, own: bool) {
         let Some(who) = &self.who else { return };
         self.shell.events.publish(who.user.as_deref(), || {
             let entry = self.client.seat.entry();
@@ -188,11 +224,11 @@ impl Visit {
                 event,
                 at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
                 user: who.user.as_deref(),
-                admin: who.admin.as_deref(),
-                client: (&client, entry.client.port()),
+                admin: who.admin.as_deref().filter(|_| own),
+                client: own.then_some((&client, entry.client.port())),
                 server: (&server, connected.port()),
                 backend: entry.backend().as_deref(),
-                session: entry.id.as_str(),
+                session: own.then_some(entry.id.as_str()),
             }
             .line()
         });

@@ -7,20 +7,25 @@
 //! Who did it is not to be seen: a message that is there now is new, and one that is gone was expunged. Whoever knows better
 //! (an APPEND of ours, a policy of expiry) says so before. Requirements E1 and E3.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     event::{Event, Kind},
     shadow::Shadow,
 };
 use crate::imap::uid_set::UidSet;
 
-/// How \Seen and \Deleted are told when they are set (RFC 5423 section 4.2): an operator's choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Style {
-    /// As MessageRead and MessageTrash.
+/// How events of messages and their flags are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Messages {
+    /// \Seen and \Deleted, when they are set, as MessageRead and MessageTrash (RFC 5423 section 4.2).
     #[default]
     Simple,
-    /// As FlagsSet, like all others.
+    /// As FlagsSet, like all other flags.
     Flags,
+    /// Not at all, but for what clients store: the backend is asked nothing for their sake.
+    None,
 }
 
 /// New messages that are told one by one, with their flags; what comes beyond at the same time is a copy of a mailbox, and told
@@ -33,7 +38,7 @@ pub const MOST_RUNS: usize = 1000;
 /// The events between two moments of the mailbox of this name, in the order: gone, new, set, cleared.
 ///
 /// Under another UIDVALIDITY nothing can be compared, and nothing is told: it is a new beginning.
-pub fn diff(name: &[u8], before: &Shadow, after: &Shadow, style: Style) -> Vec<Event> {
+pub fn diff(name: &[u8], before: &Shadow, after: &Shadow, style: Messages) -> Vec<Event> {
     if before.uidvalidity() != after.uidvalidity() {
         return Vec::new();
     }
@@ -80,10 +85,10 @@ impl Between<'_> {
         Event { uidvalidity: Some(self.after.uidvalidity()), ..Event::of_mailbox(kind, self.name) }
     }
 
-    fn set(&mut self, style: Style) {
+    fn set(&mut self, style: Messages) {
         let mut others = Changed::default();
         for (flag, set) in moved(self.after, self.before) {
-            match simple(flag).filter(|_| style == Style::Simple) {
+            match simple(flag).filter(|_| style == Messages::Simple) {
                 Some(kind) => self.tell(&self.of(kind), &set),
                 None => others.add(flag, set),
             }
@@ -171,7 +176,7 @@ mod tests {
         text.split(',').filter_map(message).collect()
     }
 
-    fn between(before: &str, after: &str, style: Style) -> Vec<String> {
+    fn between(before: &str, after: &str, style: Messages) -> Vec<String> {
         let events = diff(b"A", &shadow(&model(before)), &shadow(&model(after)), style);
         let flags = |event: &Event| event.flags.iter().map(|flag| format!(" {flag}")).collect::<String>();
         events.iter().map(|event| format!("{:?} {}{}", event.kind, event.uids, flags(event))).collect()
@@ -195,22 +200,22 @@ mod tests {
             ("11", "11 \\Recent", &[]),
         ];
         for (before, after, events) in table {
-            assert_eq!(between(before, after, Style::Simple), *events, "{before} -> {after}");
+            assert_eq!(between(before, after, Messages::Simple), *events, "{before} -> {after}");
         }
-        assert_eq!(between("11", "11 \\Seen \\Deleted", Style::Flags), ["FlagsSet 11 \\Deleted \\Seen"]);
+        assert_eq!(between("11", "11 \\Seen \\Deleted", Messages::Flags), ["FlagsSet 11 \\Deleted \\Seen"]);
     }
 
     #[test]
     fn under_another_uidvalidity_it_is_a_new_beginning() {
         let before = shadow(&model("11, 12"));
-        assert_eq!(diff(b"A", &before, &Shadow::new(8), Style::Simple), []);
+        assert_eq!(diff(b"A", &before, &Shadow::new(8), Messages::Simple), []);
     }
 
     #[test]
     fn an_addition_says_how_the_mailbox_stands() {
         let mut after = shadow(&model("11, 14"));
         after.expect(15);
-        let event = diff(b"A", &shadow(&model("11")), &after, Style::Simple).remove(0);
+        let event = diff(b"A", &shadow(&model("11")), &after, Messages::Simple).remove(0);
         assert_eq!((event.uidvalidity, event.messages, event.uidnext), (Some(7), Some(2), Some(15)));
         assert_eq!(event.mailbox.as_deref(), Some(&b"A"[..]));
     }
@@ -220,11 +225,11 @@ mod tests {
         let mut after = Shadow::new(7);
         (0..5000).for_each(|number| after.see(1 + 2 * number, []));
         let before = Shadow::new(7);
-        let new = diff(b"A", &before, &after, Style::Simple);
+        let new = diff(b"A", &before, &after, Messages::Simple);
         assert_eq!(new.len(), MOST_SINGLE + 5);
         assert!(new.iter().all(|event| event.uids.runs().count() <= MOST_RUNS));
         assert_eq!(new.iter().map(|event| event.uids.len()).sum::<u32>(), 5000);
-        assert_eq!(diff(b"A", &after, &before, Style::Simple).len(), 5);
+        assert_eq!(diff(b"A", &after, &before, Messages::Simple).len(), 5);
     }
 
     /// Does to a mailbox what an event says, and insists that each word of it is news.
@@ -287,7 +292,7 @@ mod tests {
             for (uid, flags) in &model {
                 seen.see(*uid, flags.iter().map(String::as_str));
             }
-            let style = if random.below(2) == 0 { Style::Simple } else { Style::Flags };
+            let style = if random.below(2) == 0 { Messages::Simple } else { Messages::Flags };
             for event in diff(b"A", &before, &seen, style) {
                 apply(&mut told, &event);
             }

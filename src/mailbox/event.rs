@@ -200,18 +200,18 @@ pub struct Report<'a> {
     pub event: &'a Event,
     /// The time of day, since 1970.
     pub at: Duration,
-    /// In whose name; unknown only where a relayed mechanism did not say.
+    /// Whose mail it is; unknown only where a relayed mechanism did not say.
     pub user: Option<&'a str>,
     /// Who has authenticated, if that is somebody else.
     pub admin: Option<&'a str>,
-    /// The client's address and port.
-    pub client: (&'a str, u16),
-    /// The address and port of ours that it connected to.
+    /// The address and port of the client that did it; none where it was only seen.
+    pub client: Option<(&'a str, u16)>,
+    /// The address and port of ours that the session connected to.
     pub server: (&'a str, u16),
     /// The backend, as the configuration calls it.
     pub backend: Option<&'a str>,
     /// The session that did it, as logs call it.
-    pub session: &'a str,
+    pub session: Option<&'a str>,
 }
 
 impl Report<'_> {
@@ -229,8 +229,8 @@ impl Report<'_> {
             uri: self.message().to_string(),
             user: self.user,
             admin: self.admin,
-            client_ip: self.client.0,
-            client_port: self.client.1,
+            client_ip: self.client.map(|client| client.0),
+            client_port: self.client.map(|client| client.1),
             server_domain: access.then_some(self.server.0),
             server_port: access.then_some(self.server.1),
             service: "imap",
@@ -293,9 +293,10 @@ struct Line<'a> {
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<&'a str>,
-    #[serde(rename = "clientIP")]
-    client_ip: &'a str,
-    client_port: u16,
+    #[serde(rename = "clientIP", skip_serializing_if = "Option::is_none")]
+    client_ip: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_domain: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -303,7 +304,8 @@ struct Line<'a> {
     service: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<&'a str>,
-    session: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mailbox: Option<Cow<'a, str>>,
     #[serde(rename = "mailboxID", skip_serializing_if = "Option::is_none")]
@@ -378,10 +380,10 @@ mod tests {
             at: Duration::from_millis(1_793_610_843_120),
             user: Some("joe"),
             admin: Some("root"),
-            client: ("198.51.100.7", 50_000),
+            client: Some(("198.51.100.7", 50_000)),
             server: ("2001:db8::1", 993),
             backend: Some("main"),
-            session: "k3v9",
+            session: Some("k3v9"),
         };
         let line = report.line();
         assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");

@@ -12,6 +12,62 @@
 
 use crate::imap::uid_set::UidSet;
 
+/// What a session has seen of its mailbox (RFC 5423 section 4, before it is an event).
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// Which mailbox, in the form that is the same for all sessions.
+    pub mailbox: Box<[u8]>,
+    /// The session's client has done it itself.
+    pub own: bool,
+    /// What.
+    pub sight: Sight,
+}
+
+/// All of a mailbox, or what is other than it was.
+#[derive(Clone, Debug)]
+pub enum Sight {
+    /// So it is.
+    Whole(Shadow),
+    /// So it has changed, in this order.
+    Changes(Vec<Change>),
+}
+
+/// Something that happens to messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This one is there, with these flags and no others.
+    Seen {
+        /// Its UID.
+        uid: u32,
+        /// Its flags.
+        flags: Vec<Box<str>>,
+    },
+    /// Of these, as far as they are there, flags were stored without an answer that says them (RFC 3501 6.4.6, .SILENT).
+    Stored {
+        /// Which messages.
+        uids: UidSet,
+        /// What becomes of the flags that they have.
+        how: Storing,
+        /// The flags.
+        flags: Vec<Box<str>>,
+    },
+    /// These are gone.
+    Gone(UidSet),
+    /// All that were marked as deleted are gone (RFC 3501 6.4.2, CLOSE).
+    Purged,
+}
+
+/// What STORE does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storing {
+    /// These flags and no others.
+    Replace,
+    /// These too.
+    Add,
+    /// No more these.
+    Remove,
+}
+
 /// One mailbox under one UIDVALIDITY.
 #[derive(Clone, Debug)]
 pub struct Shadow {
@@ -51,6 +107,36 @@ impl Shadow {
     pub fn lose(&mut self, uid: u32) {
         self.messages.remove(uid);
         self.strip(uid);
+    }
+
+    /// This has happened.
+    pub fn change(&mut self, change: &Change) {
+        match change {
+            Change::Seen { uid, flags } => self.see(*uid, flags.iter().map(|flag| &**flag)),
+            Change::Stored { uids, how, flags } => {
+                let mut there = uids.clone();
+                there.narrow(&self.messages);
+                there.iter().for_each(|uid| self.store(uid, *how, flags));
+            }
+            Change::Gone(uids) => uids.iter().for_each(|uid| self.lose(uid)),
+            Change::Purged => {
+                let deleted = self.flagged("\\Deleted").cloned().unwrap_or_default();
+                deleted.iter().for_each(|uid| self.lose(uid));
+            }
+        }
+    }
+
+    fn store(&mut self, uid: u32, how: Storing, flags: &[Box<str>]) {
+        match how {
+            Storing::Replace => self.see(uid, flags.iter().map(|flag| &**flag)),
+            Storing::Add => flags.iter().for_each(|flag| self.mark(uid, flag)),
+            Storing::Remove => self.flags.retain_mut(|(name, having)| {
+                if flags.iter().any(|flag| flag.eq_ignore_ascii_case(name)) {
+                    having.remove(uid);
+                }
+                !having.is_empty()
+            }),
+        }
     }
 
     fn mark(&mut self, uid: u32, flag: &str) {
@@ -142,6 +228,25 @@ pub(super) mod tests {
         shadow.lose(13);
         assert_eq!((shadow.messages().to_string(), flags(&shadow, 11)), ("11".to_owned(), vec!["\\Flagged"]));
         assert_eq!((flags(&shadow, 12), shadow.flagged("work")), (vec![], None));
+    }
+
+    #[test]
+    fn what_is_stored_in_silence_is_known_all_the_same() {
+        let flag = |text: &str| vec![text.into()];
+        let stored = |how, text: &str| Change::Stored { uids: [11, 13].into_iter().collect(), how, flags: flag(text) };
+        let mut shadow = Shadow::new(7);
+        shadow.change(&Change::Seen { uid: 11, flags: flag("a") });
+        shadow.change(&Change::Seen { uid: 12, flags: flag("\\deleted") });
+        shadow.change(&stored(Storing::Add, "b"));
+        assert_eq!((flags(&shadow, 11), shadow.messages().to_string()), (vec!["a", "b"], "11:12".to_owned()));
+        shadow.change(&stored(Storing::Remove, "A"));
+        assert_eq!(flags(&shadow, 11), vec!["b"]);
+        shadow.change(&stored(Storing::Replace, "c"));
+        assert_eq!(flags(&shadow, 11), vec!["c"]);
+        shadow.change(&Change::Purged);
+        assert_eq!(shadow.messages().to_string(), "11");
+        shadow.change(&Change::Gone([11].into_iter().collect()));
+        assert!(shadow.messages().is_empty() && shadow.flags().next().is_none());
     }
 
     #[test]

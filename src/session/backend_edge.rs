@@ -252,6 +252,7 @@ impl Open {
                     self.at_boundary(out);
                     let response = &rest[..end];
                     // What a message's flags are is a fact too, whoever has asked (architecture 4.3).
+                    self.see_fetch(response, out);
                     if Fetched::parse(response).is_some_and(|fetched| fetched.value("FLAGS").is_some()) {
                         self.tell_fetch(response, at, out);
                     }
@@ -264,7 +265,10 @@ impl Open {
         }
         let (flow, text) = match self.backend.up {
             Up::Boundary => self.head(line, at, out)?,
-            Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => (self.follow(flow, line, at, out), false),
+            Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => {
+                self.see_rest(line, out);
+                (self.follow(flow, line, at, out), false)
+            }
         };
         self.backend.up = Up::Boundary;
         match frame::backend_literal(line).filter(|_| !text) {
@@ -394,6 +398,7 @@ impl Open {
                 Ok((Flow::Pass, false))
             }
             Line::Untagged { kind, number } => {
+                self.see_next();
                 self.at_boundary(out);
                 Ok((self.untagged(kind, number, line, at, out)?, text))
             }
@@ -429,10 +434,12 @@ impl Open {
             Kind::Expunge => return Ok(self.expunge(number, line, at, out)),
             Kind::Vanished => return self.vanished(line, at, out),
             Kind::Fetch => {
+                self.see_fetch(line, out);
                 let fetched = Fetched::parse(line).filter(|_| self.loading.is_some());
                 if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) || self.holds_fetch(number, line) {
                     return Ok(Flow::Drop);
                 }
+                self.told_flags();
                 if let Some(line) = self.with_uid(number, line) {
                     return Ok(replace(out, &line));
                 }
@@ -478,7 +485,7 @@ impl Open {
     /// Whether FETCH responses pass as they come.
     fn passes_fetches(&self) -> bool {
         let tells_all = self.client.listening.is_none() && self.client.notify.is_none();
-        self.numbering.is_plain() && self.loading.is_none() && tells_all
+        self.numbering.is_plain() && self.loading.is_none() && tells_all && self.watch.is_none()
     }
 
     /// Whether a FETCH is not for the client now: of flags that others have changed, or of a message that it does not know.
@@ -525,6 +532,7 @@ impl Open {
         if let Some(load) = self.load_as_found() {
             load.expunged(number);
         }
+        self.see_expunge(number, out);
         if !self.may_tell_expunge() {
             // Of a message that is not there, nobody need hear.
             self.numbering.hold(number);
@@ -546,6 +554,9 @@ impl Open {
         if let (Some(load), Some(gone)) = (self.load_as_found(), UidSet::parse(uids)) {
             load.vanished(&gone);
         }
+        if let (true, Some(gone)) = (self.sees(), UidSet::parse(uids)) {
+            self.see_gone(gone, out);
+        }
         if self.may_tell_expunge() {
             self.numbering.vanish(uids);
             return Ok(self.follow(Flow::Pass, line, at, out));
@@ -561,6 +572,7 @@ impl Open {
         let Some(&mut Running { owner, verb, complete, followed, .. }) = self.gate.find(tag) else { return Ok(()) };
         self.resume = true;
         self.witness_end(tag, status, line, out);
+        self.see_end(tag, status, line, out);
         if status == Status::Ok && matches!(verb.name, "CREATE" | "DELETE" | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE") {
             out.push(Effect::Publish(Box::new(Notice::Names)));
         }

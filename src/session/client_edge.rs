@@ -413,6 +413,7 @@ impl Open {
             _ => {
                 self.client.listening = None;
                 self.news.doubt_flags();
+                self.watch_on();
             }
         }
         let bound = bound.and_then(|octets| Some((command::head(octets).ok()?, octets)));
@@ -461,6 +462,7 @@ impl Open {
         }
         self.note_stored(head);
         self.witness_command(octets, out);
+        self.see_command(shifted.as_deref().unwrap_or(octets));
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),
             None => self.write(octets, at, head.tag, head.verb, open, out),

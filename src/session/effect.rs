@@ -19,6 +19,7 @@ use crate::{
     mailbox::{
         self,
         event::{Event, Manner},
+        shadow::Sighting,
     },
     store::{Change, Changed, DeviceName, Found, Owner, Query, Source, StoreError},
 };
@@ -119,6 +120,8 @@ pub enum Effect {
     Publish(Box<Notice>),
     /// Something has happened in the message store: tell those who follow.
     Event(Box<Event>),
+    /// This is seen of the selected mailbox: it becomes events for those who follow, where it is news.
+    Seen(Box<Sighting>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
     /// This backend tells its news so, and not as it says: other sessions there need not find out.

@@ -125,6 +125,11 @@ impl Gate {
         self.running.iter().any(|running| running.written && running.verb.claims.has(kind))
     }
 
+    /// Whether the backend has one of these commands to do.
+    pub fn runs(&self, names: &[&str]) -> bool {
+        self.running.iter().any(|running| running.written && names.contains(&running.verb.name))
+    }
+
     /// Whether something of this one runs.
     pub fn has(&self, owner: Owner) -> bool {
         self.verb_of(owner).is_some()

@@ -449,10 +449,15 @@ impl Open {
         self.selected && self.mailbox.is_some() && self.profile.look.is_none() && self.news.look != Look::Reselect
     }
 
+    /// Whether there is room for a question of ours: else it comes when what is under way has ended.
+    pub(super) fn may_look(&self) -> bool {
+        self.selected && !self.is_mid_command() && self.gate.is_only_idle()
+    }
+
     /// It is time to look.
     pub(super) fn look(&mut self, now: Instant, out: &mut Effects) {
         let due = self.news.next.is_some_and(|next| now >= next);
-        if !due || !self.selected || self.is_mid_command() || !self.gate.is_only_idle() {
+        if !due || !self.may_look() {
             return;
         }
         self.news.next = None;

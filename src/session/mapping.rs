@@ -14,13 +14,17 @@ use super::{
     effect::{Effects, End, Fault},
     gate::{Owner, Running},
     open::Open,
+    sight,
 };
-use crate::imap::{
-    command::Head,
-    fetch::Fetched,
-    response::Status,
-    uid_set::UidSet,
-    verb::{self, Numbers, Verb},
+use crate::{
+    imap::{
+        command::Head,
+        fetch::Fetched,
+        response::Status,
+        uid_set::UidSet,
+        verb::{self, Numbers, Verb},
+    },
+    mailbox::shadow::Change,
 };
 
 /// UIDs on their way.
@@ -30,6 +34,8 @@ pub(super) struct Load {
     found: UidSet,
     /// A removal came of which nobody can say whether it is in `found`.
     doubtful: bool,
+    /// Messages that came, for those who follow.
+    new: Vec<Change>,
     /// How often the backend has counted otherwise than it listed.
     misfits: u8,
 }
@@ -40,8 +46,10 @@ enum Stage {
     Search { answered: bool },
     /// FETCH 1:* (UID)
     Fetch,
-    /// UID FETCH last+1:* (UID)
+    /// UID FETCH last+1:* (UID), and FLAGS for those who follow.
     Tail,
+    /// UID FETCH 1:* (UID FLAGS), for those who follow: the flags are no news.
+    Whole,
     /// UID FETCH 1:* (UID FLAGS), of a mailbox that has so many messages: what has changed is told.
     All { count: u32 },
 }
@@ -50,17 +58,26 @@ impl Load {
     /// Counts and lists that do not fit: other clients may be quick, but not so often.
     const MOST_MISFITS: u8 = 3;
 
+    fn new(stage: Stage, misfits: u8) -> Self {
+        Self { stage, found: UidSet::default(), doubtful: false, new: Vec::new(), misfits }
+    }
+
     /// UIDs that a search found.
     pub(super) fn found(&mut self, uids: UidSet) {
         self.found = uids;
         self.stage = Stage::Search { answered: true };
     }
 
+    /// Flags were told of a message, and not of which: those that have come with its UID may be older.
+    pub(super) fn overtaken(&mut self) {
+        self.doubtful |= matches!(self.stage, Stage::Tail | Stage::Whole);
+    }
+
     /// These are gone.
     pub(super) fn vanished(&mut self, uids: &UidSet) {
         match self.stage {
             Stage::Search { answered: true } => uids.iter().for_each(|uid| _ = self.found.remove(uid)),
-            Stage::Search { answered: false } | Stage::Fetch | Stage::Tail => self.doubtful = true,
+            Stage::Search { answered: false } | Stage::Fetch | Stage::Tail | Stage::Whole => self.doubtful = true,
             Stage::All { .. } => {}
         }
     }
@@ -72,7 +89,9 @@ impl Load {
                 Some(uid) => _ = self.found.remove(uid),
                 None => self.doubtful = true,
             },
-            Stage::Search { answered: false } | Stage::Fetch | Stage::Tail | Stage::All { .. } => self.doubtful = true,
+            Stage::Search { answered: false } | Stage::Fetch | Stage::Tail | Stage::Whole | Stage::All { .. } => {
+                self.doubtful = true;
+            }
         }
     }
 }
@@ -85,8 +104,8 @@ impl Open {
         // Where UIDs are not to be had, it is as silent as without us.
         let silent = self.profile.silent_expunge && !self.news.lacks_uids;
         let removes = self.selected && silent && removes(head.verb);
-        let needed = removes || (named && (self.numbering.is_mapped() || touched()));
-        needed && !self.numbering.is_complete()
+        let needed = removes || (named && (self.numbering.is_mapped() || touched() || self.wants_whole()));
+        needed && (!self.numbering.is_complete() || self.wants_whole())
     }
 
     /// Asks for the UIDs that somebody waits for, as soon as nothing else runs.
@@ -97,6 +116,7 @@ impl Open {
         }
         self.client.waits_for_uids = false;
         match self.numbering.is_mapped() {
+            _ if self.wants_whole() => self.ask_uids(Stage::Whole, 0, out),
             // It was told to wait while they were on their way.
             _ if self.numbering.is_complete() => self.resume = true,
             true => self.ask_uids(Stage::Tail, 0, out),
@@ -104,10 +124,13 @@ impl Open {
         }
     }
 
-    /// Whether a client that listens for flags is to be told the UID with them (RFC 5465 5.1), and not all are known.
+    /// Whether a client that listens for flags is to be told the UID with them (RFC 5465 5.1), or those who follow are, and not
+    /// all are known.
     pub(super) fn lacks_uids_to_tell(&self) -> bool {
         let told = self.client.notify.as_ref().is_some_and(|told| told.flags);
-        told && self.is_listening() && !self.numbering.is_complete() && self.news.learns_uids()
+        let told = told && self.is_listening() && self.news.learns_uids();
+        let wanted = told || (self.sees() && !self.news.lacks_uids);
+        self.wants_whole() || (wanted && !self.numbering.is_complete())
     }
 
     /// Asks for the UIDs and flags of a mailbox that has so many messages.
@@ -120,35 +143,50 @@ impl Open {
         const FETCH: &Verb = verb::row_of("FETCH");
         const UID_FETCH: &Verb = verb::row_of("UID FETCH");
         let count = if let Stage::All { count } = stage { count } else { self.numbering.count() };
+        if matches!(stage, Stage::Whole | Stage::All { .. }) {
+            self.see_all();
+        }
         if count == 0 {
-            self.loading = Some(Box::new(Load { stage, found: UidSet::default(), doubtful: false, misfits }));
+            self.loading = Some(Box::new(Load::new(stage, misfits)));
             // Nothing is asked of an empty mailbox, where some servers know no UIDs.
             let _ = self.loaded(Status::Ok, out);
             return;
         }
         let last = self.numbering.uids().and_then(UidSet::last).unwrap_or(0);
+        let items = if self.sees() { "(UID FLAGS)" } else { "(UID)" };
         let (verb, arguments) = match stage {
             Stage::Search { .. } => (SEARCH, "ALL".to_owned()),
             Stage::Fetch => (FETCH, "1:* (UID)".to_owned()),
-            Stage::Tail => (UID_FETCH, format!("{}:* (UID)", last.saturating_add(1))),
-            Stage::All { .. } => (UID_FETCH, "1:* (UID FLAGS)".to_owned()),
+            Stage::Tail => (UID_FETCH, format!("{}:* {items}", last.saturating_add(1))),
+            Stage::Whole | Stage::All { .. } => (UID_FETCH, "1:* (UID FLAGS)".to_owned()),
         };
         let tag = self.backend.next_tag();
         let octets = [&tag, b" ".as_slice(), verb.name.as_bytes(), b" ", arguments.as_bytes(), b"\r\n"].concat();
         self.write(&octets, None, &tag, verb, None, out);
         self.gate.start(Running::ours(tag, verb, Owner::Numbering));
-        self.loading = Some(Box::new(Load { stage, found: UidSet::default(), doubtful: false, misfits }));
+        self.loading = Some(Box::new(Load::new(stage, misfits)));
     }
 
     /// A FETCH came while UIDs are on their way. Whether the client has use for it.
     pub(super) fn learn(&mut self, fetched: &Fetched<'_>, out: &mut Effects) -> bool {
         let Some(load) = &mut self.loading else { return true };
-        let Some(uid) = fetched.uid() else { return true };
+        let Some(uid) = fetched.uid() else {
+            return load.stage != Stage::Whole || self.hears_of(fetched);
+        };
         match load.stage {
-            Stage::Fetch | Stage::Tail => _ = load.found.insert(uid),
+            Stage::Tail => {
+                load.found.insert(uid);
+                load.new.extend(sight::flags(fetched).map(|flags| Change::Seen { uid, flags }));
+            }
+            Stage::Fetch => _ = load.found.insert(uid),
             Stage::Search { .. } => return true,
+            Stage::Whole => {
+                load.found.insert(uid);
+                return self.see_one(uid, fetched);
+            }
             Stage::All { .. } => {
                 load.found.insert(uid);
+                self.see_one(uid, fetched);
                 self.glimpse_message(fetched, out);
                 return false;
             }
@@ -166,7 +204,8 @@ impl Open {
         let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
         let fits = !load.doubtful && load.found.len() == count;
         match load.stage {
-            Stage::Tail if !load.doubtful && self.numbering.learn(&load.found) => {}
+            Stage::Tail if !load.doubtful && self.numbering.learn(&load.found) => self.see_new(Some(load.new), out),
+            Stage::Tail if self.sees() => self.see_new(None, out),
             Stage::Tail => self.ask_uids(Stage::Search { answered: false }, load.misfits, out),
             _ if fits => {
                 self.resume = true;
@@ -177,11 +216,15 @@ impl Open {
                 if untold != self.numbering.is_plain() {
                     self.news.stir();
                 }
+                if matches!(load.stage, Stage::Whole | Stage::All { .. }) {
+                    self.seen_all(out);
+                }
                 self.tell_held(out);
                 self.looked_over(out);
             }
+            Stage::Whole if load.misfits == Load::MOST_MISFITS => self.missed_all(),
             _ if load.misfits == Load::MOST_MISFITS => self.give_up_uids(out),
-            Stage::All { .. } => self.ask_uids(load.stage, load.misfits + 1, out),
+            Stage::Whole | Stage::All { .. } => self.ask_uids(load.stage, load.misfits + 1, out),
             _ => self.ask_uids(Stage::Fetch, load.misfits + 1, out),
         }
         Ok(())
@@ -229,7 +272,7 @@ impl Open {
     /// UIDs that were wanted for EXPUNGE alone: the client's next commands pass as they come. Who compares the mailbox with what
     /// it was goes on to need them.
     fn leave_uids(&mut self) {
-        if !self.news.is_surveyed() {
+        if !self.news.is_surveyed() && self.watch.is_none() {
             self.numbering.unmap();
         }
     }

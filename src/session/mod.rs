@@ -14,7 +14,7 @@
 //! | [`numbering`], `mapping` | what does this client believe, and how are UIDs learnt? |
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 //! | [`script`] | how is work of several steps written? |
-//! | `witness` | what changes the message store, and is an event? |
+//! | `witness`, `sight` | what changes the message store, and is an event? what becomes of messages? |
 
 mod backend_edge;
 mod client_edge;
@@ -34,6 +34,7 @@ pub mod script;
 #[expect(clippy::module_inception, reason = "the session is what this directory is about")]
 pub mod session;
 pub mod settings;
+mod sight;
 mod stack;
 mod witness;
 

@@ -24,6 +24,7 @@ use super::{
     numbering::Numbering,
     plan::{DEFLATE, Plan},
     profile::{Look, Profile},
+    sight::Watch,
     stack::Stack,
     witness::Witness,
 };
@@ -73,6 +74,10 @@ pub(super) struct Open {
     pub(super) device: Option<Box<Binding>>,
     /// What somebody who follows events is to be told of.
     pub(super) witness: Option<Box<Witness>>,
+    /// What is seen of messages for their sake.
+    pub(super) watch: Option<Box<Watch>>,
+    /// Somebody follows, and is told of messages.
+    pub(super) followed: bool,
     draining: bool,
     /// The moment of the last input.
     pub(super) now: Instant,
@@ -125,6 +130,8 @@ impl Open {
             origin: server.origin.map(Box::new),
             device: None,
             witness: None,
+            watch: None,
+            followed: false,
             stack: Stack::default(),
             client: ClientEdge::new(now),
             backend: BackendEdge::new(prefix, now),
@@ -206,9 +213,13 @@ impl Open {
             self.ask_waiting(out);
         }
         self.wake_layers(now, out);
+        self.watch(out);
         self.load(out);
         self.idle_on(now, out);
         self.at_boundary(out);
+        if self.is_at_rest() {
+            self.report(out);
+        }
     }
 
     /// Something is under way that does not stop when the client goes.
@@ -280,6 +291,7 @@ impl Open {
                 self.mailbox.iter_mut().for_each(|mailbox| mailbox.examined |= read_only);
                 self.stack.rouse(self.now);
                 self.news.forget();
+                self.watch_anew();
             }
             (Status::No, _) => self.closed(),
             (Status::Bad, before) => self.numbering = before.map(|before| *before).unwrap_or_default(),
@@ -307,6 +319,7 @@ impl Open {
     pub(super) fn closed(&mut self) {
         self.selected = false;
         self.mailbox = None;
+        self.watch = None;
         self.stack.rouse(self.now);
         self.news.forget();
         self.numbering = Numbering::default();
@@ -338,7 +351,7 @@ impl Open {
         let silent = (!self.client.is_idle()).then(|| self.client.heard + timeouts.idle.0);
         let left = self.left.map(|left| left + FINISH);
         let renewal = self.idle_until();
-        let look = self.news.next().filter(|_| self.is_listening());
+        let look = self.news.next().filter(|_| self.is_listening() && self.may_look());
         let idle = self.idle_from();
         let layers = self.wakes_at();
         let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);

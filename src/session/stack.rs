@@ -343,6 +343,7 @@ impl Open {
             }
             let Some(Waiting { from, verb, tag, octets }) = self.stack.waiting.pop_front() else { return };
             self.witness_command(&octets, out);
+            self.see_command(&octets);
             self.write(&octets, None, &tag, verb, None, out);
             self.gate.start(Running::ours(tag, verb, from));
         }
