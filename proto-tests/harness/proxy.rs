@@ -21,7 +21,7 @@ use lemonade_proxy::{
         Session,
         effect::{
             Answer, Binding, DialError, Dialled, Effect, Effects, End as Why, Input, Keeping, Kept, Notice, Origin,
-            Request, Side, Upgrade,
+            Reconnect, Request, Side, Upgrade,
         },
         front::Front,
         idle::Pace,
@@ -58,6 +58,8 @@ pub struct Setup {
     pub compress: bool,
     /// What comes of a dial.
     pub dial: Result<(), DialError>,
+    /// What comes of a dial behind a loss, if it is another thing.
+    pub dial_again: Option<DialError>,
     /// The backend wants STARTTLS.
     pub backend_starttls: bool,
     /// The backend is told where the client comes from.
@@ -89,6 +91,8 @@ pub struct Proxy {
     pub authenticated: bool,
     /// Logins that the backend refused.
     pub refused: usize,
+    /// What became of backend connections that were lost.
+    pub reconnects: Vec<Reconnect>,
     /// What is kept of the user; another proxy may stand before the same store.
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
@@ -154,6 +158,7 @@ impl Setup {
             literals: NonSync::Plus,
             compress: false,
             dial: Ok(()),
+            dial_again: None,
             backend_starttls: false,
             trusted: false,
             profile: None,
@@ -233,12 +238,16 @@ impl Setup {
                 self.backend_starttls = true;
                 return Ok(());
             }
+            "once" => {
+                self.dial_again = Some(DialError::Down);
+                return Ok(());
+            }
             "down" => DialError::Down,
             "unknown" => DialError::Unknown,
             "busy" => DialError::Busy,
             "too-many-failures" => DialError::TooManyFailures,
             "too-many-sessions" => DialError::TooManySessions,
-            _ => return Err("down, unknown, busy, too-many-failures, too-many-sessions or starttls".to_owned()),
+            _ => return Err("down, unknown, busy, too-many-failures, too-many-sessions, once or starttls".to_owned()),
         });
         Ok(())
     }
@@ -322,6 +331,7 @@ impl Proxy {
             ended: None,
             authenticated: false,
             refused: 0,
+            reconnects: Vec::new(),
             store: Arc::new(Memory::default()),
             published: Vec::new(),
             events: Vec::new(),
@@ -502,7 +512,13 @@ impl Proxy {
                 Effect::Put(side, range) => self.send(side, &text[range]),
                 Effect::Connect { from, len } => self.begin_to_carry(from, len, false),
                 Effect::Discard { from, len } => self.begin_to_carry(from, len, true),
-                Effect::Dial(dial) => self.dialling = Some(dial.user.unwrap_or_default()),
+                Effect::Dial(dial) => {
+                    if let (true, Some(why)) = (dial.again, self.setup.dial_again) {
+                        self.setup.dial = Err(why);
+                    }
+                    self.dialling = Some(dial.user.unwrap_or_default());
+                }
+                Effect::Reconnect(what) => self.reconnects.push(what),
                 Effect::Upgrade(side, upgrade) => {
                     if upgrade == Upgrade::Deflate {
                         self.send(side, DEFLATE_BEGINS);

@@ -103,13 +103,15 @@ fn account(dialer: &Dialer, name: &str) -> Arc<str> {
 impl Shell {
     /// Finds the backend of this user and connects to it. `session` is the session's name in the logs.
     ///
-    /// Without a user (CRAM-MD5, where the backend speaks first) the listener must have one backend only.
+    /// Without a user (CRAM-MD5, where the backend speaks first) the listener must have one backend only. `again`: the session
+    /// has its place among those of the user.
     pub async fn dial(
         self: Arc<Self>,
         listening: Arc<Listening>,
         ends: Ends,
         session: Box<str>,
         user: Option<Arc<str>>,
+        again: bool,
     ) -> Result<Connected, DialError> {
         let (dialer, name) = self.find_backend(&listening.dialers, user.as_deref()).await?;
         let account = user.is_some().then(|| account(&dialer, &name));
@@ -118,7 +120,7 @@ impl Shell {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let held = account.as_ref().map(|account| self.door.admit_user(account)).transpose()?;
+        let held = account.as_ref().filter(|_| !again).map(|account| self.door.admit_user(account)).transpose()?;
         let turn = dialer.begin_login().await?;
         // Others may have failed meanwhile: a thousand guesses that came at once shall not all be made.
         self.door.delay(account.as_deref(), address, Instant::now())?;
@@ -206,7 +208,7 @@ mod tests {
         let ends =
             Ends { client: "[::ffff:192.0.2.7]:40123".parse().unwrap(), connected: "[::1]:143".parse().unwrap() };
         let listening = shell.setup.load().listenings[0].clone();
-        shell.clone().dial(listening, ends, "s1".into(), user.map(Arc::from)).await
+        shell.clone().dial(listening, ends, "s1".into(), user.map(Arc::from), false).await
     }
 
     fn two(config: &mut Config, main: Backend, other: Backend) {

@@ -460,6 +460,7 @@ impl Open {
             self.open(head);
         }
         self.note_stored(head);
+        self.note_lasting(head);
         self.witness_command(octets, out);
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),
