@@ -138,7 +138,7 @@ impl Visit {
             let (again, backend) = (attempt.again, login.backend());
             attempt.login = Some(login);
             if again {
-                return;
+                return self.trace.iter_mut().for_each(|trace| trace.reconnected());
             }
             self.client.seat.named(attempt.user.clone(), Some(backend));
         }
