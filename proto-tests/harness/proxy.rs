@@ -21,7 +21,7 @@ use lemonade_proxy::{
         Session,
         effect::{
             Answer, Binding, DialError, Dialled, Effect, Effects, End as Why, Input, Keeping, Kept, Notice, Origin,
-            Reconnect, Request, Side, Upgrade,
+            Request, Side, Upgrade,
         },
         front::Front,
         idle::Pace,
@@ -91,8 +91,6 @@ pub struct Proxy {
     pub authenticated: bool,
     /// Logins that the backend refused.
     pub refused: usize,
-    /// What became of backend connections that were lost.
-    pub reconnects: Vec<Reconnect>,
     /// What is kept of the user; another proxy may stand before the same store.
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
@@ -331,7 +329,6 @@ impl Proxy {
             ended: None,
             authenticated: false,
             refused: 0,
-            reconnects: Vec::new(),
             store: Arc::new(Memory::default()),
             published: Vec::new(),
             events: Vec::new(),
@@ -518,7 +515,7 @@ impl Proxy {
                     }
                     self.dialling = Some(dial.user.unwrap_or_default());
                 }
-                Effect::Reconnect(what) => self.reconnects.push(what),
+                Effect::Reconnect(_) => {}
                 Effect::Upgrade(side, upgrade) => {
                     if upgrade == Upgrade::Deflate {
                         self.send(side, DEFLATE_BEGINS);

@@ -205,10 +205,14 @@ mod tests {
     }
 
     async fn dial(shell: &Arc<Shell>, user: Option<&str>) -> Result<Connected, DialError> {
+        dial_once_more(shell, user, false).await
+    }
+
+    async fn dial_once_more(shell: &Arc<Shell>, user: Option<&str>, again: bool) -> Result<Connected, DialError> {
         let ends =
             Ends { client: "[::ffff:192.0.2.7]:40123".parse().unwrap(), connected: "[::1]:143".parse().unwrap() };
         let listening = shell.setup.load().listenings[0].clone();
-        shell.clone().dial(listening, ends, "s1".into(), user.map(Arc::from), false).await
+        shell.clone().dial(listening, ends, "s1".into(), user.map(Arc::from), again).await
     }
 
     fn two(config: &mut Config, main: Backend, other: Backend) {
@@ -255,6 +259,7 @@ mod tests {
         });
         let session = dial(&shell, Some("joe")).await.unwrap().login.authenticated(None);
         assert_eq!(dial(&shell, Some("joe")).await.err(), Some(DialError::TooManySessions));
+        assert!(dial_once_more(&shell, Some("joe"), true).await.is_ok(), "it has its place");
         assert!(dial(&shell, Some("ann")).await.is_ok());
         drop(session);
         assert!(dial(&shell, Some("joe")).await.is_ok());
