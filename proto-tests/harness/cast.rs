@@ -213,6 +213,11 @@ impl Scene {
         }
     }
 
+    /// Whether there is a connection to the backend.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// Takes one line that was sent to the backend, before the model sees it.
     pub fn take_backend_line(&mut self) -> Option<Vec<u8>> {
         self.collect();

@@ -63,6 +63,8 @@ pub struct Setup {
     pub compress: bool,
     /// What comes of a dial.
     pub dial: Result<(), DialError>,
+    /// What comes of a dial behind a loss, if it is another thing.
+    pub dial_again: Option<DialError>,
     /// The backend wants STARTTLS.
     pub backend_starttls: bool,
     /// The backend is told where the client comes from.
@@ -163,6 +165,7 @@ impl Setup {
             literals: NonSync::Plus,
             compress: false,
             dial: Ok(()),
+            dial_again: None,
             backend_starttls: false,
             trusted: false,
             profile: None,
@@ -251,12 +254,16 @@ impl Setup {
                 self.backend_starttls = true;
                 return Ok(());
             }
+            "once" => {
+                self.dial_again = Some(DialError::Down);
+                return Ok(());
+            }
             "down" => DialError::Down,
             "unknown" => DialError::Unknown,
             "busy" => DialError::Busy,
             "too-many-failures" => DialError::TooManyFailures,
             "too-many-sessions" => DialError::TooManySessions,
-            _ => return Err("down, unknown, busy, too-many-failures, too-many-sessions or starttls".to_owned()),
+            _ => return Err("down, unknown, busy, too-many-failures, too-many-sessions, once or starttls".to_owned()),
         });
         Ok(())
     }
@@ -528,7 +535,13 @@ impl Proxy {
                 Effect::Put(side, range) => self.send(side, &text[range]),
                 Effect::Connect { from, len } => self.begin_to_carry(from, len, false),
                 Effect::Discard { from, len } => self.begin_to_carry(from, len, true),
-                Effect::Dial(dial) => self.dialling = Some(dial.user.unwrap_or_default()),
+                Effect::Dial(dial) => {
+                    if let (true, Some(why)) = (dial.again, self.setup.dial_again) {
+                        self.setup.dial = Err(why);
+                    }
+                    self.dialling = Some(dial.user.unwrap_or_default());
+                }
+                Effect::Reconnect(_) => {}
                 Effect::Upgrade(side, upgrade) => {
                     if upgrade == Upgrade::Deflate {
                         self.send(side, DEFLATE_BEGINS);

@@ -44,6 +44,11 @@ impl Text<'_> {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
+    /// The number that it says: UIDVALIDITY, UIDNEXT.
+    pub fn number(&self) -> Option<u32> {
+        std::str::from_utf8(self.arguments).ok()?.parse().ok()
+    }
+
     /// Whether the code says why a login failed, in words that a client understands (RFC 5530 section 3).
     pub fn explains_a_login(&self) -> bool {
         const CODES: [&str; 10] = [

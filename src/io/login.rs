@@ -103,13 +103,15 @@ fn account(dialer: &Dialer, name: &str) -> Arc<str> {
 impl Shell {
     /// Finds the backend of this user and connects to it. `session` is the session's name in the logs.
     ///
-    /// Without a user (CRAM-MD5, where the backend speaks first) the listener must have one backend only.
+    /// Without a user (CRAM-MD5, where the backend speaks first) the listener must have one backend only. `again`: the session
+    /// has its place among those of the user.
     pub async fn dial(
         self: Arc<Self>,
         listening: Arc<Listening>,
         ends: Ends,
         session: Box<str>,
         user: Option<Arc<str>>,
+        again: bool,
     ) -> Result<Connected, DialError> {
         let (dialer, name) = self.find_backend(&listening.dialers, user.as_deref()).await?;
         let account = user.is_some().then(|| account(&dialer, &name));
@@ -118,7 +120,7 @@ impl Shell {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let held = account.as_ref().map(|account| self.door.admit_user(account)).transpose()?;
+        let held = account.as_ref().filter(|_| !again).map(|account| self.door.admit_user(account)).transpose()?;
         let turn = dialer.begin_login().await?;
         // Others may have failed meanwhile: a thousand guesses that came at once shall not all be made.
         self.door.delay(account.as_deref(), address, Instant::now())?;
@@ -203,10 +205,14 @@ mod tests {
     }
 
     async fn dial(shell: &Arc<Shell>, user: Option<&str>) -> Result<Connected, DialError> {
+        dial_once_more(shell, user, false).await
+    }
+
+    async fn dial_once_more(shell: &Arc<Shell>, user: Option<&str>, again: bool) -> Result<Connected, DialError> {
         let ends =
             Ends { client: "[::ffff:192.0.2.7]:40123".parse().unwrap(), connected: "[::1]:143".parse().unwrap() };
         let listening = shell.setup.load().listenings[0].clone();
-        shell.clone().dial(listening, ends, "s1".into(), user.map(Arc::from)).await
+        shell.clone().dial(listening, ends, "s1".into(), user.map(Arc::from), again).await
     }
 
     fn two(config: &mut Config, main: Backend, other: Backend) {
@@ -253,6 +259,7 @@ mod tests {
         });
         let session = dial(&shell, Some("joe")).await.unwrap().login.authenticated(None);
         assert_eq!(dial(&shell, Some("joe")).await.err(), Some(DialError::TooManySessions));
+        assert!(dial_once_more(&shell, Some("joe"), true).await.is_ok(), "it has its place");
         assert!(dial(&shell, Some("ann")).await.is_ok());
         drop(session);
         assert!(dial(&shell, Some("joe")).await.is_ok());

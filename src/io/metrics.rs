@@ -93,6 +93,7 @@ pub const METRICS: &[Metric] = &[
     BACKEND_LOGINS,
     BACKEND_DIALS,
     BACKEND_DIAL_DURATION,
+    BACKEND_RECONNECTS,
     STORE_UP,
     STORE_REQUESTS,
     STORE_DURATION,
@@ -181,6 +182,12 @@ const BACKEND_DIAL_DURATION: Metric = Metric {
     labels: BACKEND,
     ..histogram("lemonade_backend_connect_duration_seconds", "Time to connect to a host of the backend, TLS included.")
 };
+const BACKEND_RECONNECTS: Metric = counter(
+    "lemonade_backend_reconnects_total",
+    Unit::Count,
+    &[tag::<Reconnected>()],
+    "Backend connections lost under clients that listen, by what became of it; all but ok ended the session.",
+);
 const STORE_UP: Metric = gauge(
     "lemonade_store_up",
     Unit::Count,
@@ -414,6 +421,20 @@ words! {
 }
 
 words! {
+    /// What became of a session whose backend connection was lost under a client that listens.
+    Reconnected as "result" {
+        /// The client need not have noticed.
+        Ok = "ok",
+        /// Server, account or mailbox were not what they had been, or nobody could tell.
+        Changed = "changed",
+        /// The backend refused the password or token.
+        Refused = "refused",
+        /// The backend did not come back in time.
+        Unavailable = "unavailable",
+    }
+}
+
+words! {
     /// What the store said.
     StoreOutcome as "outcome" {
         /// It was done.
@@ -472,6 +493,8 @@ pub struct Meters {
     pub literals: Family<Stream, Counter>,
     /// Sessions that could not go on.
     pub faults: Family<Whose, Counter>,
+    /// Backend connections made again.
+    pub reconnects: Family<Reconnected, Counter>,
     /// TLS handshakes.
     pub handshakes: Family<(Peer, Outcome), Counter>,
     /// 1 while the store can be used.
@@ -539,6 +562,7 @@ impl Meters {
             octets: family(&OCTETS, &[], |key| recorder.register_counter(key, &ABOUT)),
             literals: family(&LITERALS, &[], |key| recorder.register_counter(key, &ABOUT)),
             faults: family(&FAULTS, &[], |key| recorder.register_counter(key, &ABOUT)),
+            reconnects: family(&BACKEND_RECONNECTS, &[], |key| recorder.register_counter(key, &ABOUT)),
             handshakes: family(&HANDSHAKES, &[], |key| recorder.register_counter(key, &ABOUT)),
             store_up: recorder.register_gauge(&key(&STORE_UP, Vec::new()), &ABOUT),
             store_requests: family(&STORE_REQUESTS, &[], |key| recorder.register_counter(key, &ABOUT)),

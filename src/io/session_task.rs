@@ -309,7 +309,11 @@ impl Task {
                 Wish::Effect(Effect::Seen(sighting)) => self.visit.seen(*sighting),
                 Wish::Effect(Effect::Bind(binding)) => self.visit.bound(&binding),
                 Wish::Effect(Effect::Learned(look)) => self.visit.learned(look),
-                Wish::Effect(Effect::HangUp) => self.backend = Peer::default(),
+                Wish::Effect(Effect::Reconnect(what)) => self.visit.reconnects(what, &self.session),
+                Wish::Effect(Effect::HangUp) => {
+                    self.backend = Peer::default();
+                    self.visit.hung_up();
+                }
                 Wish::Effect(Effect::End { why, clean }) => self.end = Some((why, clean)),
                 Wish::Effect(_) => {}
             }

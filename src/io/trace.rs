@@ -188,6 +188,14 @@ impl Trace {
         self.send();
     }
 
+    /// There is another connection to the backend.
+    pub fn reconnected(&mut self) {
+        if self.left > 0 {
+            self.transcript.reconnected(&mut self.text);
+            self.send();
+        }
+    }
+
     fn send(&mut self) {
         let mut text = std::mem::take(&mut self.text);
         if self.held.load(Relaxed) + text.len() > HELD {

@@ -17,7 +17,7 @@ use super::{
     listener::{Client, Listening},
     log,
     login::{Connected, Login},
-    metrics::{self, Held, Outcome, Peer, State, Stream, Way, Whose},
+    metrics::{self, Held, Outcome, Peer, Reconnected, State, Stream, Way, Whose},
     registry::Notice,
     shadows::Shared,
     shell::Shell,
@@ -31,7 +31,7 @@ use crate::{
     },
     session::{
         Session,
-        effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Side},
+        effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Reconnect, Side},
         front::Front,
         profile::Look,
     },
@@ -92,6 +92,8 @@ struct Attempt {
     user: Option<Arc<str>>,
     mechanism: metrics::Mechanism,
     since: Instant,
+    /// The session is logged in, and its backend connection was lost.
+    again: bool,
     login: Option<Login>,
 }
 
@@ -137,18 +139,25 @@ impl Visit {
 
     /// The session wants a backend.
     pub(super) fn dial(&mut self, dial: Dial) -> impl Future<Output = Result<Connected, DialError>> + Send + use<> {
-        let Dial { user, mechanism } = dial;
+        let Dial { user, mechanism, again } = dial;
         let mechanism = metrics::Mechanism::of(mechanism);
-        self.client.seat.named(user.clone(), None);
-        self.attempt = Some(Box::new(Attempt { user: user.clone(), mechanism, since: Instant::now(), login: None }));
+        if !again {
+            self.client.seat.named(user.clone(), None);
+        }
+        let since = Instant::now();
+        self.attempt = Some(Box::new(Attempt { user: user.clone(), mechanism, since, again, login: None }));
         let (shell, listening) = (Arc::clone(&self.shell), Arc::clone(&self.listening));
-        shell.dial(listening, self.client.ends, self.client.seat.id().as_str().into(), user)
+        shell.dial(listening, self.client.ends, self.client.seat.id().as_str().into(), user, again)
     }
 
     pub(super) fn dialled(&mut self, login: Login) {
         if let Some(attempt) = &mut self.attempt {
-            self.client.seat.named(attempt.user.clone(), Some(login.backend()));
+            let (again, backend) = (attempt.again, login.backend());
             attempt.login = Some(login);
+            if again {
+                return self.trace.iter_mut().for_each(|trace| trace.reconnected());
+            }
+            self.client.seat.named(attempt.user.clone(), Some(backend));
         }
         let entry = self.client.seat.entry();
         let wanted = entry.user().is_some_and(|user| self.shell.traces.wants(&user));
@@ -157,6 +166,10 @@ impl Visit {
 
     pub(super) fn not_dialled(&mut self, error: DialError) {
         let Some(attempt) = self.attempt.take() else { return };
+        if attempt.again {
+            let say = || tracing::debug!(error = %error, "backend not back yet");
+            return self.client.seat.entry().say(Level::DEBUG, say);
+        }
         let outcome = match error {
             DialError::Down | DialError::Busy => metrics::Login::Unavailable,
             DialError::TooManyFailures | DialError::TooManySessions => metrics::Login::Limited,
@@ -187,6 +200,33 @@ impl Visit {
             None => Who { user, admin: None },
         }));
         self.happened(&Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
+    }
+
+    /// The backend connection was lost under a client that listens: how far it is to be had again.
+    pub(super) fn reconnects(&mut self, what: Reconnect, session: &Session) {
+        let result = match what {
+            Reconnect::Lost => {
+                let say = || tracing::info!("backend lost: connecting again");
+                return self.client.seat.entry().say(Level::INFO, say);
+            }
+            Reconnect::Joined => {
+                // What is held for a login is let go; the session's place among those of the user is the old one.
+                let login = self.attempt.take().and_then(|attempt| attempt.login);
+                return drop(login.map(|login| login.authenticated(session.plan())));
+            }
+            Reconnect::Settled => Reconnected::Ok,
+            Reconnect::Changed => Reconnected::Changed,
+            Reconnect::Refused => Reconnected::Refused,
+            Reconnect::GivenUp => Reconnected::Unavailable,
+        };
+        self.shell.meters.reconnects[result].increment(1);
+        let say = || tracing::info!(result = result.name(), "backend trouble over");
+        self.client.seat.entry().say(Level::INFO, say);
+    }
+
+    /// The backend connection is given up. A client that logs in is answered; otherwise nobody holds a turn in a pause.
+    pub(super) fn hung_up(&mut self) {
+        self.attempt = self.attempt.take().filter(|attempt| !attempt.again);
     }
 
     /// Whether somebody follows events.

@@ -224,6 +224,9 @@ impl Open {
                 Some(end) => self.line(rest, end + 1, at, out)?,
                 None => self.piece(rest, at, out)?,
             };
+            if self.is_away() {
+                return Ok(octets.len());
+            }
             match len {
                 0 => break,
                 len => at += len,
@@ -420,6 +423,7 @@ impl Open {
             return Ok(Flow::Drop);
         }
         match kind {
+            Kind::Exists | Kind::Expunge | Kind::Fetch if self.recounts(kind, number, line) => return Ok(Flow::Drop),
             Kind::Exists if self.shrinks(number) => return Ok(Flow::Drop),
             // What GNU mailutils says in the place of EXPUNGE, with numbers that nobody can rely on.
             Kind::Other if self.profile.silent_expunge && response::text(line, 2) == b"EXPUNGED" => {
@@ -464,10 +468,14 @@ impl Open {
             }
             Kind::Capability | Kind::Preauth => return Ok(Flow::Drop),
             Kind::Ok | Kind::No | Kind::Bad => {
-                self.note_uidvalidity(line);
+                self.note_uids(line);
                 if let Some(line) = self.own_capabilities(line) {
                     return Ok(replace(out, &line));
                 }
+            }
+            Kind::Bye if self.may_return() => {
+                self.leave(out);
+                return Ok(Flow::Drop);
             }
             Kind::Bye => self.backend.said_bye = true,
             _ => {
@@ -492,7 +500,7 @@ impl Open {
     fn holds_fetch(&mut self, number: u32, line: &[u8]) -> bool {
         let told = self.may_tell();
         // What answers a question about UIDs, the client has not asked for.
-        let asked = self.loading.is_none() && self.gate.has_asked(Kind::Fetch);
+        let asked = self.loading.is_none() && !self.news.is_looking() && self.gate.has_asked(Kind::Fetch);
         if asked || (told.arrivals && told.flags) {
             return false;
         }

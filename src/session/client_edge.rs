@@ -461,6 +461,7 @@ impl Open {
             self.open(head);
         }
         self.note_stored(head);
+        self.note_lasting(head);
         self.witness_command(octets, out);
         self.see_command(shifted.as_deref().unwrap_or(octets));
         match shifted {

@@ -126,7 +126,9 @@ pub enum Effect {
     Bind(Box<Binding>),
     /// This backend tells its news so, and not as it says: other sessions there need not find out.
     Learned(Look),
-    /// Close the connection to the backend, at once; the client may try another login.
+    /// The backend connection was lost under a client that listens: how far it is to be had again.
+    Reconnect(Reconnect),
+    /// Close the connection to the backend, at once; the client may try another login, or need not know.
     HangUp,
     /// The session is over: send what is unsent, then close both sides.
     ///
@@ -147,6 +149,23 @@ pub enum Upgrade {
     Tls,
     /// DEFLATE. Whatever stands behind this is compressed, and so is what the side has said and we have not taken (RFC 4978).
     Deflate,
+}
+
+/// What becomes of a session whose backend connection was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// It is lost.
+    Lost,
+    /// The backend has let the client in again.
+    Joined,
+    /// The client knows what has changed meanwhile: the end of the trouble.
+    Settled,
+    /// Server, account or mailbox are not what they were, or nobody can tell: the session ends.
+    Changed,
+    /// The backend does not take the password or token any more: the session ends.
+    Refused,
+    /// The backend did not come back in time: the session ends.
+    GivenUp,
 }
 
 /// Why a session ended.
@@ -363,6 +382,8 @@ pub struct Dial {
     pub user: Option<Arc<str>>,
     /// With which mechanism; `None` for the LOGIN command.
     pub mechanism: Option<Mechanism>,
+    /// The session has its place already: only its backend connection was lost.
+    pub again: bool,
 }
 
 /// A connection to a backend stands, and its greeting has not been read.

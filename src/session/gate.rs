@@ -120,6 +120,14 @@ impl Gate {
         }
     }
 
+    /// What is not the client's will never end: whose it was.
+    pub fn abandon(&mut self) -> Vec<Owner> {
+        let (clients, ours): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.running).into_iter().partition(|running| running.owner == Owner::Client);
+        self.running = clients;
+        ours.into_iter().map(|running| running.owner).collect()
+    }
+
     /// Whether a command runs that is answered so.
     pub fn has_asked(&self, kind: Kind) -> bool {
         self.running.iter().any(|running| running.written && running.verb.claims.has(kind))

@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    effect::{Effect, Effects, End, Fault, Looked, Notice, Side},
+    effect::{Effect, Effects, End, Fault, Looked, Notice, Reconnect, Side},
     gate::{Owner, Running},
     open::Open,
     profile::Look,
@@ -152,10 +152,11 @@ pub(super) struct News {
 struct Glance {
     /// What STATUS said.
     status: Option<Vec<u8>>,
-    /// What the mailbox is called has changed its meaning.
-    other: bool,
     /// How many messages it has, selected again.
     count: Option<u32>,
+    /// Under which UIDs mean what they mean there, and which comes next.
+    uidvalidity: Option<u32>,
+    uidnext: Option<u32>,
     /// When all messages began to be looked at.
     began: Option<Instant>,
 }
@@ -246,6 +247,16 @@ impl News {
     /// Whether nothing of ours runs for its sake.
     pub(super) fn is_resting(&self) -> bool {
         matches!(self.idle, BackendIdle::Off | BackendIdle::Refused) && self.under_way.is_none()
+    }
+
+    /// Whether a look is under way.
+    pub(super) fn is_looking(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// The backend is gone, and with it what was asked.
+    pub(super) fn lose(&mut self) {
+        (self.idle, self.under_way, self.next) = (BackendIdle::Off, None, None);
     }
 
     /// The client does something itself.
@@ -410,6 +421,10 @@ impl Open {
 
     /// The backend has counted its messages.
     pub(super) fn counted(&mut self, count: u32, out: &mut Effects) {
+        if let Some(mailbox) = self.mailbox.as_mut().filter(|_| self.before.is_none()) {
+            let came = count.saturating_sub(self.numbering.count());
+            mailbox.uidnext = mailbox.uidnext.map(|uidnext| uidnext.saturating_add(came));
+        }
         if !self.may_tell().arrivals {
             self.news.stirred |= count > self.numbering.count();
             return self.numbering.hold_exists(count);
@@ -521,9 +536,11 @@ impl Open {
             }
             ("SELECT" | "EXAMINE", Kind::Ok) => {
                 let text = code::parse(response::text(line, 2));
-                let known = self.mailbox.as_ref().and_then(|mailbox| mailbox.uidvalidity);
-                let said = std::str::from_utf8(text.arguments).ok().and_then(|digits| digits.parse().ok());
-                glance.other |= text.is("UIDVALIDITY") && known.is_some() && known != said;
+                if text.is("UIDVALIDITY") {
+                    glance.uidvalidity = text.number();
+                } else if text.is("UIDNEXT") {
+                    glance.uidnext = text.number();
+                }
                 false
             }
             ("SELECT" | "EXAMINE", Kind::Flags | Kind::Recent) => false,
@@ -533,10 +550,9 @@ impl Open {
 
     /// A message as it is now, while all are looked at. Its flags are told if they are others than the client knows.
     pub(super) fn glimpse_message(&mut self, fetched: &Fetched<'_>, out: &mut Effects) {
-        let (Some(uid), Some(flags), Some(seen)) = (fetched.uid(), fetched.value("FLAGS"), &mut self.news.seen) else {
-            return;
-        };
-        let differ = seen.differ(uid, flags);
+        let (Some(uid), Some(flags)) = (fetched.uid(), fetched.value("FLAGS")) else { return };
+        let settling = self.is_settling();
+        let differ = self.news.seen.as_mut().map_or(settling, |seen| seen.differ(uid, flags));
         self.news.stirred |= differ;
         if differ && let Some(place) = self.numbering.uids().and_then(|uids| uids.place(uid)) {
             let rest = [format!(" FETCH (UID {uid} FLAGS ").as_bytes(), flags, b")\r\n"].concat();
@@ -561,14 +577,21 @@ impl Open {
                 }
             }
             "STATUS" => self.compare(status, out),
-            "FETCH" => {}
+            "FETCH" if self.is_settling() && status != Status::Ok => return Err(self.mailbox_lost(out)),
+            "FETCH" => self.looked_over(out),
             "SELECT" | "EXAMINE" => {
-                let glance = self.news.under_way.as_deref();
-                let count = glance.filter(|glance| !glance.other).and_then(|glance| glance.count);
-                let Some(count) = count.filter(|_| status == Status::Ok) else {
+                let seen = self.news.under_way.as_deref().map(|glance| (glance.count, glance.uidnext));
+                let (Some((Some(count), uidnext)), Status::Ok) = (seen, status) else {
                     return Err(self.mailbox_lost(out));
                 };
-                self.ask_all(count, out);
+                if self.is_another() || (self.is_settling() && !self.is_comparable(count, uidnext)) {
+                    return Err(self.mailbox_lost(out));
+                }
+                match self.is_settling() && !self.numbering.is_complete() {
+                    true => self.ask_flags(count, out),
+                    false => self.ask_all(count, out),
+                }
+                self.mailbox.iter_mut().for_each(|mailbox| mailbox.uidnext = uidnext.or(mailbox.uidnext));
             }
             _ => self.rest(out),
         }
@@ -609,7 +632,29 @@ impl Open {
         }
     }
 
-    fn reselect(&mut self, out: &mut Effects) {
+    /// Whether the name of the mailbox means another one than it did. Behind a loss, not to be told is as bad.
+    fn is_another(&self) -> bool {
+        let known = self.mailbox.as_ref().and_then(|mailbox| mailbox.uidvalidity);
+        let said = self.news.under_way.as_ref().and_then(|glance| glance.uidvalidity);
+        match known.zip(said) {
+            Some((known, said)) => known != said,
+            None => self.is_settling(),
+        }
+    }
+
+    /// No message has gone, and so many are there now: what the client knows keeps its number, and may have other flags.
+    fn ask_flags(&mut self, count: u32, out: &mut Effects) {
+        let known = self.numbering.announced();
+        if count > self.numbering.count() {
+            self.counted(count, out);
+        }
+        match known {
+            0 => self.looked_over(out),
+            _ => self.say(FETCH, format!("1:{known} (UID FLAGS)").as_bytes(), out),
+        }
+    }
+
+    pub(super) fn reselect(&mut self, out: &mut Effects) {
         let verb = match &self.mailbox {
             Some(mailbox) if mailbox.examined => verb::row_of("EXAMINE"),
             _ => verb::row_of("SELECT"),
@@ -631,6 +676,7 @@ impl Open {
             let now = self.backend.heard;
             seen.again = Some(now + self.news.pace.longest.0.max((now - began) * Seen::SHARE));
         }
+        self.settled(out);
         self.rest(out);
     }
 
@@ -669,7 +715,10 @@ impl Open {
     }
 
     /// The mailbox is gone, or another one has its name: the client has to begin anew.
-    fn mailbox_lost(&mut self, out: &mut Effects) -> End {
+    pub(super) fn mailbox_lost(&mut self, out: &mut Effects) -> End {
+        if self.is_settling() {
+            out.push(Effect::Reconnect(Reconnect::Changed));
+        }
         self.bye(
             "the mailbox is not what it was; please select it again",
             End::Fault(Fault::Backend("mailbox lost")),

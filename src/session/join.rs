@@ -10,6 +10,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
+    again::Again,
     effect::{Binding, Dialled, Effect, Effects, Side, Upgrade},
     gate::Tag,
     login::Attempt,
@@ -27,7 +28,7 @@ use crate::imap::{
 };
 
 /// With what a client logs in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Credentials {
     /// It has told us its password.
     Password { authzid: String, password: Secret },
@@ -127,6 +128,16 @@ impl Join {
     pub(super) fn server(&mut self, backend: &Capabilities) -> Server {
         let Dialled { look, pace, origin, .. } = &mut self.dialled;
         Server { profile: self.profile.or_told_by(backend), look: *look, pace: *pace, origin: origin.take() }
+    }
+
+    /// What it takes to do this once more, if the client has told us all of it: a password, or a token.
+    pub(super) fn again(&self, now: Instant) -> Option<Box<Again>> {
+        use Mechanism::{OauthBearer, Xoauth2};
+        let told = match &self.attempt.credentials {
+            Credentials::Password { .. } => true,
+            Credentials::Relayed { mechanism, first } => matches!(mechanism, OauthBearer | Xoauth2) && first.is_some(),
+        };
+        told.then(|| Box::new(Again::new(&self.attempt, &self.dialled, self.id.clone(), now)))
     }
 
     pub(super) fn wants_message(&self) -> bool {
@@ -260,9 +271,9 @@ impl Join {
     }
 
     /// The login as the backend takes it: a command, and what follows each `+`.
-    fn pieces(&mut self) -> Vec<Secret> {
+    fn pieces(&self) -> Vec<Secret> {
         let initial = self.capabilities.has("SASL-IR");
-        match &mut self.attempt.credentials {
+        match &self.attempt.credentials {
             Credentials::Password { authzid, password } => {
                 let user = self.dialled.user.to_string();
                 let plain = Plain { authzid: authzid.clone(), user, password: password.clone() };
@@ -274,7 +285,7 @@ impl Join {
                 }
             }
             Credentials::Relayed { mechanism, first } => {
-                let first = first.take().map(|first| sasl::renamed(*mechanism, &first, &self.dialled.user));
+                let first = first.as_ref().map(|first| sasl::renamed(*mechanism, first, &self.dialled.user));
                 sasl_pieces(*mechanism, first, initial)
             }
         }
@@ -287,11 +298,11 @@ impl Join {
         if !self.pieces.is_empty() {
             out.put(Side::Backend, self.pieces.remove(0).expose());
             out.put(Side::Backend, b"\r\n");
-        } else if !self.is_read() {
+        } else if !self.is_read() && !self.attempt.again {
             out.put(Side::Client, line);
             self.state = State::AwaitMessage;
         } else {
-            // PLAIN and LOGIN have said all they had to say: whatever the backend still asks, the answer is no.
+            // All is said that there was to say: whatever the backend still asks, the answer is no.
             out.put(Side::Backend, b"*\r\n");
         }
     }

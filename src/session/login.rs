@@ -79,13 +79,15 @@ struct Exchange {
 }
 
 /// A login that wants a backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Attempt {
     pub(super) tag: Tag,
     pub(super) user: Option<Arc<str>>,
     pub(super) credentials: Credentials,
     /// The device that the login name says.
     pub(super) device: Option<Binding>,
+    /// The client was logged in so before, and has no part in it now.
+    pub(super) again: bool,
 }
 
 /// What comes next.
@@ -467,9 +469,9 @@ impl Login {
             Some(user) => split_device(user, separator),
             None => (None, None),
         };
-        let attempt = Attempt { tag: Tag::from_slice(tag), user: user.clone(), credentials, device };
+        let attempt = Attempt { tag: Tag::from_slice(tag), user: user.clone(), credentials, device, again: false };
         self.state = State::AwaitBackend(Box::new(attempt));
-        out.push(Effect::Dial(Box::new(Dial { user, mechanism })));
+        out.push(Effect::Dial(Box::new(Dial { user, mechanism, again: false })));
     }
 
     fn dialled(&mut self, dialled: Result<Box<Dialled>, DialError>, now: Instant, out: &mut Effects) {
@@ -496,6 +498,7 @@ impl Login {
         match outcome {
             None => {}
             Some(Outcome::Joined { backend, text }) => {
+                let again = join.again(now);
                 let server = join.server(&backend);
                 let plan = self.front.plans.find(self.front.extensions, server.profile, backend, &self.front.offer);
                 let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
@@ -503,6 +506,7 @@ impl Login {
                 out.push(Effect::Authenticated { user: join.user().cloned(), acting: join.acting() });
                 let device = join.device().or_else(|| Binding::said_by(&self.id));
                 let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, server, now);
+                open.again = again;
                 device.into_iter().for_each(|device| open.bind(device, out));
                 return Ok(Next::Open(took, Box::new(open)));
             }

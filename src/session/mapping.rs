@@ -20,7 +20,7 @@ use crate::{
     imap::{
         command::Head,
         fetch::Fetched,
-        response::Status,
+        response::{Kind, Status},
         uid_set::UidSet,
         verb::{self, Numbers, Verb},
     },
@@ -68,6 +68,11 @@ impl Load {
         self.stage = Stage::Search { answered: true };
     }
 
+    /// The backend counts otherwise than before.
+    pub(super) fn counts_anew(&self) -> bool {
+        matches!(self.stage, Stage::All { .. })
+    }
+
     /// Flags were told of a message, and not of which: those that have come with its UID may be older.
     pub(super) fn overtaken(&mut self) {
         self.doubtful |= matches!(self.stage, Stage::Tail | Stage::Whole);
@@ -80,6 +85,14 @@ impl Load {
             Stage::Search { answered: false } | Stage::Fetch | Stage::Tail | Stage::Whole => self.doubtful = true,
             Stage::All { .. } => {}
         }
+    }
+
+    /// All messages are looked at, and meanwhile there are others, or fewer: they have to be looked at again.
+    fn recounted(&mut self, kind: Kind, number: u32) {
+        if let Stage::All { count } = &mut self.stage {
+            *count = if kind == Kind::Exists { number } else { count.saturating_sub(u32::from(kind == Kind::Expunge)) };
+        }
+        self.doubtful |= kind != Kind::Exists;
     }
 
     /// The message at this place is gone.
@@ -198,8 +211,7 @@ impl Open {
     pub(super) fn loaded(&mut self, status: Status, out: &mut Effects) -> Result<(), End> {
         let Some(load) = self.loading.take().map(|load| *load) else { return Ok(()) };
         if status != Status::Ok {
-            self.give_up_uids(out);
-            return Ok(());
+            return self.give_up_uids(out);
         }
         let count = if let Stage::All { count } = load.stage { count } else { self.numbering.count() };
         let fits = !load.doubtful && load.found.len() == count;
@@ -223,17 +235,29 @@ impl Open {
                 self.looked_over(out);
             }
             Stage::Whole if load.misfits == Load::MOST_MISFITS => self.missed_all(),
-            _ if load.misfits == Load::MOST_MISFITS => self.give_up_uids(out),
+            _ if load.misfits == Load::MOST_MISFITS => return self.give_up_uids(out),
             Stage::Whole | Stage::All { .. } => self.ask_uids(load.stage, load.misfits + 1, out),
             _ => self.ask_uids(Stage::Fetch, load.misfits + 1, out),
         }
         Ok(())
     }
 
-    fn give_up_uids(&mut self, out: &mut Effects) {
+    fn give_up_uids(&mut self, out: &mut Effects) -> Result<(), End> {
+        if self.is_settling() {
+            return Err(self.mailbox_lost(out));
+        }
         self.client.lacks_uids = true;
         self.news.lacks_uids = true;
         self.looked_over(out);
+        Ok(())
+    }
+
+    /// The backend is back, and counts or numbers messages while they are compared with what the client knows: these numbers
+    /// are not the client's yet. Whether it is so.
+    pub(super) fn recounts(&mut self, kind: Kind, number: u32, line: &[u8]) -> bool {
+        let named = || kind == Kind::Fetch && Fetched::parse(line).is_some_and(|fetched| fetched.uid().is_some());
+        let concerned = self.is_settling() && !named();
+        self.loading.as_mut().filter(|_| concerned).map(|load| load.recounted(kind, number)).is_some()
     }
 }
 

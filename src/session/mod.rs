@@ -7,6 +7,7 @@
 //! | [`front`], [`settings`] | what does the listener know beforehand? |
 //! | `login`, `join` | how does a client become a session with a backend? |
 //! | `open` | what do the two sides of a session share? |
+//! | `again` | what becomes of a client that listens when its backend is gone? |
 //! | `client_edge`, `backend_edge` | how do octets become commands and responses, and back? |
 //! | [`idle`] | how does an idling client hear of news? |
 //! | [`gate`] | which commands may run side by side? |
@@ -16,6 +17,7 @@
 //! | [`script`] | how is work of several steps written? |
 //! | `witness`, `sight` | what changes the message store, and is an event? what becomes of messages? |
 
+mod again;
 mod backend_edge;
 mod client_edge;
 pub mod effect;

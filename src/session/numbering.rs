@@ -92,6 +92,11 @@ impl Numbering {
         self.count
     }
 
+    /// How many of them the client was told of.
+    pub fn announced(&self) -> u32 {
+        self.count - self.unannounced
+    }
+
     /// How many messages the client has, those included that are gone and not told.
     pub fn told(&self) -> u32 {
         (self.count - self.unannounced).saturating_add(self.untold.len() as u32)

@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::{
+    again::Again,
     backend_edge::{BackendEdge, Up},
     client_edge::ClientEdge,
     effect::{Binding, Effect, Effects, End, Fault, Input, Origin, Side, Upgrade},
@@ -72,6 +73,8 @@ pub(super) struct Open {
     pub(super) origin: Option<Box<Origin>>,
     /// To which device the session belongs; nothing was said of one yet.
     pub(super) device: Option<Box<Binding>>,
+    /// How the backend is logged in to once more, if that can be done without the client.
+    pub(super) again: Option<Box<Again>>,
     /// What somebody who follows events is to be told of.
     pub(super) witness: Option<Box<Witness>>,
     /// What is seen of messages for their sake.
@@ -96,6 +99,8 @@ pub(super) struct Mailbox {
     pub(super) examined: bool,
     /// Under which UIDs mean what they mean (RFC 3501 2.3.1.1).
     pub(super) uidvalidity: Option<u32>,
+    /// A message that comes has this UID or a larger one: UIDNEXT as it was told, and one more for each that has come.
+    pub(super) uidnext: Option<u32>,
 }
 
 /// What the login has found out of the backend.
@@ -129,6 +134,7 @@ impl Open {
         Self {
             origin: server.origin.map(Box::new),
             device: None,
+            again: None,
             witness: None,
             watch: None,
             followed: false,
@@ -161,6 +167,14 @@ impl Open {
     pub(super) fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Effects) -> Result<usize, End> {
         self.now = now;
         let took = match input {
+            Input::Octets(Side::Backend, _)
+            | Input::Gone(Side::Backend)
+            | Input::Upgraded(Side::Backend)
+            | Input::Dialled(_)
+                if self.is_away() =>
+            {
+                self.come_back(input, out)?
+            }
             Input::Octets(Side::Client, octets) => {
                 self.client.heard = now;
                 self.hear_client(octets, out)?
@@ -184,6 +198,10 @@ impl Open {
                 0
             }
             Input::Gone(Side::Client) => return Err(End::ClientGone),
+            Input::Gone(Side::Backend) if self.may_return() => {
+                self.leave(out);
+                0
+            }
             Input::Gone(Side::Backend) => return Err(self.backend_gone(out)),
             Input::Drain => {
                 self.draining = true;
@@ -201,7 +219,7 @@ impl Open {
         if self.left.is_some() && !self.is_to_be_finished() {
             return Err(End::ClientGone);
         }
-        match self.draining && self.is_at_rest() {
+        match self.draining && (self.is_at_rest() || self.is_away()) {
             true => Err(self.bye("proxy shutting down", End::Drained, out)),
             false => Ok(took),
         }
@@ -232,9 +250,9 @@ impl Open {
         matches!(self.backend.up, Up::Boundary)
     }
 
-    /// A command is half written to the backend: nothing else may be written there.
+    /// A command is half written to the backend, or there is none: nothing else may be written there.
     pub(super) fn is_mid_command(&self) -> bool {
-        self.backend.owed.is_some() || self.client.is_mid_command()
+        self.backend.owed.is_some() || self.client.is_mid_command() || self.is_away()
     }
 
     /// Nothing is under way but, perhaps, an IDLE.
@@ -303,15 +321,18 @@ impl Open {
         self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
         let name = Cursor::new(head.arguments).astring().ok();
         let examined = head.verb.name == "EXAMINE";
-        self.opening = name.map(|name| Box::new(Mailbox { name: (*name).into(), examined, uidvalidity: None }));
+        self.opening =
+            name.map(|name| Box::new(Mailbox { name: (*name).into(), examined, uidvalidity: None, uidnext: None }));
     }
 
-    /// What UIDs mean in the mailbox that is being opened.
-    pub(super) fn note_uidvalidity(&mut self, line: &[u8]) {
+    /// What UIDs mean in the mailbox that is being opened, and which comes next.
+    pub(super) fn note_uids(&mut self, line: &[u8]) {
         let Some(opening) = &mut self.opening else { return };
         let text = code::parse(response::text(line, 2));
         if text.is("UIDVALIDITY") {
-            opening.uidvalidity = std::str::from_utf8(text.arguments).ok().and_then(|digits| digits.parse().ok());
+            opening.uidvalidity = text.number();
+        } else if text.is("UIDNEXT") {
+            opening.uidnext = text.number();
         }
     }
 
@@ -355,7 +376,8 @@ impl Open {
         let idle = self.idle_from();
         let layers = self.wakes_at();
         let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
-        [silent, self.owed(), left, renewal, look, idle, layers, still_here].into_iter().flatten().min()
+        let back = self.returns_at();
+        [silent, self.owed(), left, renewal, look, idle, layers, still_here, back].into_iter().flatten().min()
     }
 
     /// When the backend has kept silent for too long about what it owes us.
@@ -376,11 +398,16 @@ impl Open {
             self.client.told = now;
             out.put(Side::Client, b"* OK Still here\r\n");
         }
+        self.wake_away(now, out)?;
         if self.is_listening() {
             self.renew_idle(now, out);
             self.look(now, out);
         }
         match () {
+            () if owed && self.may_return() => {
+                self.leave(out);
+                Ok(0)
+            }
             () if owed => Err(self.bye("[UNAVAILABLE] backend does not answer", End::Idle, out)),
             () if self.client.is_idle() => Ok(0),
             () if silent && self.is_boundary() => Err(self.bye("silent for too long", End::Idle, out)),

@@ -87,13 +87,18 @@ impl Open {
         self.watch.iter_mut().for_each(|watch| watch.missed = false);
     }
 
+    /// The backend is gone: what it does until it is back is not seen.
+    pub(super) fn watch_lost(&mut self) {
+        self.watch = self.watch.take().map(|_| Box::new(Watch { late: true, ..Watch::default() }));
+    }
+
     fn uidvalidity(&self) -> Option<u32> {
         self.mailbox.as_ref().and_then(|mailbox| mailbox.uidvalidity)
     }
 
     /// Whether the mailbox is to be looked over.
     pub(super) fn wants_whole(&self) -> bool {
-        let may = !self.news.lacks_uids && self.before.is_none();
+        let may = !self.news.lacks_uids && self.before.is_none() && !self.is_settling();
         let watch = self.watch.as_ref().filter(|watch| may && !watch.whole && !watch.missed);
         watch.is_some_and(|watch| !watch.late || self.numbering.count() <= Watch::MOST_TOLD)
     }
@@ -182,6 +187,16 @@ impl Open {
 
     fn see_flags(&mut self, fetched: &Fetched<'_>, out: &mut Effects) {
         let Some(flags) = flags(fetched) else { return };
+        let anew = self.loading.as_ref().is_some_and(|load| load.counts_anew());
+        if let Some(watch) = self.watch.as_mut().filter(|watch| watch.shadow.is_some()) {
+            match fetched.uid() {
+                // It comes with the others.
+                Some(_) => return,
+                // By numbers that are not those of before: all have to be looked at again.
+                None if anew => watch.shadow = None,
+                None => {}
+            }
+        }
         let Some(uid) = self.numbering.uids().and_then(|uids| uids.at(fetched.number)) else {
             return self.see_unknown(fetched);
         };

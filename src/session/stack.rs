@@ -342,6 +342,9 @@ impl Open {
                 return;
             }
             let Some(Waiting { from, verb, tag, octets }) = self.stack.waiting.pop_front() else { return };
+            if let Ok(head) = command::head(&octets) {
+                self.note_lasting(&head);
+            }
             self.witness_command(&octets, out);
             self.see_command(&octets);
             self.write(&octets, None, &tag, verb, None, out);

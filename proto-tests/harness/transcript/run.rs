@@ -180,9 +180,14 @@ impl Play<'_> {
                 self.scene.backend_closes();
             }
             Action::Other(what) => {
-                self.scene.run_backend();
+                let connected = self.scene.is_connected();
+                if connected {
+                    self.scene.run_backend();
+                }
                 self.other_client(what).map_err(|expected| (expected, what.clone()))?;
-                self.scene.run_backend();
+                if connected {
+                    self.scene.run_backend();
+                }
             }
             Action::Time(time) => {
                 self.scene.run_backend();

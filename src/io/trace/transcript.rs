@@ -54,6 +54,12 @@ impl Transcript {
         Self { client: Leg::new(client), backend: Leg::new(backend) }
     }
 
+    /// Another connection to the backend: what was half said on the one before is void, and there will be a login.
+    pub fn reconnected(&mut self, out: &mut String) {
+        self.backend = Leg::new(Login::None);
+        out.push_str("; the backend connection was lost, this is another one\n");
+    }
+
     /// Appends the lines that these octets complete.
     pub fn feed(&mut self, way: Way, mut octets: &[u8], out: &mut String) {
         let leg = match way {
@@ -525,6 +531,17 @@ mod tests {
                 assert!(!text.contains(secret), "{name}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_login_on_another_connection_is_no_part_of_what_was_half_said_on_the_first() {
+        let mut transcript = Transcript::new(true);
+        let mut out = String::new();
+        transcript.feed(BackendHears, b"p1 STATUS {30}\r\n", &mut out);
+        transcript.reconnected(&mut out);
+        transcript.feed(BackendHears, b"p1 LOGIN joe secret\r\n", &mut out);
+        let note = "; the backend connection was lost, this is another one\n";
+        assert_eq!(out, format!(">  p1 STATUS {{30}}\n{note}>  p1 LOGIN ***\n"));
     }
 
     #[test]
