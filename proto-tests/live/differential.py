@@ -12,7 +12,6 @@ import collections
 import contextlib
 import imaplib
 import multiprocessing
-import os
 import queue
 import random
 import re
@@ -22,7 +21,7 @@ import time
 
 from generate import Account, Command, Generator
 from quirks import OURS, QUIRKS
-from stage import HERE, SERVERS, Stage, ended_early, options, say
+from stage import HERE, SERVERS, Stage, ended_early, options, say, shown
 
 SHARES = {"dovecot": 56, "dovecot-legacy": 30, "courier": 5, "cyrus": 7, "mailutils": 2}  # of the commands, in percent: the fast bear more
 WORKERS = {"dovecot": 3, "dovecot-legacy": 2, "courier": 2, "cyrus": 2, "mailutils": 1}
@@ -34,10 +33,8 @@ RECORDED = 29  # the accounts that the recordings use, this and the next
 
 
 def main():
-    parser = options(__doc__.splitlines()[0])
+    parser = options(__doc__.splitlines()[0], chance=True)
     parser.add_argument("--commands", type=int, default=100_000, help="how many at least, over all servers")
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32))))
-    parser.add_argument("--against", choices=["proxy", "direct"], default="proxy")
     chosen = parser.parse_args()
     servers = [name for name in SERVERS if name in chosen.servers.split(",")]
     say(f"differential: seed {chosen.seed}, {chosen.commands} commands, against {chosen.against}")
@@ -373,12 +370,6 @@ TEXT = re.compile(rb"\* (OK|NO|BAD|BYE) |\+|[^*]")  # human text: braces in it a
 def settled(lines):
     """The untagged lines in their order, then the tagged ones in theirs by name: for servers that delay tagged lines in a group."""
     return [line for line in lines if line.startswith(b"*")] + sorted(line for line in lines if not line.startswith(b"*"))
-
-
-def shown(octets):
-    """An excerpt that fits a line."""
-    text = octets.decode(errors="backslashreplace").replace("\r\n", "\\r\\n")
-    return text if len(text) < 300 else f"{text[:200]} ... {text[-80:]}"
 
 
 def difference(direct, proxied):

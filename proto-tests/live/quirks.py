@@ -1,8 +1,9 @@
-"""What may differ between the direct and the proxied transcript, and what the generator does not say to which server.
+"""What may differ between the direct and the proxied transcript, and what the generators do not say to which server.
 
 REWRITES is the whole list of declared differences: each is removed from both transcripts before they are compared, octet for octet.
 QUIRKS has a row per server. A thing is left out where even two direct sessions differ, where the proxy has something that the server has
-not (then the two must differ), or where the server does not survive it. Measured with `differential.py --against direct`.
+not (then the two must differ), or where the server does not survive it. Measured with `differential.py --against direct`, and with
+`walk.py --against direct`, where a thing is left out too if a client cannot know by it what is true.
 """
 import dataclasses
 import re
@@ -44,6 +45,16 @@ class Quirks:
     left_out: list = dataclasses.field(default_factory=list)  # patterns of items, keys, flags and malformed commands
     without: list = dataclasses.field(default_factory=list)  # commands by the name of their function in generate.py
     shuffles: bool = False  # messages stored within a second stand in any order
+    keywords: bool = True  # flags may have any name
+    tells: bool = True  # NOOP tells of what others have done; otherwise the mailbox has to be selected again
+    mute: bool = False  # its own IDLE tells late or nothing
+    hushes: bool = False  # who copies a message, or changes its flags in silence, is not told any more what others have done to them
+    loses_content: bool = False  # a message whose flags others have changed may be shown without its header
+    fresh: list = dataclasses.field(default_factory=list)  # commands that must not name messages that others have removed
+    alone: list = dataclasses.field(default_factory=list)  # commands during which nobody may change anything
+    confession: list = dataclasses.field(default_factory=list)  # logs of its, and words there that say that it was itself at fault
+    share: float = 1.0  # how far to walk: some are slow
+    unwalked: dict = dataclasses.field(default_factory=dict)  # what walk.py leaves out, by the name of its function there, and why
     unsteady: bytes = b""  # responses that come now or later in two direct sessions too
 
     def rewritten(self, response, ours):
@@ -63,10 +74,26 @@ NAMES = ["Work", "Work/2025", "Work/2026", "Sent", "Entw&APw-rfe", "with space",
 # the proxy finds out which are gone.
 NEWS = rb"\* \d+ (EXISTS|RECENT|EXPUNGED?|FETCH FLAGS \([^)]*\))\r\n"
 
+MUTE_NOTIFY = {"notify": "its own NOTIFY, which the proxy passes on, tells nothing of the selected mailbox"}
+NO_SEARCH = {"search": "`SEARCH UID 4` finds number 4; HEADER does not find the file of a message whose flags others have changed"}
+
+# Maildirs are read while files in them are renamed: some seem to have gone, and come again.
+LOST_FILE = "(Expunged message reappeared|Duplicate file entry)"
+
+# `* BYE Fatal error: Internal error: assertion failed: imap/msgrecord.c: 193: record->recno`. And of messages that come while it
+# searches, Cyrus may tell no EXISTS, then or later.
+CYRUS = {"fresh": ["STORE", "COPY", "EXPUNGE"], "alone": ["SEARCH"]}
+
+# What others remove or add moves numbers and UIDs of an open session without a word, until it selects the mailbox again; IDLE is as silent.
+MAILUTILS = {"fresh": ["FETCH", "STORE", "COPY", "EXPUNGE"], "tells": False, "mute": True, "loses_content": True, "keywords": False}
+
 QUIRKS = {
-    "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
-    "dovecot-legacy": Quirks(NAMES, connections=2, floating=True),
-    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True),
-    "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}),
-    "mailutils": Quirks(NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS),
+    "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, unwalked=MUTE_NOTIFY),
+    "dovecot-legacy": Quirks(NAMES, connections=2, floating=True, confession=[("dovecot.log", LOST_FILE)]),
+    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True, hushes=True, loses_content=True),
+    "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),
+    "mailutils": Quirks(
+        NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS,
+        share=0.4, unwalked=NO_SEARCH, **MAILUTILS,
+    ),
 }

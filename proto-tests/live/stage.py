@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -22,11 +23,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 SERVERS = ["dovecot", "dovecot-legacy", "courier", "cyrus", "mailutils"]
 
 
-def options(description):
-    """The options that every live test understands."""
+def options(description, chance=False):
+    """The options that every live test understands; and those of tests that leave to chance what they say."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--proxy", default="target/release/lemonade-proxy", help="the program, or `relay` for a plain TCP relay (tries the tests themselves)")
     parser.add_argument("--servers", default=",".join(SERVERS), help="which servers, comma-separated")
+    if chance:
+        parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32))))
+        parser.add_argument("--against", choices=["proxy", "direct"], default="proxy", help="`direct` tries the servers themselves")
     return parser
 
 
@@ -40,6 +44,12 @@ def ended_early(main):
 
 def say(*words):
     print(*words, flush=True)
+
+
+def shown(octets):
+    """An excerpt that fits a line."""
+    text = octets.decode(errors="backslashreplace").replace("\r\n", "\\r\\n")
+    return text if len(text) < 300 else f"{text[:200]} ... {text[-80:]}"
 
 
 class Stage:
@@ -108,7 +118,7 @@ class Server:
         return f"{scheme}://localhost:{self.tls_port if scheme == 'imaps' else self.port}"
 
 
-# What no flag says: that clients may compress, and the channels that devices may ask for.
+# What no flag says: that clients may compress, the channels that devices may ask for, and that tests do not wait for long.
 CONFIG = """
 [[listeners]]
 address = "127.0.0.1:{port}"
@@ -122,6 +132,9 @@ compress = true
 
 [admission]
 connections_per_address = 20000
+
+[account.notify]
+every = "1s"
 
 [account.outband]
 sender = "55555"

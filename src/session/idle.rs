@@ -681,7 +681,7 @@ impl Open {
     }
 
     /// Another session of the account has looked at a mailbox. If it is the one that is selected here, that look counts; if
-    /// something was found, it is looked at once.
+    /// something was found, it is looked at once. STATUS alone shows no flags: that nothing was found by it says little.
     pub(super) fn heed(&mut self, looked: &Looked) {
         let selected = self.mailbox.as_ref().map(|mailbox| list::canonical(&mailbox.name));
         if self.news.next.is_none() || selected.as_ref() != Some(&looked.mailbox) {
@@ -690,14 +690,13 @@ impl Open {
         let messages = looked.status.as_ref().and_then(|status| status.messages);
         let other = messages.is_some_and(|messages| messages != self.numbering.count());
         let News { every, pace, looked: before, next, .. } = &mut self.news;
-        *next = Some(match looked.stirred || other {
-            true => before.map_or(self.now, |before| self.now.max(before + pace.shortest.0)),
-            false => {
-                *every = (*every * 3 / 2).min(pace.longest.0);
-                // A little later than the other, who so goes on to look for both.
-                self.now + *every * 9 / 8
-            }
-        });
+        if looked.stirred || other {
+            *next = Some(before.map_or(self.now, |before| self.now.max(before + pace.shortest.0)));
+        } else if looked.status.is_none() {
+            *every = (*every * 3 / 2).min(pace.longest.0);
+            // A little later than the other, who so goes on to look for both.
+            *next = Some(self.now + *every * 9 / 8);
+        }
     }
 
     /// Until the next look. The other sessions of the account hear of this one.

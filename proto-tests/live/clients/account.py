@@ -105,16 +105,32 @@ class Wire:
         check(line.endswith(b"\r\n"), "the connection was closed")
         return line[:-2]
 
+    def begin(self, *commands):
+        """Commands in one write; their tags."""
+        tags = [b"w%d" % (self.number + index) for index, _ in enumerate(commands, 1)]
+        self.number += len(tags)
+        self.write(b"".join(tag + b" " + (words if isinstance(words, bytes) else words.encode()) + b"\r\n" for tag, words in zip(tags, commands)))
+        return tags
+
+    def write(self, octets):
+        self.file.write(octets)
+        self.file.flush()
+
+    def finish(self, tags):
+        """The untagged answers until all of these are answered, and the words of each one's end."""
+        lines, ends = [], {}
+        while len(ends) < len(tags):
+            tag, _, words = (line := self.line()).partition(b" ")
+            if tag in tags:
+                ends[tag] = words
+            else:
+                lines.append(line)
+        return lines, [ends[tag] for tag in tags]
+
     def say(self, command):
         """A command; its untagged answers, and the words of its end."""
-        self.number += 1
-        tag = b"w%d" % self.number
-        self.file.write(tag + b" " + (command if isinstance(command, bytes) else command.encode()) + b"\r\n")
-        self.file.flush()
-        lines = []
-        while not (line := self.line()).startswith(tag + b" "):
-            lines.append(line)
-        return lines, line[len(tag) + 1 :]
+        lines, ends = self.finish(self.begin(command))
+        return lines, ends[0]
 
     def ok(self, command):
         """The same, for one that must succeed."""
