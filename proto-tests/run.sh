@@ -69,6 +69,7 @@ else
   step matrix proto-tests/live/run.py --proxy "$target/tests/lemonade-proxy"
   step differential proto-tests/live/differential.py --proxy "$target/tests/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"
   step walk proto-tests/live/walk.py --proxy "$target/tests/lemonade-proxy" --steps "$([ "$long" ] && echo 20000 || echo 2000)"
+  step again proto-tests/live/again.py --proxy "$target/tests/lemonade-proxy"
   step kill proto-tests/live/kill.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 120 || echo 12)"
   [ -z "$long" ] || step benchmark proto-tests/bench/run.py
 fi

@@ -156,7 +156,7 @@ pub(super) fn moved(key: &[u8], from: &[u8], to: &[u8], delimiter: Option<u8>) -
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn listed(name: &str) -> Listed {
@@ -164,7 +164,8 @@ mod tests {
         Listed { attributes, delimiter: Some(b'/'), name: name.as_bytes().into(), extended }
     }
 
-    fn tree(names: &[&str], subscribed: &[&str]) -> Tree {
+    /// A tree of these names.
+    pub(in crate::mailbox) fn tree(names: &[&str], subscribed: &[&str]) -> Tree {
         Tree::new(names.iter().copied().map(listed), subscribed.iter().copied().map(listed))
     }
 

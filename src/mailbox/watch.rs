@@ -251,16 +251,7 @@ fn is_selectable(listed: &Listed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imap::notify::Notify;
-
-    fn listed(name: &str) -> Listed {
-        let (attributes, extended) = (Vec::new(), Box::default());
-        Listed { attributes, delimiter: Some(b'/'), name: name.as_bytes().into(), extended }
-    }
-
-    fn tree(names: &[&str], subscribed: &[&str]) -> Tree {
-        Tree::new(names.iter().copied().map(listed), subscribed.iter().copied().map(listed))
-    }
+    use crate::{imap::notify::Notify, mailbox::tree::tests::tree};
 
     fn watch(groups: &str) -> Watch {
         let Ok(Notify::Set { groups, .. }) = Notify::parse(format!("SET {groups}").as_bytes()) else {

@@ -18,6 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     effect::{Effect, Effects, End, Fault, Looked, Notice, Reconnect, Side},
     gate::{Owner, Running},
@@ -37,8 +39,6 @@ use crate::{
     },
     units::Span,
 };
-
-use serde::{Deserialize, Serialize};
 
 /// How often a backend is asked for news that does not tell them by itself, for each client that idles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
