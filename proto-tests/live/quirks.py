@@ -55,7 +55,11 @@ class Quirks:
     confession: list = dataclasses.field(default_factory=list)  # logs of its, and words there that say that it was itself at fault
     share: float = 1.0  # how far to walk: some are slow
     unwalked: dict = dataclasses.field(default_factory=dict)  # what walk.py leaves out, by the name of its function there, and why
+    unkept: dict = dataclasses.field(default_factory=dict)  # and what it leaves out before the server itself: the proxy does it there
     unsteady: bytes = b""  # responses that come now or later in two direct sessions too
+
+    def unwalked_at(self, directly):
+        return {**self.unwalked, **(self.unkept if directly else {})}
 
     def rewritten(self, response, ours):
         """A response without its declared differences; `ours` are the tags of commands that the proxy answers itself."""
@@ -74,7 +78,7 @@ NAMES = ["Work", "Work/2025", "Work/2026", "Sent", "Entw&APw-rfe", "with space",
 # the proxy finds out which are gone.
 NEWS = rb"\* \d+ (EXISTS|RECENT|EXPUNGED?|FETCH FLAGS \([^)]*\))\r\n"
 
-MUTE_NOTIFY = {"notify": "its own NOTIFY, which the proxy passes on, tells nothing of the selected mailbox"}
+MUTE_NOTIFY = {"notify": "its NOTIFY tells nothing of the selected mailbox"}
 NO_SEARCH = {"search": "`SEARCH UID 4` finds number 4; HEADER does not find the file of a message whose flags others have changed"}
 
 # Maildirs are read while files in them are renamed: some seem to have gone, and come again.
@@ -88,7 +92,7 @@ CYRUS = {"fresh": ["STORE", "COPY", "EXPUNGE"], "alone": ["SEARCH"]}
 MAILUTILS = {"fresh": ["FETCH", "STORE", "COPY", "EXPUNGE"], "tells": False, "mute": True, "loses_content": True, "keywords": False}
 
 QUIRKS = {
-    "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, unwalked=MUTE_NOTIFY),
+    "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, unkept=MUTE_NOTIFY),
     "dovecot-legacy": Quirks(NAMES, connections=2, floating=True, confession=[("dovecot.log", LOST_FILE)]),
     "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True, hushes=True, loses_content=True),
     "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),

@@ -96,7 +96,7 @@ def walk(plan):
         totals += one.counted
         if totals["failed"] == FAULTS:
             break
-    for what, reason in QUIRKS[name].unwalked.items():
+    for what, reason in QUIRKS[name].unwalked_at(direct == proxied).items():
         say(f"{name}: without {what}: {reason}")
         totals["skipped"] += 1
     tried = ", ".join(f"{totals[what]} {what}" for what in ("IDLE", "ESEARCH", "NOTIFY"))
@@ -275,6 +275,7 @@ class Round:
 
     def __init__(self, name, direct, proxied, user, random):
         self.direct, self.proxied, self.user, self.random, self.quirks = direct, proxied, user, random, QUIRKS[name]
+        self.unwalked = self.quirks.unwalked_at(direct == proxied)
         self.said, self.counted = collections.deque(maxlen=SHOWN), collections.Counter()
         self.mailboxes = ["INBOX", self.quirks.prefix + self.quirks.names[0]]
         self.marks = 0
@@ -289,7 +290,7 @@ class Round:
     def walk(self, steps):
         try:
             self.begin()
-            names = [name for name in self.STEPS if name not in self.quirks.unwalked]
+            names = [name for name in self.STEPS if name not in self.unwalked]
             for name in self.random.choices(names, [self.STEPS[name] for name in names], k=steps):
                 getattr(self, name)()
                 self.counted["steps"] += 1
@@ -318,7 +319,7 @@ class Round:
             client = Client(name, self.proxied, self.user, self.said, self.quirks)
             client.select(self.mailboxes[name == CLIENTS[-1]])
             self.clients.append(client)
-        if "NOTIFY" in client.offers and "notify" not in self.quirks.unwalked:
+        if "NOTIFY" in client.offers and "notify" not in self.unwalked:
             self.listener = Client("L", self.proxied, self.user, self.said, self.quirks)
             self.listener.select("INBOX")
             self.listener.by_uid = True
@@ -436,7 +437,7 @@ class Round:
         """Something that others have to hear of."""
         few, many = len(self.truth[client.mailbox]) < FEW, len(self.truth[client.mailbox]) > MANY
         ways = {"append": 1 + 4 * few, "store": 3, "copy": 2 * (not many), "doom": 1 + many, "expunge": 1 + many}
-        ways = {name: weight for name, weight in ways.items() if name not in self.quirks.unwalked}
+        ways = {name: weight for name, weight in ways.items() if name not in self.unwalked}
         getattr(self, *self.random.choices(list(ways), list(ways.values())))(client)
 
     def append(self, client):

@@ -126,6 +126,9 @@ mod tests {
             let mailutils = profile::find("mailutils").unwrap();
             Plan::new(&ALL, mailutils, Capabilities::parse(b"IMAP4rev1 IDLE"), offer).told.has("UIDPLUS")
         };
+        let dovecot = profile::find("dovecot").unwrap();
+        let plan = Plan::new(&ALL, dovecot, Capabilities::parse(b"IMAP4rev1 NOTIFY"), &offer(&[]));
+        assert!(layers(&plan).contains(&"NOTIFY") && plan.told.has("NOTIFY"), "what it has and does not keep is ours");
         assert!(!uidplus(&offer(&[])));
         assert!(uidplus(&offer(&[("UIDPLUS", Mode::Always)])));
     }

@@ -124,7 +124,7 @@ impl Plan {
         for extension in extensions.iter().rev() {
             let mode = offer.modes.get(extension.name).copied().unwrap_or_default();
             let verdict = judge(extension, mode, &below, &backend, profile, &offer.account);
-            if mode != Mode::Auto {
+            if mode != Mode::Auto || profile.unkept.contains(&extension.name) {
                 extension.gives.iter().chain(extension.along).for_each(|word| below.remove(word));
             }
             if verdict.is_ok() {
@@ -206,6 +206,9 @@ fn judge(
         (_, Some(word)) => Err(format!("the backend lacks {word}")),
         (Mode::Auto, None) if !native && profile.unfit.contains(&extension.name) => {
             Err(format!("it cannot be had honestly of {}", profile.name))
+        }
+        (Mode::Auto, None) if native && profile.unkept.contains(&extension.name) => {
+            Ok(format!("{} offers it and does not keep it", profile.name))
         }
         (Mode::Auto, None) if native && extension.joins => Ok("adds to what the backend has".to_owned()),
         (Mode::Auto, None) if native => Err("the backend has it".to_owned()),

@@ -28,6 +28,8 @@ pub struct Profile {
     pub silent_expunge: bool,
     /// Extensions that cannot be synthesised honestly on top of it.
     pub unfit: &'static [&'static str],
+    /// Extensions that it offers and does not keep: ours are taken instead.
+    pub unkept: &'static [&'static str],
     /// What else one has to know of it; for the operator.
     pub peculiarities: &'static str,
 }
@@ -41,6 +43,7 @@ pub static UNKNOWN: Profile = Profile {
     look: None,
     silent_expunge: false,
     unfit: &[],
+    unkept: &[],
     peculiarities: "nothing known: held to the RFCs",
 };
 
@@ -84,6 +87,7 @@ static TABLE: [Profile; 6] = [
         look: Some(Look::Noop),
         silent_expunge: false,
         unfit: &[],
+        unkept: &[],
         peculiarities: "NO to unknown commands; prefix INBOX.; runs the content of {n+} as commands; IDLE looks once a minute",
     },
     Profile {
@@ -94,6 +98,7 @@ static TABLE: [Profile; 6] = [
         look: Some(Look::Idle),
         silent_expunge: false,
         unfit: &[],
+        unkept: &[],
         peculiarities: "announces nearly all it can before login",
     },
     Profile {
@@ -104,7 +109,9 @@ static TABLE: [Profile; 6] = [
         look: Some(Look::Idle),
         silent_expunge: false,
         unfit: &[],
-        peculiarities: "imap_capability hides words and switches nothing off; runs the content of {n+} behind unknown commands",
+        unkept: &["NOTIFY"],
+        peculiarities: "imap_capability hides words and switches nothing off; runs the content of {n+} behind unknown commands; NOTIFY \
+                        that tells nothing of the selected mailbox",
     },
     Profile {
         name: "exchange",
@@ -114,6 +121,7 @@ static TABLE: [Profile; 6] = [
         look: None,
         silent_expunge: false,
         unfit: &[],
+        unkept: &[],
         peculiarities: "sizes are estimates",
     },
     Profile {
@@ -124,6 +132,7 @@ static TABLE: [Profile; 6] = [
         look: Some(Look::Noop),
         silent_expunge: false,
         unfit: &[],
+        unkept: &[],
         peculiarities: "IMAP4rev1 and STARTTLS, and nothing unasked",
     },
     Profile {
@@ -135,6 +144,7 @@ static TABLE: [Profile; 6] = [
         silent_expunge: true,
         // Each STATUS moves UIDNEXT, and with it the UIDs that messages get in the end.
         unfit: &["UIDPLUS"],
+        unkept: &[],
         peculiarities: "IDLE that never reports, NOOP that does not tell of new mail, EXPUNGE without EXPUNGE responses, STATUS that moves UIDNEXT",
     },
 ];
