@@ -88,7 +88,7 @@ enum Command {
         #[command(flatten)]
         running: Running,
     },
-    /// Follow what happens in the message store, as lines of JSON: logins, messages stored, mailboxes renamed, quotas
+    /// Follow what happens in the message store, as lines of JSON: logins, messages that come and go, flags, mailboxes, quotas
     Events {
         /// Go on until you stop it (Ctrl-C), or the proxy ends
         #[arg(long, required = true)]
