@@ -8,10 +8,7 @@ use std::{
     collections::VecDeque,
     fmt,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -24,7 +21,7 @@ use crate::{
         effect::{Answer, Binding, Keeping, Kept, Request},
         layer::Ask,
     },
-    store::{AccountName, Change, Device, Found, Query, Store, StoreError},
+    store::{AccountName, Change, Changed, Device, Found, Query, Store, StoreError},
 };
 
 /// A store that does not answer for so long is not available: longer than it waits for its own locks.
@@ -34,12 +31,35 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Keeper {
     store: Arc<dyn Store>,
     meters: Arc<Meters>,
-    failed: AtomicBool,
+    health: Mutex<Health>,
+}
+
+/// Which of the two has failed last time. A disk that is full or read-only can be read all the while.
+#[derive(Clone, Copy, Debug, Default)]
+struct Health {
+    unread: bool,
+    unwritten: bool,
+}
+
+impl Health {
+    fn is_up(self) -> bool {
+        !self.unread && !self.unwritten
+    }
+
+    /// What this result says. A save that had nothing to write, or was refused for its size, shows no disk that can be written.
+    fn hear(&mut self, keeping: &Keeping, result: &Result<Kept, StoreError>) {
+        let failed = matches!(result, Err(StoreError::Unavailable(_)));
+        match (keeping, result) {
+            (Keeping::Load(_), _) => self.unread = failed,
+            (Keeping::Save(_), Ok(Kept::Saved(changed))) if *changed != Changed::default() => self.unwritten = false,
+            (Keeping::Save(_), _) => self.unwritten |= failed,
+        }
+    }
 }
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("Keeper").field("health", &self.health).finish_non_exhaustive()
     }
 }
 
@@ -47,7 +67,7 @@ impl Keeper {
     /// Asks this store.
     pub fn new(store: Arc<dyn Store>, meters: Arc<Meters>) -> Self {
         meters.store_up.set(1.0);
-        Self { store, meters, failed: AtomicBool::new(false) }
+        Self { store, meters, health: Mutex::default() }
     }
 
     /// Asks the store, and waits for its answer.
@@ -62,23 +82,30 @@ impl Keeper {
         let silent = |_| Err(StoreError::Unavailable("no answer".into()));
         let result = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(silent);
         self.meters.store_duration.record(began.elapsed());
-        self.note(&result);
+        self.note(keeping, &result);
         result
     }
 
     /// Counts, and says once what has changed.
-    fn note(&self, result: &Result<Kept, StoreError>) {
+    fn note(&self, keeping: &Keeping, result: &Result<Kept, StoreError>) {
         let outcome = match result {
             Ok(_) => StoreOutcome::Ok,
             Err(StoreError::TooMany(_) | StoreError::TooLarge(_)) => StoreOutcome::OverQuota,
             Err(StoreError::Unavailable(_)) => StoreOutcome::Unavailable,
         };
         self.meters.store_requests[outcome].increment(1);
-        let failed = outcome == StoreOutcome::Unavailable;
-        self.meters.store_up.set(if failed { 0.0 } else { 1.0 });
-        match (self.failed.swap(failed, Relaxed), result) {
-            (false, Err(error)) if failed => tracing::error!(error = %error, "store not available"),
-            (true, _) if !failed => tracing::info!("store available again"),
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_up = health.is_up();
+        health.hear(keeping, result);
+        match (was_up, health.is_up(), result) {
+            (true, false, Err(error)) => {
+                self.meters.store_up.set(0.0);
+                tracing::error!(error = %error, "store not available");
+            }
+            (false, true, _) => {
+                self.meters.store_up.set(1.0);
+                tracing::info!("store available again");
+            }
             _ => {}
         }
     }
@@ -163,17 +190,31 @@ impl Questions {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{
+        future::poll_fn,
+        sync::atomic::{AtomicBool, Ordering::Relaxed},
+    };
 
     use super::*;
-    use crate::store::{Answer as Answering, Changed, memory::Memory};
+    use crate::{
+        io::log::tests::lines,
+        store::{Answer as Answering, DeviceName, Quota, Source, memory::Memory},
+    };
 
-    /// A store whose disk is full.
-    struct Full;
+    /// A store whose disk is full, until it is not.
+    #[derive(Default)]
+    struct Full(AtomicBool);
 
     impl Store for Full {
-        fn save<'a>(&'a self, _: &'a AccountName, _: &'a Change) -> Answering<'a, Changed> {
-            Box::pin(async { Err(StoreError::Unavailable("disk full".into())) })
+        fn save<'a>(&'a self, _: &'a AccountName, change: &'a Change) -> Answering<'a, Changed> {
+            Box::pin(async move {
+                match change {
+                    Change::Purge => Ok(Changed::default()),
+                    Change::Entries { .. } => Err(StoreError::TooMany(1)),
+                    _ if self.0.load(Relaxed) => Ok(Changed { entries: 0, devices: 1 }),
+                    _ => Err(StoreError::Unavailable("disk full".into())),
+                }
+            })
         }
 
         fn load<'a>(&'a self, _: &'a AccountName, _: &'a Query) -> Answering<'a, Found> {
@@ -189,15 +230,48 @@ mod tests {
         Arc::new(Keeper::new(Arc::new(store), Arc::new(Meters::new())))
     }
 
-    #[tokio::test]
-    async fn a_store_that_fails_is_said_to_fail_and_to_be_well_again() {
-        let keeper = keeper(Full);
+    fn seen() -> Keeping {
+        let name = DeviceName::default();
+        Keeping::Save(Change::Seen(Device { name, source: Source::Default, first_seen: 0, last_seen: 0 }))
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_so_until_something_is_written_and_is_said_to_be_so_once() {
+        let store = Arc::new(Full::default());
+        let keeper = Keeper::new(store.clone(), Arc::new(Meters::new()));
         let says = |line: &str| assert!(keeper.meters.render().contains(line), "{}", keeper.meters.render());
-        assert!(keeper.ask(&account(), &Keeping::Save(Change::Purge)).await.is_err());
-        says("lemonade_store_up 0");
-        says("lemonade_store_requests_total{outcome=\"unavailable\"} 1");
-        assert!(keeper.ask(&account(), &Keeping::Load(Query::Entries)).await.is_ok());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let ask = |keeping| runtime.block_on(keeper.ask(&account(), &keeping)).is_ok();
+        let entries = Change::Entries { edits: Vec::new(), quota: Quota::NONE };
+        let failing = lines(|| {
+            for _ in 0..2 {
+                assert!(!ask(seen()));
+                says("lemonade_store_up 0");
+                assert!(ask(Keeping::Load(Query::Entries)));
+                assert!(ask(Keeping::Save(Change::Purge)), "nothing is written");
+                assert!(!ask(Keeping::Save(entries.clone())), "it is refused for its size");
+                says("lemonade_store_up 0");
+            }
+        });
+        says("lemonade_store_requests_total{outcome=\"unavailable\"} 2");
+        assert_eq!(failing.trim(), "ERROR store not available error=the store is not available: disk full");
+        store.0.store(true, Relaxed);
+        let well = lines(|| assert!(ask(seen()) && ask(seen())));
         says("lemonade_store_up 1");
+        assert_eq!(well.trim(), "INFO store available again");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_read_is_well_again_when_it_is_read() {
+        let failed = || Err(StoreError::Unavailable("gone".into()));
+        let (load, found) = (Keeping::Load(Query::Devices), || Ok(Kept::Found(Found::Devices(Vec::new()))));
+        let mut health = Health::default();
+        health.hear(&load, &failed());
+        assert!(!health.is_up());
+        health.hear(&seen(), &Ok(Kept::Saved(Changed { entries: 0, devices: 1 })));
+        assert!(!health.is_up(), "a save says nothing of what is read");
+        health.hear(&load, &found());
+        assert!(health.is_up());
     }
 
     #[tokio::test]

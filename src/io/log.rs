@@ -157,7 +157,7 @@ impl fmt::Debug for Clean<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         io,
         sync::{Arc, Mutex},
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     /// Log lines as they would reach standard error.
-    fn lines(say: impl FnOnce()) -> String {
+    pub(in crate::io) fn lines(say: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Page(Arc<Mutex<Vec<u8>>>);
         impl io::Write for Page {
