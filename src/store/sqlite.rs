@@ -7,6 +7,8 @@
 //! read beside it. A disk that is full or read-only refuses the change that needed it, and the next one is tried anew.
 
 use std::{
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -154,9 +156,7 @@ impl Pools {
             return Err(OpenError::Newer { file, found, known });
         }
         if (1..known).contains(&found) {
-            let copy = state.join(format!("store.before-{known}.sqlite"));
-            let made = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string()).execute(&writer).await;
-            made.map_err(unusable)?;
+            copy(&writer, state, &format!("store.before-{known}.sqlite")).await.map_err(unusable)?;
         }
         migrator(versions).run(&writer).await.map_err(|error| unusable(error.into()))?;
         let readers =
@@ -190,6 +190,23 @@ fn migrator(versions: &[(i64, &'static str, &'static str)]) -> Migrator {
         Migration::new(*version, (*name).into(), MigrationType::Simple, SqlStr::from_static(sql), false)
     };
     Migrator::with_migrations(versions.iter().map(migration).collect())
+}
+
+/// Copies the store to a file of this name. It bears the name when it is whole and on the disk; one of an attempt that came to no
+/// end is replaced.
+async fn copy(writer: &SqlitePool, state: &Path, name: &str) -> Result<(), sqlx::Error> {
+    let (copy, half) = (state.join(name), state.join(format!("{name}.tmp")));
+    // VACUUM writes to no file that has something in it, and what a kill leaves has.
+    for stale in [half.clone(), state.join(format!("{name}.tmp-journal"))] {
+        match fs::remove_file(stale) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    sqlx::query("VACUUM INTO $1").bind(half.display().to_string()).execute(writer).await?;
+    File::open(&half)?.sync_all()?;
+    fs::rename(half, copy)?;
+    Ok(File::open(state)?.sync_all()?)
 }
 
 /// The version of the tables; 0 where there are none.
@@ -419,6 +436,24 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         std::fs::copy(copy, other.path().join("store.sqlite")).unwrap();
         assert_eq!(values(&Database::open(other.path()).await.unwrap()).await.len(), 2, "the copy is a store too");
+    }
+
+    #[tokio::test]
+    async fn copies_that_an_attempt_has_left_behind_are_replaced() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Database::open(state.path()).await.unwrap();
+        database.save(&joe(), &both(b"1")).await.unwrap();
+        database.close().await;
+        let name = |end: &str| state.path().join(format!("store.before-9999.sqlite{end}"));
+        for end in ["", ".tmp"] {
+            fs::copy(state.path().join("store.sqlite"), name(end)).unwrap();
+            fs::OpenOptions::new().append(true).open(name(end)).unwrap().set_len(5000).unwrap();
+        }
+        Database::open_with(state.path(), &NEWER).await.unwrap().close().await;
+        assert!(!name(".tmp").exists());
+        let other = tempfile::tempdir().unwrap();
+        fs::copy(name(""), other.path().join("store.sqlite")).unwrap();
+        assert_eq!(values(&Database::open(other.path()).await.unwrap()).await.len(), 2, "it is whole");
     }
 
     #[tokio::test]
