@@ -30,7 +30,7 @@ use lemonade_proxy::{
         },
         front::Front,
         idle::Pace,
-        plan::{NonSync, Offer, Plans},
+        plan::{Mode, Modes, NonSync, Offer, Plans},
         profile::{self, Look, Profile},
         settings::{Limits, Timeouts},
     },
@@ -59,6 +59,8 @@ pub struct Setup {
     pub tls: bool,
     /// LITERAL+ or LITERAL-.
     pub literals: NonSync,
+    /// `[extensions]`.
+    pub modes: Modes,
     /// COMPRESS=DEFLATE is offered.
     pub compress: bool,
     /// What comes of a dial.
@@ -163,6 +165,7 @@ impl Setup {
             plaintext: true,
             tls: false,
             literals: NonSync::Plus,
+            modes: Modes::new(),
             compress: false,
             dial: Ok(()),
             dial_again: None,
@@ -186,6 +189,7 @@ impl Setup {
             "dial" => self.dial(value),
             "limits" => value.split(',').try_for_each(|one| self.limit(one.trim())),
             "timeouts" => value.split(',').try_for_each(|one| self.timeout(one.trim())),
+            "extensions" => value.split_whitespace().try_for_each(|word| self.extend(word)),
             "account" => value.split_whitespace().try_for_each(|word| self.account(word)),
             "events" => {
                 self.followed = value != "unfollowed";
@@ -222,6 +226,18 @@ impl Setup {
             "compress" => self.compress = true,
             _ => return Err(format!("starttls, plaintext, tls, minus or compress, not {word}")),
         }
+        Ok(())
+    }
+
+    /// `FILTERS=always`
+    fn extend(&mut self, word: &str) -> Result<(), String> {
+        let (name, mode) = word.split_once('=').ok_or("NAME=mode")?;
+        let mode = match mode {
+            "always" => Mode::Always,
+            "never" => Mode::Never,
+            _ => return Err("always or never".to_owned()),
+        };
+        self.modes.insert(name.to_owned(), mode);
         Ok(())
     }
 
@@ -314,7 +330,7 @@ impl Setup {
             limits: self.limits.clone(),
             timeouts: self.timeouts.clone(),
             offer: Offer {
-                modes: Default::default(),
+                modes: self.modes.clone(),
                 literals: self.literals,
                 compress: self.compress,
                 append: self.limits.append,

@@ -51,7 +51,7 @@
 //! `events: unfollowed` (nobody follows, so no event is made), `events: messages` or `messages and flags` (those who follow hear
 //! of messages too);
 //! `account: SMS=WAKEUP entries=3` (channels and settings of `[account]`), `store: full` (nothing can be kept any more),
-//! `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
+//! `extensions: FILTERS=always MOVE=never`, `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
 //!
 //! With `order: any` an untagged response without gaps stands for what it means: strings may be atoms, quoted or literals,
 //! attributes come in any order and case, LIST may add `\HasChildren` and the like where none of them is expected, and

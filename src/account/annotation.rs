@@ -107,7 +107,7 @@ impl On {
     }
 }
 
-/// Names at and below which entries are kept here, unless the backend itself has what they are for.
+/// Names at and below which entries are kept here, unless the backend itself does what they are for, and no layer of ours.
 const OURS: [(&str, On, &str); 8] = [
     ("/private/vendor/lemonade", On::Either, ""),
     ("/shared/vendor/lemonade", On::Either, ""),
@@ -153,20 +153,21 @@ pub fn role(name: &EntryName, on_server: bool) -> Role {
     row.map_or(Role::Plain, |(_, _, role)| role.clone())
 }
 
-/// Whether this entry, and all below it, is kept here although the backend has annotations.
-pub fn is_ours(name: &EntryName, on_server: bool, backend: &Capabilities) -> bool {
-    ours(on_server, backend).any(|root| name.is_within(&root, Depth::Infinity))
+/// Whether this entry, and all below it, is kept here although the backend has annotations. `native`: what the backend does
+/// itself.
+pub fn is_ours(name: &EntryName, on_server: bool, native: &Capabilities) -> bool {
+    ours(on_server, native).any(|root| name.is_within(&root, Depth::Infinity))
 }
 
 /// Whether entries that are kept here stand at this place of the tree, or as deep below it.
-pub fn has_ours(name: &EntryName, depth: Depth, on_server: bool, backend: &Capabilities) -> bool {
+pub fn has_ours(name: &EntryName, depth: Depth, on_server: bool, native: &Capabilities) -> bool {
     let below = |root: EntryName| depth != Depth::Zero && root.is_within(name, Depth::Infinity);
-    is_ours(name, on_server, backend) || ours(on_server, backend).any(below)
+    is_ours(name, on_server, native) || ours(on_server, native).any(below)
 }
 
-fn ours(on_server: bool, backend: &Capabilities) -> impl Iterator<Item = EntryName> {
+fn ours(on_server: bool, native: &Capabilities) -> impl Iterator<Item = EntryName> {
     let ours = OURS.iter().filter(move |(_, on, _)| on.is(on_server));
-    let ours = ours.filter(|(_, _, native)| native.is_empty() || !backend.has(native));
+    let ours = ours.filter(|(_, _, word)| word.is_empty() || !native.has(word));
     ours.filter_map(|(root, _, _)| EntryName::parse(root.as_bytes()).ok())
 }
 

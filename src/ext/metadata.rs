@@ -177,8 +177,8 @@ impl Wanted {
     async fn get(self, given: &Given, server: &Server) -> Result<Ending, Refusal> {
         let on_server = self.mailbox.is_empty();
         let native = is_native(server, on_server);
-        let backend = &server.plan().backend;
-        let ours = |name: &&EntryName| annotation::has_ours(name, self.depth, on_server, backend);
+        let done = &server.plan().native;
+        let ours = |name: &&EntryName| annotation::has_ours(name, self.depth, on_server, done);
         if native && !self.entries.iter().any(|name| ours(&name)) {
             return Ok(Ending::Forward);
         }
@@ -188,7 +188,7 @@ impl Wanted {
         let mut found: BTreeMap<_, _> = read(given, server, &self.mailbox).await?.into_iter().collect();
         let mut longest = 0;
         if native {
-            let theirs = |name: &EntryName| !annotation::is_ours(name, on_server, backend);
+            let theirs = |name: &EntryName| !annotation::is_ours(name, on_server, done);
             found.retain(|name, _| !theirs(name));
             let (values, skipped) = self.ask_backend(server, &theirs).await?;
             found.extend(values.into_iter().filter(|(name, _)| theirs(name)));
@@ -266,7 +266,7 @@ async fn get_attributes(
 ) -> Result<Vec<Vec<u8>>, Refusal> {
     let mut rows: BTreeMap<_, _> = read(given, server, b"").await?.into_iter().collect();
     if is_native(server, true) {
-        let theirs = |name: &EntryName| !annotation::is_ours(name, true, &server.plan().backend);
+        let theirs = |name: &EntryName| !annotation::is_ours(name, true, &server.plan().native);
         rows.retain(|name, _| !theirs(name));
         let (mailbox, entries) = (Box::default(), patterns.iter().flat_map(|pattern| roots(pattern)).collect());
         let wanted = Wanted { mailbox, entries, depth: Depth::Infinity, most: None };
@@ -380,7 +380,7 @@ async fn set(given: Given, server: Server) -> Result<Ending, Refusal> {
         Set::Entries { mailbox, edits } => {
             let mailbox = list::canonical(&mailbox);
             let ours =
-                |(name, _): &(EntryName, _)| annotation::is_ours(name, mailbox.is_empty(), &server.plan().backend);
+                |(name, _): &(EntryName, _)| annotation::is_ours(name, mailbox.is_empty(), &server.plan().native);
             if is_native(&server, mailbox.is_empty()) && !edits.iter().any(ours) {
                 return Ok(Ending::Forward);
             }
@@ -479,9 +479,9 @@ impl<'a> Edit<'a> {
         if !on_server {
             accessible(self.server, mailbox).await?;
         }
-        let backend = &self.server.plan().backend;
+        let done = &self.server.plan().native;
         let native = is_native(self.server, on_server);
-        let is_theirs = |name: &EntryName| native && !annotation::is_ours(name, on_server, backend);
+        let is_theirs = |name: &EntryName| native && !annotation::is_ours(name, on_server, done);
         let (theirs, ours): (Vec<_>, Vec<_>) = self.edits.clone().into_iter().partition(|(name, _)| is_theirs(name));
         let roles: Vec<_> =
             ours.into_iter().map(|(name, value)| (annotation::role(&name, on_server), name, value)).collect();

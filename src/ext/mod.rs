@@ -121,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_layer_does_the_backend_does_not() {
+        let words = "IMAP4rev1 METADATA FILTERS CREATE-SPECIAL-USE SPECIAL-USE LIST-EXTENDED";
+        let forced = plan(words, &[("FILTERS", Mode::Always), ("SPECIAL-USE", Mode::Always)]);
+        assert_eq!(forced.native.text(), "IMAP4rev1 METADATA LIST-EXTENDED");
+        assert_eq!(plan(words, &[]).native.text(), words);
+    }
+
+    #[test]
     fn what_a_server_cannot_honestly_have_is_added_only_by_the_operators_word() {
         let uidplus = |offer: &Offer| {
             let mailutils = profile::find("mailutils").unwrap();

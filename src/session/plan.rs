@@ -80,6 +80,8 @@ pub struct Plan {
     pub told: Capabilities,
     /// What the backend said.
     pub backend: Capabilities,
+    /// What of this it does itself: no layer does it in its place.
+    pub native: Capabilities,
     /// The backend can IDLE, and is to.
     pub idle: bool,
     /// The layers, top to bottom.
@@ -147,8 +149,16 @@ impl Plan {
         };
         let hears = verb::TABLE.iter().map(level).collect();
         let offered = verb::TABLE.iter().map(|verb| is_offered(verb, &below)).collect();
+        let replaced = |word: &str| {
+            let does = |extension: &&Extension| {
+                !extension.joins
+                    && extension.gives.iter().chain(extension.along).any(|own| own.eq_ignore_ascii_case(word))
+            };
+            layers.iter().any(does)
+        };
+        let native = backend.iter().filter(|word| !replaced(word)).collect();
         let account = Arc::clone(&offer.account);
-        Self { told: below, backend, idle, layers, reasons, account, below: seen, hears, offered }
+        Self { told: below, backend, native, idle, layers, reasons, account, below: seen, hears, offered }
     }
 
     /// The first level, from `level` downwards, that hears this command.

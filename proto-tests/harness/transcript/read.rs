@@ -121,7 +121,8 @@ impl Header {
             }
             "order" => self.any_order = value == "any",
             "proxy" => self.proxy_only = value == "only",
-            "listener" | "dial" | "limits" | "timeouts" | "profile" | "trusted" | "account" | "store" | "events" => {
+            "listener" | "dial" | "limits" | "timeouts" | "profile" | "trusted" | "account" | "store" | "events"
+            | "extensions" => {
                 self.proxy.push((name.to_owned(), value.to_owned()));
             }
             _ => return Err("a header line that is known".to_owned()),
