@@ -47,6 +47,8 @@ pub const METADATA: Extension = Extension {
     spec: "RFC 5464",
     gives: &["METADATA"],
     joins: true,
+    // RFC 9590: its answers would lack our entries.
+    hides: &["LIST-METADATA"],
     hears: &["DELETE", "ENABLE", "GETMETADATA", "RENAME", "SETMETADATA"],
     concerns: |verb, arguments| verb.name != "ENABLE" || enables(arguments).next().is_some(),
     build: || Box::<Metadata>::default(),

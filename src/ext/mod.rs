@@ -121,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_true_of_what_a_layer_makes_of_a_backend_is_not_told() {
+        let told = |modes| plan("IMAP4rev1 METADATA LIST-METADATA XDELTAPUSH WEBPUSH", modes).told;
+        assert!(!told(&[]).has("LIST-METADATA") && told(&[("METADATA", Mode::Never)]).has("LIST-METADATA"));
+        assert!(told(&[]).has("XDELTAPUSH") && told(&[]).has("WEBPUSH"), "the backend pushes");
+        assert!(!told(&[("XDELTAPUSH", Mode::Never)]).has("XDELTAPUSH"));
+    }
+
+    #[test]
     fn what_a_layer_does_the_backend_does_not() {
         let words = "IMAP4rev1 METADATA FILTERS CREATE-SPECIAL-USE SPECIAL-USE LIST-EXTENDED";
         let forced = plan(words, &[("FILTERS", Mode::Always), ("SPECIAL-USE", Mode::Always)]);

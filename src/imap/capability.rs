@@ -46,6 +46,8 @@ const TABLE: &[(&str, Class)] = &[
     ("THREAD=", Class::Relayed), ("UIDPLUS", Class::Relayed), ("UNSELECT", Class::Relayed),
     ("URL-PARTIAL", Class::Relayed), ("URLAUTH", Class::Relayed), ("URLAUTH=BINARY", Class::Relayed),
     ("WITHIN", Class::Relayed),
+    // In no RFC: where the backend itself pushes, it keeps the entries that they stand for (`account/annotation.rs`).
+    ("WEBPUSH", Class::Relayed), ("XDELTAPUSH", Class::Relayed),
 ];
 
 /// What becomes of this word of a backend.
@@ -152,6 +154,7 @@ mod tests {
             ("THREAD=REFS", Class::Relayed),
             ("SORT=DISPLAY", Class::Relayed),
             ("SORT=OTHER", Class::Never),
+            ("XDELTAPUSH", Class::Relayed),
             ("UTF8=ACCEPT", Class::Never),
             ("X-UNHEARD-OF", Class::Never),
         ];

@@ -39,6 +39,8 @@ pub struct Extension {
     pub needs: &'static [&'static str],
     /// It adds to what the backend has of it, and so stands in the stack although the backend has it.
     pub joins: bool,
+    /// Words of the server below that are not true of what the layer makes of it.
+    pub hides: &'static [&'static str],
     /// Whether it is to be offered at all, by what the operator says of accounts.
     pub when: fn(&account::Settings) -> bool,
     /// The verbs that visit it.
@@ -62,6 +64,7 @@ impl Extension {
         along: &[],
         needs: &[],
         joins: false,
+        hides: &[],
         when: |_| true,
         hears: &[],
         concerns: |_, _| true,

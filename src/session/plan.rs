@@ -131,6 +131,7 @@ impl Plan {
             }
             if verdict.is_ok() {
                 seen.insert(0, below.clone());
+                extension.hides.iter().for_each(|word| below.remove(word));
                 extension.gives.iter().chain(extension.along).for_each(|word| below.add(word));
                 layers.insert(0, *extension);
             }
