@@ -338,9 +338,7 @@ impl Open {
             }
             () if small && pushed => Some(Refusal::bad("LITERAL-: at most 4096 octets without asking")),
             () if open.is_some() && self.plan.hears(head.verb, head.arguments, 0).is_some() => {
-                let too_large = "literal too large here";
-                let row = head.verb.values.map(|(_, code)| Refusal::no(code, too_large));
-                Some(row.unwrap_or_else(|| Refusal::bad(too_large)))
+                open.map(|literal| too_large(head.verb, literal))
             }
             () if command::depth(octets) > usize::from(self.front.limits.nesting) => {
                 Some(Refusal::bad("nested too deeply"))
@@ -643,6 +641,16 @@ fn rewrite_criteria(
     let rewritten =
         program.rewritten(arguments, |part| numbers(&part).then(|| said.next()).flatten().map(String::into_bytes));
     Ok([&octets[..octets.len() - head.arguments.len()], &rewritten, b"\r\n"].concat())
+}
+
+/// Why a layer does not take this literal: it is too large itself, or with those before it.
+fn too_large(verb: &Verb, literal: &Literal) -> Refusal {
+    let too_large = "literal too large here";
+    match verb.values {
+        Some((most, code)) if literal.len > most => Refusal::no(code, too_large),
+        Some(_) => Refusal::no("LIMIT", "the values of one command are too large together"),
+        None => Refusal::bad(too_large),
+    }
 }
 
 /// How a command ends well that names only messages that are gone.
