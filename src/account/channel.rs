@@ -72,6 +72,10 @@ impl Kind {
         (Self::DeltaChat, "DELTACHAT"),
     ];
 
+    /// The longest address over any channel: a token that is sealed with OpenPGP has some hundred octets, and how it is sealed may
+    /// change.
+    pub const LONGEST: usize = 4096;
+
     /// Its name in preferences and in the configuration.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
@@ -79,7 +83,7 @@ impl Kind {
 
     /// Whether a device can be reached there over this channel, as far as the address says.
     pub fn check(self, address: &str) -> Result<(), ChannelError> {
-        let plain = address.len() <= 2048 && address.bytes().all(|octet| octet.is_ascii_graphic());
+        let plain = address.len() <= self.longest() && address.bytes().all(|octet| octet.is_ascii_graphic());
         let (fits, expected) = match self {
             Self::Sms => (is_number(address), "a telephone number: + and 7 to 15 digits"),
             Self::Mms => (is_number(address) || is_mail(address), "a telephone number or a mail address"),
@@ -92,6 +96,11 @@ impl Kind {
             Self::DeltaChat => (!address.is_empty(), "a token"),
         };
         if plain && fits { Ok(()) } else { Err(ChannelError(expected)) }
+    }
+
+    /// The longest address over this channel, in octets.
+    fn longest(self) -> usize {
+        if self == Self::DeltaChat { Self::LONGEST } else { 2048 }
     }
 
     /// The address as it may be shown: what gives the power to send is cut.
@@ -267,6 +276,14 @@ mod tests {
             assert!(kind.check(bad).is_err(), "{kind}: {bad}");
             assert!(kind.check("a\r\nb@c").is_err(), "{kind}");
         }
+    }
+
+    #[test]
+    fn an_address_has_a_longest_length() {
+        let of = |len| "x".repeat(len);
+        assert!(Kind::DeltaChat.check(&of(4096)).is_ok() && Kind::DeltaChat.check(&of(4097)).is_err());
+        let url = |len: usize| format!("https://example.org/{}", of(len - 20));
+        assert!(Kind::Webhook.check(&url(2048)).is_ok() && Kind::Webhook.check(&url(2049)).is_err());
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Preference {
                 }
                 _ => Ok(()),
             },
-            Self::Address => match text.len() <= 2048 && text.bytes().all(|octet| octet.is_ascii_graphic()) {
+            Self::Address => match text.len() <= Kind::LONGEST && text.bytes().all(|octet| octet.is_ascii_graphic()) {
                 true => Ok(()),
                 false => Err(Wrong::Syntax("expected an address without blanks".to_owned())),
             },
