@@ -152,6 +152,8 @@ pub enum Change {
         from: Box<[u8]>,
         /// The new mailbox.
         to: Box<[u8]>,
+        /// Names of entries that say something of INBOX itself, and are not copied.
+        except: &'static [&'static str],
         /// What the account may have afterwards.
         quota: Quota,
     },

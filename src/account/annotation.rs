@@ -9,7 +9,7 @@
 use super::{
     Settings,
     preference::{NOTIFY, Preference, Wrong},
-    registration,
+    registration, special_use,
 };
 use crate::{
     imap::{
@@ -25,6 +25,10 @@ pub const DEVICE: &str = "/private/vendor/lemonade/device";
 
 /// Marks a mailbox that was not found, with the time of day: what is kept of it is not thrown away at once.
 pub const MISSING: &str = "/private/vendor/lemonade/missing";
+
+/// What stays with INBOX when its other entries are copied to its new name: where devices register, what it is for, and whether
+/// it was found.
+pub const STAY: [&str; 3] = [registration::TOKEN, special_use::ENTRY, MISSING];
 
 /// Seconds that the entries of a mailbox outlive it, unless we saw it deleted: a server may hide one for a while.
 const GRACE: i64 = 24 * 3600;

@@ -731,7 +731,7 @@ async fn follow_name(server: &Server, from: Box<[u8]>, to: Box<[u8]>) -> Result<
         return Ok(());
     }
     let change = match *from == *b"INBOX" {
-        true => Change::Copied { from, to, quota: server.plan().account.quota() },
+        true => Change::Copied { from, to, except: &annotation::STAY, quota: server.plan().account.quota() },
         false => {
             let listed = if below(&from) { server.list(&to).await.unwrap_or_default() } else { Vec::new() };
             let delimiter = listed.iter().filter_map(|listed| listed.delimiter).next();

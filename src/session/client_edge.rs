@@ -23,7 +23,7 @@ use crate::imap::{
     esearch::Return,
     frame::{self, Bounds, CommandFramer, Cut, FrameError, Literal, Skip},
     search::{Part, Program, What},
-    verb::Numbers,
+    verb::{Numbers, Verb},
 };
 
 /// What the client's next octets are.

@@ -105,9 +105,10 @@ impl Account {
                 changed.entries = moved.len() as u64;
                 self.entries.extend(moved);
             }
-            Change::Copied { from, to, quota } => {
+            Change::Copied { from, to, except, quota } => {
                 self.entries.retain(|key, _| key.mailbox != *to);
-                let copied: Vec<_> = self.entries.iter().filter(|(key, _)| key.mailbox == *from).collect();
+                let goes = |key: &Key| key.mailbox == *from && !except.contains(&key.name.as_str());
+                let copied: Vec<_> = self.entries.iter().filter(|(key, _)| goes(key)).collect();
                 let copied =
                     copied.into_iter().map(|(key, value)| (Key { mailbox: to.clone(), ..key.clone() }, value.clone()));
                 let copied: BTreeMap<_, _> = copied.collect();

@@ -257,13 +257,18 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
             }
         }
         Change::Renamed { from, to, delimiter } => changed.entries = rename(within, id, from, to, *delimiter).await?,
-        Change::Copied { from, to, quota } => {
+        Change::Copied { from, to, except, quota } => {
             remove(within, id, to).await?;
             let asked = sqlx::query(
                 "INSERT INTO entry (account, mailbox, device, name, value) \
                  SELECT account, $3, device, name, value FROM entry WHERE account = $1 AND mailbox = $2",
             );
             changed.entries = asked.bind(id).bind(&**from).bind(&**to).execute(&mut **within).await?.rows_affected();
+            for name in *except {
+                let asked = sqlx::query("DELETE FROM entry WHERE account = $1 AND mailbox = $2 AND name = $3");
+                let asked = asked.bind(id).bind(&**to).bind(*name);
+                changed.entries -= asked.execute(&mut **within).await?.rows_affected();
+            }
             keeps_to(within, id, *quota).await?;
         }
         Change::Deleted(mailbox) => {

@@ -123,8 +123,11 @@ async fn entries_follow_a_mailbox_to_its_new_name() {
         save(store, "joe", Change::Deleted(b"z.y".as_slice().into())).await;
         save(store, "joe", rename("z", "z.b")).await;
         save(store, "joe", rename("z.b", "a")).await;
-        let copied = Change::Copied { from: b"INBOX".as_slice().into(), to: b"old".as_slice().into(), quota: ANY };
-        assert_eq!(save(store, "joe", copied).await.entries, 1);
+        let (from, to) = (b"INBOX".as_slice().into(), b"old".as_slice().into());
+        save(store, "joe", set("INBOX", "phone", "/private/devicetoken", b"token")).await;
+        let copied = Change::Copied { from, to, except: &["/private/devicetoken"], quota: ANY };
+        assert_eq!(save(store, "joe", copied).await.entries, 1, "a token is registered on INBOX alone");
+        save(store, "joe", Change::Forget(device("phone"))).await;
         let now = ["INBOX=INBOX", "INBOX.x=INBOX.x", "a=a", "a.b=a.b", "a.b.c=a.b.c", "ab=ab", "old=INBOX"];
         assert_eq!(names(entries(store, "joe", Query::Entries).await), now);
         assert_eq!(save(store, "joe", Change::Deleted(b"a".as_slice().into())).await.entries, 1);
@@ -157,7 +160,8 @@ async fn a_copy_keeps_to_the_quota() {
         let store = &*store;
         save(store, "joe", set("INBOX", "", "/private/comment", b"x")).await;
         let quota = Quota { entries: 1, octets: 1000 };
-        let copied = Change::Copied { from: b"INBOX".as_slice().into(), to: b"old".as_slice().into(), quota };
+        let (from, to) = (b"INBOX".as_slice().into(), b"old".as_slice().into());
+        let copied = Change::Copied { from, to, except: &[], quota };
         assert!(matches!(store.save(&account("joe"), &copied).await, Err(StoreError::TooMany(1))));
         assert_eq!(entries(store, "joe", Query::Entries).await.len(), 1);
     })
@@ -206,7 +210,12 @@ async fn a_random_walk_finds_no_difference() {
                 to: BOXES[2 + below(4)].as_bytes().into(),
                 delimiter: Some(b'.'),
             },
-            2 => Change::Copied { from: b"INBOX".as_slice().into(), to: BOXES[2 + below(4)].as_bytes().into(), quota },
+            2 => Change::Copied {
+                from: b"INBOX".as_slice().into(),
+                to: BOXES[2 + below(4)].as_bytes().into(),
+                except: &NAMES[2..],
+                quota,
+            },
             3 => Change::Seen(Device { name: device("d"), source: Source::Id, first_seen: step, last_seen: step }),
             4 if below(4) == 0 => Change::Forget(device("d")),
             5 if below(6) == 0 => Change::Purge,
