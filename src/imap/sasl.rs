@@ -69,6 +69,11 @@ impl Mechanism {
             Self::Xoauth2 => text(message.split(|octet| *octet == 1).find_map(|part| part.strip_prefix(b"user="))?),
         }
     }
+
+    /// In whose name, by the first message of a mechanism that is relayed and names both; `None` if it names one.
+    pub fn acting(self, message: &[u8]) -> Option<String> {
+        matches!(self, Self::ScramSha1 | Self::ScramSha256).then(|| gs2_authzid(message))?
+    }
 }
 
 /// The client's first message with the name that the backend knows the user by, where the mechanism lets us change it:
@@ -139,7 +144,7 @@ fn scram_user(message: &[u8]) -> Option<String> {
     text(name).map(|name| name.replace("=2C", ",").replace("=3D", "="))
 }
 
-/// `n,a=user@example.com,` (RFC 7628 section 3.1): there the user is the authorisation identity.
+/// `n,a=user@example.com,` (RFC 5801 section 4). In OAUTHBEARER the user is the authorisation identity (RFC 7628 section 3.1).
 fn gs2_authzid(message: &[u8]) -> Option<String> {
     let authzid = message.splitn(3, |octet| *octet == b',').nth(1)?.strip_prefix(b"a=")?;
     text(authzid).map(|name| name.replace("=2C", ",").replace("=3D", "="))

@@ -50,6 +50,8 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Join {
     attempt: Attempt,
+    /// In whose name the client logs in, if not in its own.
+    acting: Option<Arc<str>>,
     dialled: Dialled,
     id: Fields,
     prefix: Tag,
@@ -88,8 +90,15 @@ impl Join {
     const LONGEST_LINE: usize = 32 << 10;
 
     pub(super) fn new(attempt: Attempt, dialled: Dialled, id: Fields, prefix: &Tag, since: Instant) -> Self {
+        let acting = match &attempt.credentials {
+            Credentials::Password { authzid, .. } => Some(authzid.clone()).filter(|authzid| !authzid.is_empty()),
+            Credentials::Relayed { mechanism, first } => {
+                first.as_ref().and_then(|first| mechanism.acting(first.expose()))
+            }
+        };
         Self {
             attempt,
+            acting: acting.map(Into::into),
             id,
             prefix: prefix.clone(),
             tags: 0,
@@ -114,10 +123,7 @@ impl Join {
 
     /// In whose name the client has logged in, if not in its own.
     pub(super) fn acting(&self) -> Option<Arc<str>> {
-        match &self.attempt.credentials {
-            Credentials::Password { authzid, .. } if !authzid.is_empty() => Some(authzid.as_str().into()),
-            _ => None,
-        }
+        self.acting.clone().filter(|acting| Some(acting) != self.user())
     }
 
     pub(super) fn device(&mut self) -> Option<Binding> {
@@ -309,9 +315,11 @@ impl Join {
 
     /// A message of the client's, for the backend.
     pub(super) fn message(&mut self, line: &[u8], out: &mut Effects) {
-        if let (Credentials::Relayed { mechanism, .. }, None) = (&self.attempt.credentials, &self.attempt.user) {
-            let message = sasl::decode(line);
-            self.attempt.user = message.and_then(|message| mechanism.user(message.expose())).map(Into::into);
+        if let (Credentials::Relayed { mechanism, .. }, None) = (&self.attempt.credentials, &self.attempt.user)
+            && let Some(message) = sasl::decode(line)
+        {
+            self.attempt.user = mechanism.user(message.expose()).map(Into::into);
+            self.acting = mechanism.acting(message.expose()).map(Into::into);
         }
         out.put(Side::Backend, line);
         out.put(Side::Backend, b"\r\n");
@@ -428,6 +436,27 @@ mod tests {
         let pieces = text(login_pieces(&plain("joe", "ä".as_bytes()), false));
         assert_eq!(pieces, [b"LOGIN \"joe\" {2}".to_vec(), "ä".as_bytes().to_vec()]);
         assert_eq!(text(login_pieces(&plain("joe", b"a\r\nb"), true)), [b"LOGIN \"joe\" {4+}\r\na\r\nb".to_vec()]);
+    }
+
+    #[test]
+    fn an_administrator_logs_in_in_the_name_of_another() {
+        let acting = |first: Option<&[u8]>, said: &[u8]| {
+            let (mechanism, first) = (Mechanism::ScramSha256, first.map(|first| Secret::new(first.to_vec())));
+            let user = first.as_ref().and_then(|first| mechanism.user(first.expose())).map(Into::into);
+            let credentials = Credentials::Relayed { mechanism, first };
+            let attempt = Attempt { tag: Tag::default(), user, credentials, device: None, again: false };
+            let (backend, user) = ("main".into(), "admin".into());
+            let (profile, look, pace) = (None, None, Default::default());
+            let dialled = Dialled { backend, user, starttls: false, origin: None, profile, look, pace };
+            let mut join = Join::new(attempt, dialled, Fields::default(), &Tag::default(), Instant::now());
+            join.message(sasl::encode(&Secret::new(said.to_vec())).expose(), &mut Effects::default());
+            join.acting()
+        };
+        let first = b"n,a=joe=2Cx,n=admin,r=fyko".as_slice();
+        assert_eq!(acting(Some(first), b"c=biws,r=fyko").as_deref(), Some("joe,x"));
+        assert_eq!(acting(None, first).as_deref(), Some("joe,x"));
+        assert_eq!(acting(None, b"n,,n=admin,r=fyko"), None);
+        assert_eq!(acting(None, b"n,a=admin,n=admin,r=fyko"), None, "that is nobody else");
     }
 
     #[test]
