@@ -47,7 +47,6 @@ pub static UNKNOWN: Profile = Profile {
     peculiarities: "nothing known: held to the RFCs",
 };
 
-/// The rows.
 /// How a backend tells what happens in the selected mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Look {
@@ -78,6 +77,7 @@ impl Look {
     }
 }
 
+/// The rows.
 static TABLE: [Profile; 6] = [
     Profile {
         name: "courier",
