@@ -123,14 +123,20 @@ impl<'a> Program<'a> {
 
 /// Reads the value of a filter's entry. RFC 5466 section 4 has keys only; a CHARSET in front of them is forgiven if it says what
 /// is so anyhow. What is put in the place of a use begins at [`Program::keys`].
+///
+/// Numbers mean other messages in another mailbox and at another time, and `$` what this session has found: a filter outlives
+/// them all, and is put in its place where neither is said otherwise any more.
 pub fn criteria(value: &[u8]) -> Result<Program<'_>, SyntaxError> {
     if let Err(error) = std::str::from_utf8(value) {
         return Err(SyntaxError { expected: "UTF-8", at: error.valid_up_to() });
     }
     let program = Program::read(Cursor::new(value), value.is_ascii())?;
-    match program.is_unicode() {
-        true => Ok(program),
-        false => Err(SyntaxError { expected: "no charset but UTF-8", at: 0 }),
+    let passes =
+        |part: &&Part| part.what == What::Numbers || (part.what == What::Uids && &value[part.at.clone()] == b"$");
+    match program.parts.iter().find(passes) {
+        Some(part) => Err(SyntaxError { expected: "no message numbers and no $", at: part.at.start }),
+        None if program.is_unicode() => Ok(program),
+        None => Err(SyntaxError { expected: "no charset but UTF-8", at: 0 }),
     }
 }
 
