@@ -189,6 +189,9 @@ pub fn said(entries: &[Entry]) -> Vec<(Box<[u8]>, Vec<Use>)> {
 
 /// The change that gives a mailbox these uses, and takes them from others that the user gave them to. Without uses the mailbox
 /// has no word of the user's any more.
+///
+/// Of two sessions that give one use to two mailboxes at the same moment neither sees the other, and both mailboxes have it. That
+/// does no harm: RFC 6154 section 2 allows it, LIST shows both, and whoever gives the use next takes it from both.
 pub fn assign(entries: &[Entry], mailbox: &[u8], uses: &[Use]) -> Vec<(Key, Option<Box<[u8]>>)> {
     let Ok(name) = EntryName::parse(ENTRY.as_bytes()) else { return Vec::new() };
     let key = |mailbox: &[u8]| Key { mailbox: mailbox.into(), owner: Owner::User, name: name.clone() };
@@ -239,6 +242,15 @@ mod tests {
         assert_eq!(edits("b", &[Use::Sent]), [value("b", "\\Sent"), value("a", "\\Drafts")]);
         assert_eq!(edits("x", &[Use::Trash]), [value("x", "\\Trash"), ("b".to_owned(), None)]);
         assert_eq!(edits("inbox.c", &[]), [("INBOX.c".to_owned(), None)]);
+        let entries = [entry("a", "\\Sent"), entry("b", "\\Sent \\Junk")];
+        let keys = assign(&entries, b"c", &[Use::Sent]).into_iter().map(|(key, value)| (key.mailbox, value.is_some()));
+        let keys: Vec<_> = keys.map(|(mailbox, kept)| (String::from_utf8_lossy(&mailbox).into_owned(), kept)).collect();
+        let expected = [("c", true), ("a", false), ("b", true)];
+        assert_eq!(
+            keys,
+            expected.map(|(mailbox, kept)| (mailbox.to_owned(), kept)),
+            "it is taken from all who have it"
+        );
     }
 
     #[test]

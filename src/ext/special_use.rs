@@ -45,6 +45,7 @@ pub const SPECIAL_USE: Extension = Extension {
         "LIST" => List::parse(arguments).is_ok_and(|list| asks(&list)),
         _ => Create::is_one(arguments),
     },
+    finishes: true,
     build: || script::layer(|given, server| Box::pin(special_use(given, server))),
     ..Extension::NONE
 };
@@ -241,7 +242,7 @@ impl<'a> Create<'a> {
 
 /// The user's word is kept first, then the mailbox is created: with a use that cannot be kept none may be (RFC 6154 section 3).
 /// What the backend refuses is taken back. Should that fail too, or the proxy end in between, a word is left of a mailbox that
-/// is not there; it counts for nothing until somebody creates one of that name.
+/// is not there; it counts for nothing until somebody creates one of that name. A client that goes away does not stop it.
 async fn create(given: Given, server: Server) -> Result<Ending, Refusal> {
     let Create { name, uses } = Create::parse(&given.arguments).map_err(|error| Refusal::bad(error.to_string()))?;
     let uses = special_use::read(uses).map_err(|error| Refusal::no("USEATTR", error.to_string()))?;
@@ -250,11 +251,12 @@ async fn create(given: Given, server: Server) -> Result<Ending, Refusal> {
     if uses.is_empty() {
         return Ok(Ending::ForwardAs(arguments));
     }
-    if exists(&server, &name, &arguments).await? {
+    let name = created(&server, &name).await?;
+    if exists(&server, name).await? {
         return Err(Refusal::no("ALREADYEXISTS", "there is such a mailbox"));
     }
     let (entries, _) = server.entries(Query::Entries).await?;
-    let edits = special_use::assign(&entries, &name, &uses);
+    let edits = special_use::assign(&entries, name, &uses);
     let before = edits.iter().map(|(key, _)| (key.clone(), value(&entries, key))).collect();
     let changed: Vec<Key> = edits.iter().map(|(key, _)| key.clone()).collect();
     save(&server, edits).await?;
@@ -275,9 +277,22 @@ async fn create(given: Given, server: Server) -> Result<Ending, Refusal> {
     Ok(Ending::Done(answers.text))
 }
 
+/// What the mailbox will be called: a delimiter at the end of the name only says that others will stand below (RFC 3501 6.3.3).
+async fn created<'a>(server: &Server, name: &'a [u8]) -> Result<&'a [u8], Refusal> {
+    match name.split_last() {
+        Some((last, before)) if !last.is_ascii_alphanumeric() && !before.is_empty() => {
+            let delimiter = server.list(b"").await?.iter().find_map(|root| root.delimiter);
+            Ok(if delimiter == Some(*last) { before } else { name })
+        }
+        _ => Ok(name),
+    }
+}
+
 /// Whether there is such a mailbox already: no word of it is to change. A placeholder can become one.
-async fn exists(server: &Server, name: &[u8], argument: &[u8]) -> Result<bool, Refusal> {
-    let answers = server.ask(LIST, [b"\"\" ", argument].concat()).await?;
+async fn exists(server: &Server, name: &[u8]) -> Result<bool, Refusal> {
+    let mut arguments = b"\"\" ".to_vec();
+    token::write_astring(name, &mut arguments);
+    let answers = server.ask(LIST, arguments).await?;
     let key = list::canonical(name);
     Ok(answers
         .parts
