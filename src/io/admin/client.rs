@@ -103,9 +103,9 @@ fn text(answer: BufReader<UnixStream>) -> Result<String, ClientError> {
     String::from_utf8(text).map_err(|_| ClientError::Strange)
 }
 
-/// A user's name, or any text, as one segment of a path.
+/// A user's name, or any text, as one segment of a path, or as a value of a query, where `+` would be a blank.
 pub fn segment(text: &str) -> String {
-    let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~@+".contains(octet);
+    let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~@".contains(octet);
     let encode = |octet: u8| if plain(&octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") };
     text.bytes().map(encode).collect()
 }
