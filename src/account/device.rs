@@ -16,7 +16,11 @@ use super::{
     registration,
 };
 use crate::{
-    imap::{entry::EntryName, list},
+    imap::{
+        entry::EntryName,
+        list,
+        mailbox_name::{as_people_read, decoded, on_the_wire},
+    },
     store::{Device, DeviceName, Edit, Entry, Key, Owner, Source},
 };
 
@@ -62,7 +66,7 @@ pub struct Value {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wish {
-    /// For this mailbox, as the server writes its name; else the device's default.
+    /// For this mailbox, its name as people read it or as it stands on the wire; else the device's default.
     pub mailbox: Option<String>,
     /// `SMS=WAKEUP`
     pub channel: Option<String>,
@@ -76,6 +80,17 @@ pub struct Wish {
     pub msgformat: Option<String>,
     /// `push`, `pull`
     pub push: Option<String>,
+}
+
+impl Wish {
+    /// The key of the mailbox; empty where it is about the device's default. What is modified UTF-7 already is left as it is.
+    pub fn mailbox(&self) -> Box<[u8]> {
+        let name = self.mailbox.as_deref().unwrap_or_default();
+        match name.is_ascii() && decoded(name.as_bytes()).is_some() {
+            true => list::canonical(name.as_bytes()),
+            false => list::canonical(&on_the_wire(name)),
+        }
+    }
 }
 
 /// All devices that were seen, or that something is kept of.
@@ -116,16 +131,13 @@ fn view(name: &DeviceName, device: Option<Device>, entries: &[Entry], now: i64) 
         last_seen: device.as_ref().map(|device| device.last_seen),
         registered,
         defaults: holds(b""),
-        mailboxes: mailboxes
-            .into_iter()
-            .map(|name| (String::from_utf8_lossy(name).into_owned(), holds(name)))
-            .collect(),
+        mailboxes: mailboxes.into_iter().map(|name| (as_people_read(name).into_owned(), holds(name))).collect(),
     }
 }
 
 /// What is to be kept for a wish, with the checks that a device goes through.
 pub fn edits(wish: &Wish, device: &DeviceName, entries: &[Entry], settings: &Settings) -> Result<Vec<Edit>, Wrong> {
-    let mailbox = list::canonical(wish.mailbox.as_deref().unwrap_or_default().as_bytes());
+    let mailbox = wish.mailbox();
     let wishes = [
         (Preference::Channel, &wish.channel),
         (Preference::Address, &wish.address),
@@ -184,6 +196,21 @@ mod tests {
         assert_eq!(value(inbox, "channel"), ("NONE".to_owned(), Whose::Mailbox));
         assert_eq!(value(inbox, "address"), ("+4915112345678".to_owned(), Whose::Default));
         assert_eq!(value(inbox, "filter"), ("ALL".to_owned(), Whose::Builtin));
+    }
+
+    #[test]
+    fn a_mailbox_is_named_as_people_read_it() {
+        let pixel = DeviceName::default();
+        for (named, wire, shown) in [
+            ("Entwürfe", "Entw&APw-rfe", "Entwürfe"),
+            ("Entw&APw-rfe", "Entw&APw-rfe", "Entwürfe"),
+            ("Tom & Jerry", "Tom &- Jerry", "Tom & Jerry"),
+            ("Tom &- Jérôme", "Tom &-- J&AOk-r&APQ-me", "Tom &- Jérôme"),
+        ] {
+            let entries = kept(edits(&wish(Some(named), "NONE", ""), &pixel, &[], &settings()).unwrap());
+            assert_eq!(String::from_utf8_lossy(&entries[0].key.mailbox), wire);
+            assert!(devices(Vec::new(), &entries, 0)[0].mailboxes.contains_key(shown), "{named}");
+        }
     }
 
     #[test]
