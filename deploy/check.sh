@@ -96,15 +96,32 @@ fail2ban_agrees() {
     grep -q '3 matched, 3 missed' "$scratch/fail2ban"
 }
 
-lemonade_proxy() {
-    if [ -n "${LEMONADE_PROXY:-}" ]; then
-        "$LEMONADE_PROXY" "$@"
-    else
-        cargo run --quiet --locked --bin lemonade-proxy -- "$@"
-    fi
+program=(cargo run --quiet --locked --bin lemonade-proxy --)
+[ -z "${LEMONADE_PROXY:-}" ] || program=("$LEMONADE_PROXY")
+
+# The commands of the README about devices, as they stand there, to a proxy that has what they want.
+devices_obey_the_readme() {
+    printf '[account.outband]\nchannels = { SMS = ["WAKEUP"] }\n' >"$scratch/devices.toml"
+    sed -n '/^lemonade-proxy \(devices\|purge\) /{s/  *#.*//;p}' README.md >"$scratch/commands"
+    [ "$(wc -l <"$scratch/commands")" -ge 6 ] || return 1
+    "${program[@]}" serve --config "$scratch/devices.toml" --backend imap://127.0.0.1:9 --state "$scratch/devices" \
+        --listen 127.0.0.1:0 --listen-tls 127.0.0.1:0 --admin off &
+    local proxy=$! result=0
+    until [ -S "$scratch/devices/admin.sock" ]; do
+        kill -0 "$proxy" || return 1
+        sleep 0.1
+    done
+    while read -r _ arguments; do
+        echo "lemonade-proxy $arguments"
+        # shellcheck disable=SC2086
+        "${program[@]}" $arguments --state "$scratch/devices" || result=1
+    done <"$scratch/commands"
+    kill "$proxy"
+    wait "$proxy" || result=1
+    return $result
 }
 
-example_is_good() { lemonade_proxy check --config "$1" --state "$scratch/state"; }
+example_is_good() { "${program[@]}" check --config "$1" --state "$scratch/state"; }
 
 with promtool "prometheus: the scrape configuration" promtool check config deploy/prometheus/scrape.yaml
 with promtool "prometheus: the alert rules, each where it must come and where it must not" \
@@ -125,6 +142,8 @@ with cargo-deny "cargo: licences, bans and sources" cargo-deny check licenses ba
 for example in deploy/examples/*.toml; do
     with cargo "example: $example" example_is_good "$example"
 done
+
+with cargo "the commands of the README about devices" devices_obey_the_readme
 
 printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]
