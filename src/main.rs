@@ -82,11 +82,9 @@ enum Command {
     Devices(DevicesCommand),
     /// Remove all that is kept of a user, and say what that was
     Purge {
-        /// The user, as at login
-        user: String,
-        /// Which proxy.
+        /// Whose.
         #[command(flatten)]
-        running: Running,
+        person: Person,
     },
     /// Follow what happens in the message store, as lines of JSON: logins, messages that come and go, flags, mailboxes, quotas
     Events {
@@ -114,11 +112,9 @@ enum ConfigCommand {
 enum DevicesCommand {
     /// List the devices of a user, as JSON
     List {
-        /// The user, as at login
-        user: String,
-        /// Which proxy.
+        /// Whose.
         #[command(flatten)]
-        running: Running,
+        person: Person,
     },
     /// Say what holds for a device: its own word, its default, or what is built in
     Show {
@@ -131,7 +127,7 @@ enum DevicesCommand {
         /// Whose, and which.
         #[command(flatten)]
         device: Named,
-        /// For this mailbox, as the server writes its name; without it, the device's default for all mailboxes
+        /// For this mailbox; without it, the device's default for all mailboxes
         #[arg(long, value_name = "MAILBOX")]
         mailbox: Option<String>,
         /// Over which channel it is told while it is away, and how much: SMS=WAKEUP; NONE for none
@@ -161,16 +157,27 @@ enum DevicesCommand {
     },
 }
 
-/// A device of a user.
+/// A user of the running proxy.
 #[derive(Args, Debug)]
-struct Named {
+struct Person {
     /// The user, as at login
     user: String,
-    /// The device
-    device: String,
+    /// The user's backend, where several may have one of this name
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
     /// Which proxy.
     #[command(flatten)]
     running: Running,
+}
+
+/// A device of a user.
+#[derive(Args, Debug)]
+struct Named {
+    /// Whose.
+    #[command(flatten)]
+    person: Person,
+    /// The device
+    device: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -210,7 +217,7 @@ fn main() -> ExitCode {
             running.ask(switch.method(), &format!("/trace/{}", segment(&user)))
         }
         Command::Devices(command) => command.run(),
-        Command::Purge { user, running } => running.ask("DELETE", &format!("/accounts/{}", segment(&user))),
+        Command::Purge { person } => person.ask("DELETE", "/accounts/", "", ""),
         Command::Events { user: None, running, .. } => running.follow("/events"),
         Command::Events { user: Some(user), running, .. } => {
             running.follow(&format!("/events?user={}", segment(&user)))
@@ -253,7 +260,7 @@ impl Switch {
 impl DevicesCommand {
     fn run(self) -> ExitCode {
         match self {
-            Self::List { user, running } => running.ask("GET", &format!("/devices/{}", segment(&user))),
+            Self::List { person } => person.ask("GET", "/devices/", "", ""),
             Self::Show { device } => device.ask("GET", ""),
             Self::Forget { device } => device.ask("DELETE", ""),
             Self::Set { device, mailbox, channel, address, limit, filter, msgformat, push } => {
@@ -264,10 +271,16 @@ impl DevicesCommand {
     }
 }
 
+impl Person {
+    fn ask(self, method: &str, root: &str, below: &str, body: &str) -> ExitCode {
+        let query = self.backend.map(|name| format!("?backend={}", segment(&name))).unwrap_or_default();
+        self.running.ask_with(method, &format!("{root}{}{below}{query}", segment(&self.user)), body)
+    }
+}
+
 impl Named {
     fn ask(self, method: &str, body: &str) -> ExitCode {
-        let path = format!("/devices/{}/{}", segment(&self.user), segment(&self.device));
-        self.running.ask_with(method, &path, body)
+        self.person.ask(method, "/devices/", &format!("/{}", segment(&self.device)), body)
     }
 }
 
@@ -340,6 +353,8 @@ mod tests {
             "p devices set joe pixel --mailbox INBOX --channel SMS=WAKEUP --address +4915112345678 --state s",
             "p devices forget joe pixel",
             "p purge joe",
+            "p purge joe --backend main",
+            "p devices show joe pixel --backend main",
             "p events --follow",
             "p events --follow --user joe --config f",
         ] {

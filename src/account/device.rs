@@ -124,11 +124,12 @@ fn view(name: &DeviceName, device: Option<Device>, entries: &[Entry], now: i64) 
     });
     let source = device.as_ref().map(|device| device.source);
     let guessed = if registered.is_some() { Source::Registration } else { Source::Default };
+    let seen = device.filter(|device| device.source != Source::Operator);
     DeviceView {
         device: name.to_string(),
         source: source.unwrap_or(guessed).name(),
-        first_seen: device.as_ref().map(|device| device.first_seen),
-        last_seen: device.as_ref().map(|device| device.last_seen),
+        first_seen: seen.as_ref().map(|device| device.first_seen),
+        last_seen: seen.as_ref().map(|device| device.last_seen),
         registered,
         defaults: holds(b""),
         mailboxes: mailboxes.into_iter().map(|name| (as_people_read(name).into_owned(), holds(name))).collect(),

@@ -2,26 +2,34 @@
 //!
 //!     GET    /devices/joe           its devices, and what holds for each
 //!     PUT    /devices/joe/pixel     {"channel": "SMS=WAKEUP", "address": "+4915112345678"}
-//!     DELETE /accounts/joe          {"entries": 12, "devices": 2}
+//!     DELETE /accounts/joe          {"entries": 12, "devices": 2, "removed": [...]}
 //!
-//! A user is named as at login; routing says which account of which backend that is.
+//! A user is named as at login; routing says which account of which backend that is. Where it does not, because each listener
+//! has a backend of its own, it is the backend that has something of this user. What changes, the sessions of the account hear.
 
-use std::{pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{keeper, shell::Shell};
+use super::{dialer::Dialer, keeper, shell::Shell};
 use crate::{
     account::{
         device::{self, DeviceView, Wish},
         preference::Wrong,
     },
-    session::{
-        self,
-        effect::{Annotated, Keeping, Kept},
-    },
-    store::{AccountName, Change, Changed, DeviceName, Entry, Found, Query, StoreError},
+    imap::mailbox_name::as_people_read,
+    session::effect::{Annotated, DialError, Keeping, Kept, Notice},
+    store::{AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Source, StoreError},
 };
+
+/// Whose account.
+#[derive(Clone, Debug)]
+pub struct Whom {
+    /// The name, as at login.
+    pub user: String,
+    /// The backend, where the name does not say it.
+    pub backend: Option<String>,
+}
 
 /// What is to be done with an account.
 #[derive(Clone, Debug)]
@@ -43,7 +51,13 @@ pub enum Order {
 pub enum AccountError {
     /// Routing knows no backend for this name, or cannot find out.
     #[error("no backend for this user: {0}")]
-    User(crate::session::effect::DialError),
+    User(DialError),
+    /// The name does not say which of these backends is meant.
+    #[error("this user can be of any of these backends: {0}; name one, with --backend NAME or ?backend=NAME")]
+    Which(String),
+    /// There is no backend of this name.
+    #[error("there is no such backend; there are: {0}")]
+    Backend(String),
     /// Nothing is known of it.
     #[error("this user has no such device")]
     Device,
@@ -58,31 +72,67 @@ pub enum AccountError {
 /// An order that is carried out.
 pub type Managing<'a> = Pin<Box<dyn Future<Output = Result<Value, AccountError>> + Send + 'a>>;
 
+/// Of what was removed, so many entries are told: more than a user has, unless the operator lets one.
+const MOST_TOLD: usize = 10_000;
+
 impl Shell {
     /// Does this with the account of a user.
-    pub async fn manage(&self, user: &str, order: Order) -> Result<Value, AccountError> {
-        let account = self.account(user).await?;
+    pub async fn manage(&self, whom: &Whom, order: Order) -> Result<Value, AccountError> {
+        let account = self.account(whom).await?;
         match order {
             Order::List => Ok(json!(self.devices(&account).await?)),
             Order::Show(device) => self.device(&account, &device).await,
-            Order::Set(device, wish) => {
-                self.set(&account, &device, &wish).await?;
-                self.device(&account, &device).await
+            Order::Set(device, wish) => self.set(&account, &device, &wish).await,
+            Order::Forget(device) => {
+                let owner = Owner::Device(device.clone());
+                match self.remove(&account, Change::Forget(device), |entry| entry.key.owner == owner).await? {
+                    (Changed { entries: 0, devices: 0 }, _) => Err(AccountError::Device),
+                    (changed, removed) => Ok(told(changed, &removed)),
+                }
             }
-            Order::Forget(device) => match self.save(&account, Change::Forget(device)).await? {
-                Changed { entries: 0, devices: 0 } => Err(AccountError::Device),
-                changed => Ok(counts(changed)),
-            },
-            Order::Purge => Ok(counts(self.save(&account, Change::Purge).await?)),
+            Order::Purge => {
+                let (changed, removed) = self.remove(&account, Change::Purge, |_| true).await?;
+                Ok(told(changed, &removed))
+            }
         }
     }
 
     /// Which account a name at login leads to.
-    async fn account(&self, user: &str) -> Result<AccountName, AccountError> {
+    async fn account(&self, whom: &Whom) -> Result<AccountName, AccountError> {
         let setup = self.setup.load_full();
-        let dialers: Vec<_> = setup.dialers.values().cloned().collect();
-        let (dialer, user) = self.find_backend(&dialers, Some(user)).await.map_err(AccountError::User)?;
-        Ok(AccountName { backend: Arc::clone(&dialer.name), user })
+        let dialers: Vec<_> = match &whom.backend {
+            None => setup.dialers.values().cloned().collect(),
+            Some(name) => setup.dialers.get(name.as_str()).into_iter().cloned().collect(),
+        };
+        match self.find_backend(&dialers, Some(&whom.user)).await {
+            Ok((dialer, user)) => Ok(AccountName { backend: Arc::clone(&dialer.name), user }),
+            Err(_) if dialers.is_empty() => Err(AccountError::Backend(names(setup.dialers.values()))),
+            Err(DialError::Unknown) => self.kept_at(&dialers, &whom.user).await,
+            Err(why) => Err(AccountError::User(why)),
+        }
+    }
+
+    /// The account at the only one of these backends, or at the only one that has something of this user.
+    async fn kept_at(&self, dialers: &[Arc<Dialer>], user: &str) -> Result<AccountName, AccountError> {
+        let mut kept = Vec::new();
+        for dialer in dialers {
+            let account =
+                AccountName { backend: Arc::clone(&dialer.name), user: dialer.settings.user.rewrite(user).into() };
+            if dialers.len() == 1 {
+                return Ok(account);
+            }
+            if !self.seen(&account).await?.is_empty() || !self.entries(&account).await?.is_empty() {
+                kept.push((dialer, account));
+            }
+        }
+        match kept.pop() {
+            Some((_, account)) if kept.is_empty() => Ok(account),
+            Some(last) => {
+                kept.push(last);
+                Err(AccountError::Which(names(kept.iter().map(|(dialer, _)| *dialer))))
+            }
+            None => Err(AccountError::Which(names(dialers.iter()))),
+        }
     }
 
     async fn device(&self, account: &AccountName, name: &DeviceName) -> Result<Value, AccountError> {
@@ -92,11 +142,15 @@ impl Shell {
     }
 
     async fn devices(&self, account: &AccountName) -> Result<Vec<DeviceView>, AccountError> {
-        let seen = match self.keeper.ask(account, &Keeping::Load(Query::Devices)).await? {
-            Kept::Found(Found::Devices(seen)) => seen,
-            _ => Vec::new(),
-        };
-        Ok(device::devices(seen, &self.entries(account).await?, keeper::now()))
+        Ok(device::devices(self.seen(account).await?, &self.entries(account).await?, keeper::now()))
+    }
+
+    /// The devices that were seen, or that an operator has made.
+    async fn seen(&self, account: &AccountName) -> Result<Vec<Device>, AccountError> {
+        match self.keeper.ask(account, &Keeping::Load(Query::Devices)).await? {
+            Kept::Found(Found::Devices(seen)) => Ok(seen),
+            _ => Ok(Vec::new()),
+        }
     }
 
     async fn entries(&self, account: &AccountName) -> Result<Vec<Entry>, AccountError> {
@@ -106,19 +160,52 @@ impl Shell {
         }
     }
 
-    async fn set(&self, account: &AccountName, device: &DeviceName, wish: &Wish) -> Result<(), AccountError> {
+    /// Sets what a device prefers, and says what holds. Whether there is such a mailbox nobody can be asked; what is kept tells
+    /// whether one was ever spoken of.
+    async fn set(&self, account: &AccountName, name: &DeviceName, wish: &Wish) -> Result<Value, AccountError> {
         let settings = Arc::clone(&self.setup.load().config.account);
-        let entries = self.entries(account).await?;
-        let edits = device::edits(wish, device, &entries, &settings).map_err(AccountError::Wish)?;
+        let (entries, mailbox) = (self.entries(account).await?, wish.mailbox());
+        let known = *mailbox == *b"INBOX" || entries.iter().any(|entry| entry.key.mailbox == mailbox);
+        let edits = device::edits(wish, name, &entries, &settings).map_err(AccountError::Wish)?;
         let changed = edits.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
         self.save(account, Change::Entries { edits, quota: settings.quota() }).await?;
-        if let Some(key) = changed.first() {
-            let (mailbox, owner) = (key.mailbox.clone(), key.owner.clone());
-            let entries = changed.iter().map(|key| key.name.clone()).collect();
-            let what = Annotated { mailbox, owner, entries };
-            self.registry.publish(account, None, session::effect::Notice::Annotated(what));
+        self.publish(account, changed);
+        if !self.seen(account).await?.iter().any(|device| device.name == *name) {
+            let now = keeper::now();
+            let device = Device { name: name.clone(), source: Source::Operator, first_seen: now, last_seen: now };
+            // Who has made it is no part of what was asked for.
+            let _ = self.save(account, Change::Seen(device)).await;
         }
-        Ok(())
+        let mut shown = self.device(account, name).await?;
+        if !mailbox.is_empty() {
+            shown["mailbox_known"] = json!(known);
+        }
+        Ok(shown)
+    }
+
+    /// Makes a change that removes these entries.
+    async fn remove(
+        &self,
+        account: &AccountName,
+        change: Change,
+        goes: impl Fn(&Entry) -> bool,
+    ) -> Result<(Changed, Vec<Key>), AccountError> {
+        let entries = self.entries(account).await?;
+        let removed: Vec<Key> = entries.into_iter().filter(goes).map(|entry| entry.key).collect();
+        let changed = self.save(account, change).await?;
+        self.publish(account, removed.clone());
+        Ok((changed, removed))
+    }
+
+    /// Tells the sessions of the account which entries have changed (RFC 5464 section 4.4).
+    fn publish(&self, account: &AccountName, changed: Vec<Key>) {
+        let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for Key { mailbox, owner, name } in changed {
+            places.entry((mailbox, owner)).or_default().push(name);
+        }
+        for ((mailbox, owner), entries) in places {
+            self.registry.publish(account, None, Notice::Annotated(Annotated { mailbox, owner, entries }));
+        }
     }
 
     async fn save(&self, account: &AccountName, change: Change) -> Result<Changed, AccountError> {
@@ -129,8 +216,21 @@ impl Shell {
     }
 }
 
-fn counts(changed: Changed) -> Value {
-    json!({ "entries": changed.entries, "devices": changed.devices })
+fn names<'a>(dialers: impl Iterator<Item = &'a Arc<Dialer>>) -> String {
+    dialers.map(|dialer| &*dialer.name).collect::<Vec<_>>().join(", ")
+}
+
+/// How much was removed, and what; no values.
+fn told(changed: Changed, removed: &[Key]) -> Value {
+    let line = |key: &Key| {
+        let mut line = json!({ "mailbox": as_people_read(&key.mailbox), "name": key.name.as_str() });
+        if let Owner::Device(device) = &key.owner {
+            line["device"] = json!(device.as_str());
+        }
+        line
+    };
+    let lines: Vec<_> = removed.iter().take(MOST_TOLD).map(line).collect();
+    json!({ "entries": changed.entries, "devices": changed.devices, "removed": lines })
 }
 
 #[cfg(test)]
@@ -138,39 +238,99 @@ mod tests {
     use super::*;
     use crate::{
         account::channel::{Format, Kind},
-        io::{backends::Backend, shell::tests::shell},
+        config::Config,
+        io::{backends::Backend, registry, shell::tests::shell},
     };
 
     fn wish(channel: &str) -> Wish {
         Wish { channel: Some(channel.to_owned()), ..Wish::default() }
     }
 
-    #[tokio::test]
-    async fn a_device_is_set_shown_forgotten_and_purged() {
-        let (_state, shell) = shell(|config| {
-            config.backends = [("main".to_owned(), Backend::default())].into();
-            Arc::make_mut(&mut config.account).outband.channels = [(Kind::Udp, vec![Format::Wakeup])].into();
-        });
-        let pixel = DeviceName::parse(b"pixel").unwrap();
-        let shown = shell.manage("joe", Order::Set(pixel.clone(), wish("UDP=WAKEUP"))).await.unwrap();
-        assert_eq!(shown["defaults"]["channel"]["value"], "UDP=WAKEUP");
-        assert_eq!(shell.manage("joe", Order::List).await.unwrap()[0]["device"], "pixel");
-        assert_eq!(shell.manage("ann", Order::List).await.unwrap(), json!([]));
-        assert!(matches!(shell.manage("ann", Order::Show(pixel.clone())).await, Err(AccountError::Device)));
-        let refused = shell.manage("joe", Order::Set(pixel.clone(), wish("SMS=WAKEUP"))).await;
-        assert!(matches!(refused, Err(AccountError::Wish(_))));
-        assert_eq!(shell.manage("joe", Order::Forget(pixel.clone())).await.unwrap()["entries"], 1);
-        assert!(matches!(shell.manage("joe", Order::Forget(pixel.clone())).await, Err(AccountError::Device)));
-        shell.manage("joe", Order::Set(pixel, wish("NONE"))).await.unwrap();
-        assert_eq!(shell.manage("joe", Order::Purge).await.unwrap(), json!({ "entries": 1, "devices": 0 }));
-        assert_eq!(shell.manage("joe", Order::List).await.unwrap(), json!([]));
+    fn whom(user: &str) -> Whom {
+        Whom { user: user.to_owned(), backend: None }
+    }
+
+    fn backends(config: &mut Config, names: &[&str]) {
+        config.backends = names.iter().map(|name| ((*name).to_owned(), Backend::default())).collect();
+        Arc::make_mut(&mut config.account).outband.channels = [(Kind::Udp, vec![Format::Wakeup])].into();
+    }
+
+    fn pixel() -> DeviceName {
+        DeviceName::parse(b"pixel").unwrap()
     }
 
     #[tokio::test]
-    async fn a_user_of_no_backend_has_no_account() {
-        let (_state, shell) = shell(|config| {
-            config.backends = ["a", "b"].map(|name| (name.to_owned(), Backend::default())).into();
-        });
-        assert!(matches!(shell.manage("joe", Order::List).await, Err(AccountError::User(_))));
+    async fn a_device_is_set_shown_forgotten_and_purged() {
+        let (_state, shell) = shell(|config| backends(config, &["main"]));
+        let (joe, ann, pixel) = (whom("joe"), whom("ann"), pixel());
+        let shown = shell.manage(&joe, Order::Set(pixel.clone(), wish("UDP=WAKEUP"))).await.unwrap();
+        assert_eq!(shown["defaults"]["channel"]["value"], "UDP=WAKEUP");
+        assert_eq!((&shown["source"], &shown["last_seen"]), (&json!("operator"), &Value::Null));
+        assert_eq!(shell.manage(&joe, Order::List).await.unwrap()[0]["device"], "pixel");
+        assert_eq!(shell.manage(&ann, Order::List).await.unwrap(), json!([]));
+        assert!(matches!(shell.manage(&ann, Order::Show(pixel.clone())).await, Err(AccountError::Device)));
+        let refused = shell.manage(&joe, Order::Set(pixel.clone(), wish("SMS=WAKEUP"))).await;
+        assert!(matches!(refused, Err(AccountError::Wish(_))));
+        assert_eq!(shell.manage(&joe, Order::Forget(pixel.clone())).await.unwrap()["entries"], 1);
+        assert!(matches!(shell.manage(&joe, Order::Forget(pixel.clone())).await, Err(AccountError::Device)));
+        let drafts = Wish { mailbox: Some("Entwürfe".to_owned()), ..wish("NONE") };
+        shell.manage(&joe, Order::Set(pixel, drafts)).await.unwrap();
+        let name = "/private/vendor/lemonade/notify/outband/channel";
+        let removed = json!([{ "mailbox": "Entwürfe", "name": name, "device": "pixel" }]);
+        let purged = shell.manage(&joe, Order::Purge).await.unwrap();
+        assert_eq!(purged, json!({ "entries": 1, "devices": 1, "removed": removed }));
+        assert_eq!(shell.manage(&joe, Order::List).await.unwrap(), json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_that_nothing_is_kept_of_is_not_known() {
+        let (_state, shell) = shell(|config| backends(config, &["main"]));
+        let set = async |mailbox: Option<&str>| {
+            let wish = Wish { mailbox: mailbox.map(str::to_owned), ..wish("NONE") };
+            shell.manage(&whom("joe"), Order::Set(pixel(), wish)).await.unwrap()["mailbox_known"].clone()
+        };
+        assert_eq!(set(Some("Wrok")).await, json!(false));
+        assert_eq!(set(Some("Wrok")).await, json!(true));
+        assert_eq!(set(Some("inbox")).await, json!(true));
+        assert_eq!(set(None).await, Value::Null);
+    }
+
+    #[tokio::test]
+    async fn sessions_hear_what_an_operator_changes_and_removes() {
+        let (_state, shell) = shell(|config| backends(config, &["main"]));
+        let account = AccountName { backend: "main".into(), user: "joe".into() };
+        let mut seat = shell.registry.enter("127.0.0.1:4711".parse().unwrap(), Arc::from("127.0.0.1:1143"));
+        seat.joins(account);
+        let joe = whom("joe");
+        for order in [Order::Set(pixel(), wish("UDP=WAKEUP")), Order::Forget(pixel()), Order::Purge] {
+            if matches!(order, Order::Purge) {
+                shell.manage(&joe, Order::Set(pixel(), wish("NONE"))).await.unwrap();
+                std::future::poll_fn(|context| seat.inbox().poll_take(context)).await;
+            }
+            shell.manage(&joe, order.clone()).await.unwrap();
+            let heard = std::future::poll_fn(|context| seat.inbox().poll_take(context)).await;
+            let registry::Notice::Account(what) = heard else { panic!("{order:?}: {heard:?}") };
+            let Notice::Annotated(what) = &*what else { panic!("{order:?}: {what:?}") };
+            assert_eq!(what.owner, Owner::Device(pixel()), "{order:?}");
+            assert_eq!(what.entries[0].as_str(), "/private/vendor/lemonade/notify/default/channel", "{order:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_whom_nothing_routes_is_where_something_is_kept() {
+        let (_state, shell) = shell(|config| backends(config, &["a", "b"]));
+        let at = |backend: &str| Whom { backend: Some(backend.to_owned()), ..whom("joe") };
+        let says = async |whom: &Whom| match shell.manage(whom, Order::List).await {
+            Ok(devices) => devices[0]["device"].to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(says(&whom("joe")).await.contains("any of these backends: a, b; name one, with --backend NAME"));
+        assert_eq!(says(&at("c")).await, "there is no such backend; there are: a, b");
+        shell.manage(&at("b"), Order::Set(pixel(), wish("NONE"))).await.unwrap();
+        assert_eq!(says(&whom("joe")).await, "\"pixel\"");
+        shell.manage(&at("a"), Order::Set(pixel(), wish("NONE"))).await.unwrap();
+        assert!(matches!(shell.manage(&whom("joe"), Order::Purge).await, Err(AccountError::Which(_))));
+        shell.manage(&at("a"), Order::Purge).await.unwrap();
+        assert_eq!(says(&whom("joe")).await, "\"pixel\"");
     }
 }

@@ -15,7 +15,7 @@
 //! | `GET /devices/{user}`, `GET /devices/{user}/{device}` | the devices of a user, and what they prefer, as JSON |
 //! | `PUT /devices/{user}/{device}` | changes what a device prefers: a body of JSON |
 //! | `DELETE /devices/{user}/{device}` | forgets a device |
-//! | `DELETE /accounts/{user}` | forgets all that is kept of a user |
+//! | `DELETE /accounts/{user}` | forgets all that is kept of a user; as with `/devices`, `?backend=` where several may have this user |
 //! | `GET /events` | what happens in the message store, a line of JSON each, for as long as one listens; `?user=` for one user |
 //!
 //! The first four name nobody. The others need the bearer token over TCP, also on loopback, and need none over the socket
@@ -51,7 +51,7 @@ use tracing::warn;
 
 pub use self::door::{Denied, Door, Token, TokenError};
 use crate::io::{
-    accounts::{Managing, Order},
+    accounts::{Managing, Order, Whom},
     events::Events,
     metrics::Meters,
     registry::Registry,
@@ -139,7 +139,7 @@ pub trait Operated: Send + Sync + 'static {
     /// stays.
     fn reload(&self) -> Reloading<'_>;
     /// Does this with what is kept of a user.
-    fn manage<'a>(&'a self, user: &'a str, order: Order) -> Managing<'a>;
+    fn manage<'a>(&'a self, whom: &'a Whom, order: Order) -> Managing<'a>;
 }
 
 /// A reload under way.

@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    accounts::{self, Managing},
+    accounts::{self, Managing, Whom},
     admin::{
         Operated, Reloading,
         status::{BackendStatus, Configured, HostStatus, Listening, Status},
@@ -86,8 +86,8 @@ impl Operated for Running {
         }
     }
 
-    fn manage<'a>(&'a self, user: &'a str, order: accounts::Order) -> Managing<'a> {
-        Box::pin(self.shell.manage(user, order))
+    fn manage<'a>(&'a self, whom: &'a Whom, order: accounts::Order) -> Managing<'a> {
+        Box::pin(self.shell.manage(whom, order))
     }
 
     fn reload(&self) -> Reloading<'_> {

@@ -18,7 +18,7 @@ use super::{AdminState, Door, follow, status::Report};
 use crate::{
     account::device::Wish,
     io::{
-        accounts::{AccountError, Order},
+        accounts::{AccountError, Order, Whom},
         log::Clean,
         registry::{Notice, Row},
     },
@@ -128,43 +128,60 @@ async fn untrace(State(state): Admin, Path(user): Path<String>) -> Response {
     format!("open sessions: {open}\n").into_response()
 }
 
-async fn devices(State(state): Admin, Path(user): Path<String>) -> Response {
-    manage(&state, &user, Ok(Order::List)).await
+/// `?backend=main`: where several backends may have this user.
+#[derive(Deserialize)]
+struct At {
+    backend: Option<String>,
 }
 
-async fn device(State(state): Admin, Path((user, device)): Path<(String, String)>) -> Response {
-    manage(&state, &user, DeviceName::parse(device.as_bytes()).map(Order::Show)).await
+async fn devices(State(state): Admin, Path(user): Path<String>, Query(at): Query<At>) -> Response {
+    manage(&state, user, at, Ok(Order::List)).await
 }
 
-async fn set_device(State(state): Admin, Path((user, device)): Path<(String, String)>, body: Bytes) -> Response {
+async fn device(State(state): Admin, Path((user, device)): Path<(String, String)>, Query(at): Query<At>) -> Response {
+    manage(&state, user, at, DeviceName::parse(device.as_bytes()).map(Order::Show)).await
+}
+
+async fn set_device(
+    State(state): Admin,
+    Path((user, device)): Path<(String, String)>,
+    Query(at): Query<At>,
+    body: Bytes,
+) -> Response {
     let body = if body.is_empty() { b"{}" } else { &body[..] };
     match serde_json::from_slice::<Wish>(body) {
         Ok(wish) => {
-            manage(&state, &user, DeviceName::parse(device.as_bytes()).map(|device| Order::Set(device, wish))).await
+            let device = DeviceName::parse(device.as_bytes());
+            manage(&state, user, at, device.map(|device| Order::Set(device, wish))).await
         }
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
     }
 }
 
-async fn forget_device(State(state): Admin, Path((user, device)): Path<(String, String)>) -> Response {
-    manage(&state, &user, DeviceName::parse(device.as_bytes()).map(Order::Forget)).await
+async fn forget_device(
+    State(state): Admin,
+    Path((user, device)): Path<(String, String)>,
+    Query(at): Query<At>,
+) -> Response {
+    manage(&state, user, at, DeviceName::parse(device.as_bytes()).map(Order::Forget)).await
 }
 
-async fn purge(State(state): Admin, Path(user): Path<String>) -> Response {
-    manage(&state, &user, Ok(Order::Purge)).await
+async fn purge(State(state): Admin, Path(user): Path<String>, Query(at): Query<At>) -> Response {
+    manage(&state, user, at, Ok(Order::Purge)).await
 }
 
-async fn manage(state: &AdminState, user: &str, order: Result<Order, DeviceNameError>) -> Response {
+async fn manage(state: &AdminState, user: String, at: At, order: Result<Order, DeviceNameError>) -> Response {
     let order = match order {
         Ok(order) => order,
         Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
     };
-    match state.shell.manage(user, order).await {
+    match state.shell.manage(&Whom { user, backend: at.backend }, order).await {
         // People read it as often as programs do.
         Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], format!("{answer:#}\n")).into_response(),
         Err(error) => {
             let status = match &error {
-                AccountError::User(_) | AccountError::Device => StatusCode::NOT_FOUND,
+                AccountError::User(_) | AccountError::Backend(_) | AccountError::Device => StatusCode::NOT_FOUND,
+                AccountError::Which(_) => StatusCode::CONFLICT,
                 AccountError::Store(StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
                 AccountError::Wish(_) | AccountError::Store(_) => StatusCode::UNPROCESSABLE_ENTITY,
             };

@@ -37,11 +37,12 @@ impl Operated for Shell {
         }
     }
 
-    fn manage<'a>(&'a self, user: &'a str, order: Order) -> Managing<'a> {
+    fn manage<'a>(&'a self, Whom { user, backend }: &'a Whom, order: Order) -> Managing<'a> {
         Box::pin(async move {
-            match order {
-                Order::Purge if user == "nobody" => Err(AccountError::Device),
-                order => Ok(serde_json::Value::from(format!("{user} {order:?}"))),
+            match (order, backend) {
+                (Order::Purge, None) if user == "nobody" => Err(AccountError::Device),
+                (order, None) => Ok(serde_json::Value::from(format!("{user} {order:?}"))),
+                (order, Some(backend)) => Ok(serde_json::Value::from(format!("{user} of {backend} {order:?}"))),
             }
         })
     }
@@ -267,6 +268,8 @@ async fn devices_are_managed_and_mistakes_are_named() {
     let said = scene.socket_with("PUT", &path, r#"{"channel":"SMS=WAKEUP"}"#).await.unwrap();
     assert!(said.contains("joe@example.org Set(DeviceName") && said.contains("SMS=WAKEUP"), "{said}");
     assert_eq!(scene.socket("DELETE", "/accounts/joe").await.unwrap(), "\"joe Purge\"\n");
+    let path_of_main = format!("/accounts/joe?backend={}", client::segment("ma+in"));
+    assert_eq!(scene.socket("DELETE", &path_of_main).await.unwrap(), "\"joe of ma+in Purge\"\n");
     for (method, path, body, status) in [
         ("PUT", path.as_str(), r#"{"chanel":"SMS=WAKEUP"}"#, 422),
         ("PUT", path.as_str(), "{", 422),
