@@ -4,12 +4,12 @@
 //!
 //!     C: a LIST "" % RETURN (STATUS (MESSAGES))
 //!     >  p1 LIST "" (%)                     without STATUS, in the extended syntax still
-//!     >  p2 STATUS INBOX (MESSAGES)         one for each that can be selected, one after the other
+//!     >  p2 STATUS INBOX (MESSAGES)         one for each that can be selected, sixteen at a time
 //!     S: * LIST () "/" INBOX
 //!     S: * STATUS INBOX (MESSAGES 17)
 //!
 //! A mailbox whose STATUS is refused is told as \NoSelect (section 2). Held is what LIST answers, at most 2 MiB; there are
-//! no more questions than names in it, and each line goes out as soon as its STATUS is known. Requirement A4.
+//! no more questions than names in it, and a line goes out when the sixteen around it are known. Requirement A4.
 
 use crate::{
     imap::{
@@ -18,6 +18,7 @@ use crate::{
         token,
         verb::{self, Verb},
     },
+    mailbox::status,
     session::{
         layer::{Extension, Refusal},
         script::{self, Ending, Given, Server},
@@ -52,30 +53,46 @@ async fn list_status(given: Given, server: Server) -> Result<Ending, Refusal> {
     let items = items(&list).unwrap_or_default().to_vec();
     list.returns.retain(|option| !matches!(option, Return::Status(_)));
     let answers = server.ask(LIST, list.write()).await?.ok()?;
-    for mut line in answers.parts {
-        let Some(listed) = Listed::parse(&line).filter(|listed| has_status(listed, &list)) else {
-            server.answer(line);
-            continue;
-        };
+    for lines in answers.parts.chunks(Server::TOGETHER) {
+        tell(lines, &list, &items, &server).await?;
+    }
+    Ok(Ending::Done(answers.text))
+}
+
+/// Tells some of the lines, each with its STATUS behind it.
+async fn tell(lines: &[Vec<u8>], list: &List, items: &[u8], server: &Server) -> Result<(), Refusal> {
+    let asked = |line: &Vec<u8>| Listed::parse(line).filter(|listed| has_status(listed, list));
+    let asked: Vec<Option<Listed>> = lines.iter().map(asked).collect();
+    let question = |listed: &Listed| {
         let mut arguments = Vec::new();
         token::write_astring(&listed.name, &mut arguments);
         arguments.push(b' ');
-        arguments.extend_from_slice(&items);
-        let status = server.ask(STATUS, arguments).await?;
-        match status.status {
-            Status::Ok => {
-                server.answer(line);
-                status.parts.into_iter().for_each(|line| server.answer(line));
-            }
-            Status::No => {
+        arguments.extend_from_slice(items);
+        arguments
+    };
+    let questions = asked.iter().flatten().map(question).collect();
+    let (mut said, ends) = server.ask_all(STATUS, questions).await?;
+    // The items are wrong, which the backend says of every mailbox.
+    if ends.contains(&Status::Bad) {
+        return Err(Refusal::of_backend(Status::Bad));
+    }
+    let mut ends = ends.into_iter();
+    for (line, listed) in lines.iter().zip(asked) {
+        let mut line = line.clone();
+        match listed.as_ref().and_then(|_| ends.next()) {
+            Some(Status::Ok) | None => server.answer(line),
+            Some(_) => {
                 Listed::insert(&mut line, b"\\NoSelect");
                 server.answer(line);
             }
-            // The items are wrong, which the backend says of the first mailbox already.
-            Status::Bad => return Err(Refusal::of_backend(Status::Bad)),
         }
+        let Some(key) = listed.map(|listed| listed.key()) else { continue };
+        let of_this = |line: &mut Vec<u8>| status::Status::parse(line).is_some_and(|(name, _)| name == key);
+        said.extract_if(.., of_this).for_each(|line| server.answer(line));
     }
-    Ok(Ending::Done(answers.text))
+    // What the backend has called otherwise is told all the same, behind the names.
+    said.into_iter().for_each(|line| server.answer(line));
+    Ok(())
 }
 
 /// Whether it can be selected, and meets the selection criteria itself: a parent that is listed for its children does not

@@ -25,6 +25,8 @@ pub struct Verb {
     pub values: Option<(u64, &'static str)>,
     /// The untagged responses that answer it.
     pub claims: Kinds,
+    /// They name what they answer: who asks several can tell them apart.
+    pub named: bool,
 }
 
 /// What a command does with message numbers.
@@ -117,6 +119,10 @@ impl Verb {
     const fn claims(self, kinds: &[Kind]) -> Self {
         Self { claims: Kinds::of(kinds), ..self }
     }
+
+    const fn named(self) -> Self {
+        Self { named: true, ..self }
+    }
 }
 
 const fn row(name: &'static str, capability: &'static str) -> Verb {
@@ -129,6 +135,7 @@ const fn row(name: &'static str, capability: &'static str) -> Verb {
         strings: false,
         values: None,
         claims: Kinds::NONE,
+        named: false,
     }
 }
 
@@ -182,7 +189,7 @@ pub static TABLE: [Verb; 65] = [
     row("SETQUOTA", "QUOTA").strings().claims(&[Kind::Quota]),
     row("SORT", "SORT").criteria().strings().claims(&[Kind::Sort, Kind::Esearch]),
     row("STARTTLS", "STARTTLS").alone().quiet(),
-    row("STATUS", "").strings().claims(&[Kind::Status]),
+    row("STATUS", "").strings().claims(&[Kind::Status]).named(),
     row("STORE", "").changes().quiet().claims(&[Kind::Fetch]),
     row("SUBSCRIBE", "").strings(),
     row("THREAD", "THREAD=").criteria().strings().claims(&[Kind::Thread]),

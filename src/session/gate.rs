@@ -56,6 +56,15 @@ impl Running {
         let alone = verb.alone || matches!(owner, Owner::Idle | Owner::Numbering);
         Self { tag, verb, owner, alone, written: true, complete: true, tagged: false, followed: None }
     }
+
+    /// Whether what answers this one may answer a command of that one too: it has one owner, or one layer that can tell its
+    /// questions apart.
+    fn shares(&self, verb: &Verb, owner: Owner) -> bool {
+        match (self.owner, owner) {
+            (Owner::Layer(one, _), Owner::Layer(other, _)) if one == other && self.verb.named && verb.named => true,
+            (one, other) => one == other,
+        }
+    }
 }
 
 /// The commands in progress.
@@ -75,7 +84,7 @@ impl Gate {
             let serves = asks && !running.written;
             let apart = (alone && !asks) || (running.alone && !serves);
             let binding = verb.numbers != Numbers::None && running.written && running.verb.expunge;
-            let contested = running.written && running.owner != owner && running.verb.claims.meets(verb.claims);
+            let contested = running.written && running.verb.claims.meets(verb.claims) && !running.shares(verb, owner);
             !apart && !binding && !contested
         })
     }
@@ -95,11 +104,12 @@ impl Gate {
         self.running.iter().any(|running| running.verb.numbers == Numbers::Criteria && !running.verb.expunge)
     }
 
-    /// Whose answer this kind is: `None` if nobody, or more than one, claims it (architecture 4.3).
+    /// Whose answer this kind is: `None` if nobody, or more than one, claims it (architecture 4.3). Of several questions of a layer
+    /// it is the first.
     pub fn claimant(&self, kind: Kind) -> Option<Owner> {
         let mut claims = self.running.iter().filter(|running| running.written && running.verb.claims.has(kind));
-        let owner = claims.next()?.owner;
-        claims.all(|running| running.owner == owner).then_some(owner)
+        let first = claims.next()?;
+        claims.all(|running| first.shares(running.verb, running.owner)).then_some(first.owner)
     }
 
     /// A command begins.
@@ -246,6 +256,22 @@ mod tests {
         assert!(admits(&gate(&["STATUS"]), "LSUB", layer));
         assert_eq!(gate(&["LIST"]).claimant(Kind::List), Some(Owner::Client));
         assert_eq!(gate(&["NOOP"]).claimant(Kind::List), None);
+    }
+
+    #[test]
+    fn a_layer_asks_side_by_side_what_names_its_answer() {
+        let asked = |name| {
+            let mut gate = Gate::default();
+            gate.start(running(name, Owner::Layer(2, 1)));
+            gate
+        };
+        assert!(admits(&asked("STATUS"), "STATUS", Owner::Layer(2, 2)));
+        assert!(!admits(&asked("STATUS"), "STATUS", Owner::Layer(3, 2)));
+        assert!(!admits(&asked("LIST"), "LIST", Owner::Layer(2, 2)));
+        assert!(!admits(&asked("LIST"), "STATUS", Owner::Layer(2, 2)));
+        let mut gate = asked("STATUS");
+        gate.start(running("STATUS", Owner::Layer(2, 2)));
+        assert_eq!(gate.claimant(Kind::Status), Some(Owner::Layer(2, 1)));
     }
 
     #[test]

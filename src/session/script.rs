@@ -5,8 +5,8 @@
 //!         ...
 //!
 //! A script is an `async fn` that speaks only with the server below and the store. It is polled by hand when what it waits for
-//! has come, with a waker that does nothing: no runtime, no thread, the same result every time. One question at a time.
-//! Requirement A4.
+//! has come, with a waker that does nothing: no runtime, no thread, the same result every time. One question at a time, or
+//! several of one kind together. Requirement A4.
 
 use std::{
     fmt,
@@ -170,10 +170,10 @@ impl Script {
         for want in std::mem::take(&mut desk.wants) {
             match want {
                 Want::Answer(line) => out.answer(line),
-                Want::Ask(verb, arguments) => desk.ask = Some(out.ask(verb, arguments)),
-                Want::Follow => desk.ask = Some(out.follow()),
-                Want::Keep(Keeping::Save(change)) => desk.ask = Some(out.save(change)),
-                Want::Keep(Keeping::Load(query)) => desk.ask = Some(out.load(query)),
+                Want::Ask(verb, arguments) => desk.waits_for(out.ask(verb, arguments)),
+                Want::Follow => desk.waits_for(out.follow()),
+                Want::Keep(Keeping::Save(change)) => desk.waits_for(out.save(change)),
+                Want::Keep(Keeping::Load(query)) => desk.waits_for(out.load(query)),
                 Want::Publish(what) => out.publish(what),
                 Want::Bind(device) => out.bind(device),
                 Want::Listen(listening) => out.listen(listening),
@@ -240,13 +240,12 @@ impl Answers {
 #[derive(Debug, Default)]
 struct Desk {
     wants: Vec<Want>,
-    /// The question that waits.
-    ask: Option<Ask>,
+    /// The questions that wait, and how those of them ended that have.
+    asks: Vec<(Ask, Option<Outcome>)>,
     parts: Vec<Vec<u8>>,
     found: esearch::Found,
     /// Octets of these parts.
     held: usize,
-    outcome: Option<Outcome>,
 }
 
 #[derive(Debug)]
@@ -269,16 +268,48 @@ enum Outcome {
     Lost,
 }
 
+impl Outcome {
+    /// The end of a question to the server below.
+    fn done(self) -> Result<(Status, Vec<u8>), Refusal> {
+        match self {
+            Self::Done(status, text) => Ok((status, text)),
+            Self::TooMuch => Err(Refusal::no("LIMIT", "the backend has more to say than we can hold")),
+            Self::Kept(..) | Self::Unavailable | Self::Lost => Err(Refusal::unanswered()),
+        }
+    }
+}
+
 impl Desk {
-    /// Octets that one question may make us hold (architecture 4.12).
+    /// Octets that one question, or several together, may make us hold (architecture 4.12).
     const MOST: usize = 2 << 20;
+
+    fn waits_for(&mut self, ask: Ask) {
+        self.asks.push((ask, None));
+    }
+
+    /// How the questions ended, in their order, when all of them have.
+    fn outcomes(&mut self) -> Option<Vec<Outcome>> {
+        if self.asks.is_empty() || !self.has_ended() {
+            return None;
+        }
+        let outcomes: Vec<_> = std::mem::take(&mut self.asks).into_iter().filter_map(|(_, outcome)| outcome).collect();
+        self.held = 0;
+        if !outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done(..))) {
+            self.parts = Vec::new();
+        }
+        Some(outcomes)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.asks.iter().all(|(_, outcome)| outcome.is_some())
+    }
 
     /// Takes an answer. Whether the script can go on.
     fn takes(&mut self, ask: Ask, reply: Reply<'_>) -> bool {
-        if self.ask != Some(ask) {
+        let Some(at) = self.asks.iter().position(|(waits, outcome)| *waits == ask && outcome.is_none()) else {
             return false;
-        }
-        self.outcome = Some(match reply {
+        };
+        let outcome = match reply {
             Reply::Part(line) => {
                 self.held += line.len();
                 if self.held <= Self::MOST {
@@ -299,16 +330,16 @@ impl Desk {
             Reply::Kept(kept, at) => Outcome::Kept(kept.clone(), at),
             Reply::Unavailable => Outcome::Unavailable,
             Reply::Lost => Outcome::Lost,
-        });
-        if !matches!(self.outcome, Some(Outcome::Done(..))) {
-            (self.parts, self.held) = (Vec::new(), 0);
-        }
-        self.ask = None;
-        true
+        };
+        self.asks[at].1 = Some(outcome);
+        self.has_ended()
     }
 }
 
 impl Server {
+    /// Questions that are asked together: half of what may be open in a session (architecture section 3).
+    pub const TOGETHER: usize = 16;
+
     /// A script that panicked is over, and nobody else has a desk of it.
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
@@ -349,6 +380,26 @@ impl Server {
         self.answers(Want::Ask(verb, arguments.into())).await
     }
 
+    /// Asks the server below several questions of one kind, whose answers name what they answer, together: what it says to all of
+    /// them, and how each ended. Where a layer below hears one they are asked one after the other: it has one in hand.
+    pub async fn ask_all(
+        &self,
+        verb: &'static Verb,
+        questions: Vec<Vec<u8>>,
+    ) -> Result<(Vec<Vec<u8>>, Vec<Status>), Refusal> {
+        let heard = |arguments: &Vec<u8>| self.plan.hears(verb, arguments, self.level + 1).is_some();
+        let together = if !verb.named || questions.iter().any(heard) { 1 } else { Self::TOGETHER };
+        let (mut parts, mut ends) = (Vec::new(), Vec::new());
+        for some in questions.chunks(together) {
+            let wants = some.iter().map(|arguments| Want::Ask(verb, arguments.clone()));
+            for outcome in self.outcomes(wants.collect()).await {
+                ends.push(outcome.done()?.0);
+            }
+            parts.append(&mut self.desk().parts);
+        }
+        Ok((parts, ends))
+    }
+
     /// Asks the server below for the names that match (RFC 3501 6.3.8). What is none was not asked for, and goes to whoever gave
     /// the command: a server may tell its news at any time.
     pub async fn list(&self, pattern: &[u8]) -> Result<Vec<Listed>, Refusal> {
@@ -381,16 +432,10 @@ impl Server {
     }
 
     async fn answers(&self, want: Want) -> Result<Answers, Refusal> {
-        match self.outcome(want).await {
-            Outcome::Done(status, text) => {
-                let mut desk = self.desk();
-                desk.held = 0;
-                let (parts, found) = (std::mem::take(&mut desk.parts), std::mem::take(&mut desk.found));
-                Ok(Answers { parts, found, status, text })
-            }
-            Outcome::TooMuch => Err(Refusal::no("LIMIT", "the backend has more to say than we can hold")),
-            Outcome::Kept(..) | Outcome::Unavailable | Outcome::Lost => Err(Refusal::unanswered()),
-        }
+        let (status, text) = self.outcome(want).await.done()?;
+        let mut desk = self.desk();
+        let (parts, found) = (std::mem::take(&mut desk.parts), std::mem::take(&mut desk.found));
+        Ok(Answers { parts, found, status, text })
     }
 
     /// Asks the store to keep this; when it has said so, it is on the disk.
@@ -418,8 +463,12 @@ impl Server {
     }
 
     async fn outcome(&self, want: Want) -> Outcome {
-        self.desk().wants.push(want);
-        poll_fn(|_| self.desk().outcome.take().map_or(Poll::Pending, Poll::Ready)).await
+        self.outcomes(vec![want]).await.pop().unwrap_or(Outcome::Lost)
+    }
+
+    async fn outcomes(&self, wants: Vec<Want>) -> Vec<Outcome> {
+        self.desk().wants.extend(wants);
+        poll_fn(|_| self.desk().outcomes().map_or(Poll::Pending, Poll::Ready)).await
     }
 }
 
