@@ -400,6 +400,7 @@ impl Open {
             written: level.is_none() && head.verb.name != "IDLE",
             complete: open.is_none(),
             tagged: false,
+            bound: false,
             followed: None,
         };
         if head.verb.name == "COMPRESS" {
@@ -459,6 +460,9 @@ impl Open {
         };
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
             self.open(head);
+        }
+        if let Some(running) = self.gate.find(head.tag) {
+            running.bound = running.verb.numbers != Numbers::None && head.verb.name.starts_with("UID ");
         }
         self.note_stored(head);
         self.note_lasting(head);
