@@ -48,24 +48,43 @@ impl FetchItems {
     }
 
     /// The items, with no part of a body longer than this: `BODY.PEEK[]` becomes `BODY.PEEK[]<0.65536>`.
+    ///
+    /// A header comes whole: it has a bound at every server, and with an offset it would be called otherwise than the item that
+    /// was asked for (RFC 3501 7.4.2).
     pub fn bounded(&self, octets: u32) -> String {
         let mut text = String::new();
-        let mut rest = &*self.0;
-        while let Some(end) = rest.find(']') {
-            let (part, behind) = rest.split_at(end + 1);
-            text.push_str(part);
-            if !behind.starts_with('<') {
-                text.push_str(&format!("<0.{octets}>"));
+        let mut cursor = Cursor::new(self.0.as_bytes());
+        while let Some(octet) = cursor.peek() {
+            let start = cursor.at();
+            if octet != b'[' {
+                cursor.accept(&[octet]);
+                text.push(char::from(octet));
+                continue;
             }
-            rest = behind;
+            // It was read before.
+            let Ok(()) = section(&mut cursor) else { break };
+            let written = String::from_utf8_lossy(cursor.since(start));
+            let (part, offset) = written.rsplit_once(']').unwrap_or((&written, ""));
+            let (first, len) = offset.trim_matches(['<', '>']).split_once('.').unwrap_or(("0", ""));
+            let len = len.parse().map_or(octets, |len: u32| len.min(octets));
+            text.push_str(part);
+            text.push(']');
+            if !offset.is_empty() || is_content(&part[1..]) {
+                text.push_str(&format!("<{first}.{len}>"));
+            }
         }
-        text + rest
+        text
     }
 
     /// The items in parentheses and upper case, as a FETCH has them.
     pub fn as_text(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a section is a message, a part or a text: `[]`, `[1.2]`, `[1.TEXT]`; not `[HEADER]`, `[1.MIME]`.
+fn is_content(section: &str) -> bool {
+    section.split('.').all(|word| word.is_empty() || word == "TEXT" || word.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
 /// The grammar is imap-codec's: these are the items of a FETCH, and nothing is behind them.
@@ -162,18 +181,7 @@ fn items<'a>(cursor: &mut Cursor<'a>) -> Vec<(&'a [u8], &'a [u8])> {
 fn item<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], &'a [u8]), SyntaxError> {
     let start = cursor.at();
     cursor.run(|octet| octet.is_ascii_graphic() && !b"[()\"{".contains(&octet), "the name of an item")?;
-    if cursor.accept(b"[") {
-        // The names of header fields may be strings, with any octet in them.
-        while !cursor.accept(b"]") {
-            match cursor.peek() {
-                Some(b'(') => _ = cursor.list_as_written()?,
-                _ => _ = cursor.run(|octet| matches!(octet, b' '..=b'~') && !b"(]".contains(&octet), "a section")?,
-            }
-        }
-        if cursor.peek() != Some(b' ') {
-            cursor.run(|octet| octet.is_ascii_digit() || b"<.>".contains(&octet), "an offset")?;
-        }
-    }
+    section(cursor)?;
     let name = cursor.since(start);
     cursor.space()?;
     let start = cursor.at();
@@ -183,6 +191,24 @@ fn item<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], &'a [u8]), SyntaxError
         _ => _ = cursor.run(|octet| octet.is_ascii_graphic() && !b"()".contains(&octet), "a value")?,
     }
     Ok((name, cursor.since(start)))
+}
+
+/// What may stand behind the name of an item: `[HEADER.FIELDS (DATE "FROM")]<0.2048>`.
+pub(super) fn section(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    if !cursor.accept(b"[") {
+        return Ok(());
+    }
+    // The names of header fields may be strings, with any octet in them.
+    while !cursor.accept(b"]") {
+        match cursor.peek() {
+            Some(b'(') => _ = cursor.list_as_written()?,
+            _ => _ = cursor.run(|octet| matches!(octet, b' '..=b'~') && !b"(]".contains(&octet), "a section")?,
+        }
+    }
+    if cursor.peek() == Some(b'<') {
+        cursor.run(|octet| octet.is_ascii_digit() || b"<.>".contains(&octet), "an offset")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -229,6 +255,25 @@ mod tests {
             let items = FetchItems::parse(octets.as_bytes()).unwrap_or_else(|error| panic!("{octets}: {error}"));
             assert_eq!(items.as_text(), text, "{octets}");
             assert_eq!(FetchItems::parse(text.as_bytes()), Ok(items));
+        }
+    }
+
+    #[test]
+    fn contents_are_cut_and_headers_come_whole() {
+        let table = [
+            ("BODY.PEEK[]", "(BODY.PEEK[]<0.64>)"),
+            ("BODY.PEEK[1.2]", "(BODY.PEEK[1.2]<0.64>)"),
+            ("(BODY.PEEK[TEXT] BODY.PEEK[1.TEXT] UID)", "(BODY.PEEK[TEXT]<0.64> BODY.PEEK[1.TEXT]<0.64> UID)"),
+            ("BODY.PEEK[]<0.4294967295>", "(BODY.PEEK[]<0.64>)"),
+            ("BODY.PEEK[1]<100.65>", "(BODY.PEEK[1]<100.64>)"),
+            ("BODY.PEEK[TEXT]<7.10>", "(BODY.PEEK[TEXT]<7.10>)"),
+            ("(BODY.PEEK[HEADER] BODY.PEEK[1.MIME])", "(BODY.PEEK[HEADER] BODY.PEEK[1.MIME])"),
+            ("BODY.PEEK[HEADER.FIELDS (FROM \"A]B\")]", "(BODY.PEEK[HEADER.FIELDS (FROM \"A]B\")])"),
+            ("BODY.PEEK[2.HEADER.FIELDS.NOT (TO)]<0.4294967295>", "(BODY.PEEK[2.HEADER.FIELDS.NOT (TO)]<0.64>)"),
+            ("(FLAGS ENVELOPE)", "(FLAGS ENVELOPE)"),
+        ];
+        for (items, bounded) in table {
+            assert_eq!(FetchItems::parse(items.as_bytes()).unwrap().bounded(64), bounded, "{items}");
         }
     }
 
