@@ -345,7 +345,7 @@ impl Open {
             () if command::depth(octets) > usize::from(self.front.limits.nesting) => {
                 Some(Refusal::bad("nested too deeply"))
             }
-            () => None,
+            () => self.unexplained(head, open),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is said otherwise than it came, because client and backend may not count alike (architecture 4.7): codes.
+//! What does not pass as it came, because client and backend may not count alike (architecture 4.7).
 //!
 //!     C: a STORE 2:3 (UNCHANGEDSINCE 9) +FLAGS ($x)
 //!     >  a UID STORE 12:14 (UNCHANGEDSINCE 9) +FLAGS ($x)
@@ -7,14 +7,23 @@
 //!     <  * OK [X-NEXT 3] look here
 //!     S: * OK X-NEXT 3 look here                         of a code that nobody knows, the words are left
 //!
-//! While both count alike, and no UIDs are known, codes pass as they came.
+//!     C: b FETCH 3 (FLAGS X-NEXT)
+//!     S: b BAD expected a word that is offered at octet 9
+//!
+//! What is in no row may name messages in a way that nobody translates, and so may what was not offered: servers have words that
+//! they only hide. Numbers are translated from the moment at which UIDs are known: whether a removal is untold would be a matter
+//! of chance to the client. Where UIDs are not known all words pass; but while a removal is untold there, a command of which nobody
+//! knows what it names is refused.
 
-use super::open::Open;
+use super::{layer::Refusal, open::Open};
 use crate::imap::{
     code::{self, Naming},
+    command::Head,
+    frame::Literal,
     response,
     uid_set::UidSet,
     verb::Numbers,
+    words,
 };
 
 impl Open {
@@ -23,14 +32,35 @@ impl Open {
         self.numbering.is_mapped() || !self.numbering.is_plain()
     }
 
+    /// Why a command cannot go to the backend as it is: nobody knows what all of it means.
+    pub(super) fn unexplained(&self, head: &Head<'_>, open: Option<&Literal>) -> Option<Refusal> {
+        let known = head.verb.index().is_some();
+        let matters = words::matter(head.verb);
+        match self.numbering.is_mapped() {
+            _ if !self.translates() => None,
+            true if !known => Some(Refusal::bad("unknown command")),
+            false if !known => Some(Refusal::no("EXPUNGEISSUED", "messages are gone; NOOP tells which")),
+            true if matters && open.is_some() => Some(Refusal::bad("literal too large here")),
+            true if matters => {
+                let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
+                let checked = words::check(head.verb, arguments, &self.plan.told);
+                checked.err().map(|error| Refusal::bad(error.to_string()))
+            }
+            _ => None,
+        }
+    }
+
     /// A status line as the client has to read it; `None`: as it came. `tag`: of the command that it ends.
     pub(super) fn own_code(&mut self, tag: Option<&[u8]>, line: &[u8]) -> Option<Vec<u8>> {
         let text = response::text(line, 2);
         let code = code::parse(text);
+        if code.name.is_empty() {
+            return None;
+        }
         let coded = |arguments: String| [b"[", code.name, b" ", arguments.as_bytes(), b"]"].concat();
         let said = match code.naming() {
             Some(_) if code.is("CAPABILITY") => coded(self.told().into_owned()),
-            _ if code.name.is_empty() || !self.translates() => return None,
+            _ if !self.translates() => return None,
             Some(Naming::Absolute) => return None,
             Some(Naming::Number) => coded(self.numbering.up(code.number()?).to_string()),
             Some(Naming::AsNamed) => self.as_named(tag, code.arguments).map(coded).unwrap_or_default(),
