@@ -5,7 +5,8 @@
 //!     S: * 24 EXISTS
 //!     S: * 24 FETCH (UID 1017 FLAGS () BODY[HEADER.FIELDS (FROM SUBJECT)] {41}
 //!
-//! The notification draft has one fetch-att (section 11.3); a list and a macro say the same in fewer commands. Requirement N13.
+//! The notification draft has one fetch-att (section 11.3); a list and a macro say the same in fewer commands. Where they are
+//! shown unasked, contents are cut and headers come whole. Requirement N13.
 
 use imap_codec::imap_types::{
     command::CommandBody,
@@ -27,6 +28,11 @@ impl FetchItems {
 
     /// Reads one item, a list of them, or ALL, FAST or FULL.
     pub fn parse(octets: &[u8]) -> Result<Self, SyntaxError> {
+        Self::parse_with(octets, false)
+    }
+
+    /// The same. `modseq`: MODSEQ may be among them, because the server has it.
+    pub fn parse_with(octets: &[u8], modseq: bool) -> Result<Self, SyntaxError> {
         if octets.len() > Self::LONGEST {
             return Err(SyntaxError { expected: "at most 1024 octets", at: Self::LONGEST });
         }
@@ -42,7 +48,7 @@ impl FetchItems {
             "FULL" => "(FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY)",
             items => items,
         };
-        check(text)?;
+        check(text, modseq)?;
         let text = if text.starts_with('(') { text.to_owned() } else { format!("({text})") };
         Ok(Self(text.into()))
     }
@@ -88,7 +94,7 @@ fn is_content(section: &str) -> bool {
 }
 
 /// The grammar is imap-codec's: these are the items of a FETCH, and nothing is behind them.
-fn check(text: &str) -> Result<(), SyntaxError> {
+fn check(text: &str, modseq: bool) -> Result<(), SyntaxError> {
     let wrong = SyntaxError { expected: "items of FETCH", at: 0 };
     let command = format!("a FETCH 1 {text}\r\n");
     match command::decode(command.as_bytes()).map_err(|_| wrong)? {
@@ -96,18 +102,19 @@ fn check(text: &str) -> Result<(), SyntaxError> {
             macro_or_item_names: MacroOrMessageDataItemNames::MessageDataItemNames(items),
             modifiers,
             ..
-        } if !items.is_empty() && modifiers.is_empty() => items.iter().try_for_each(harmless),
+        } if !items.is_empty() && modifiers.is_empty() => items.iter().try_for_each(|item| harmless(item, modseq)),
         _ => Err(wrong),
     }
 }
 
-fn harmless(item: &MessageDataItemName<'_>) -> Result<(), SyntaxError> {
+fn harmless(item: &MessageDataItemName<'_>, modseq: bool) -> Result<(), SyntaxError> {
     use MessageDataItemName::{Binary, BinarySize, BodyExt, ModSeq, Rfc822, Rfc822Text};
     match item {
         // RFC 3501 6.4.5: these set \Seen, and the user has seen nothing yet.
         BodyExt { peek: false, .. } | Rfc822 | Rfc822Text => {
             Err(SyntaxError { expected: "BODY.PEEK[], which leaves \\Seen alone", at: 0 })
         }
+        ModSeq if modseq => Ok(()),
         // What an old server need not know.
         Binary { .. } | BinarySize { .. } | ModSeq => Err(SyntaxError { expected: "items of RFC 3501", at: 0 }),
         _ => Ok(()),
@@ -316,6 +323,7 @@ mod tests {
             let error = FetchItems::parse(octets).unwrap_err().to_string();
             assert_eq!(error, *expected, "{}", octets.escape_ascii());
         }
+        assert!(FetchItems::parse_with(b"(UID MODSEQ)", true).is_ok(), "of a server that has it");
         let long = |length: usize| format!("BODY.PEEK[HEADER.FIELDS ({})]", "a".repeat(length - 27));
         assert!(FetchItems::parse(long(FetchItems::LONGEST).as_bytes()).is_ok());
         let error = FetchItems::parse(long(FetchItems::LONGEST + 1).as_bytes()).unwrap_err();

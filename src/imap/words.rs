@@ -26,7 +26,7 @@ const BASE: Bringers = &[];
 const ANNOTATE: Bringers = &["ANNOTATE-EXPERIMENT-1"];
 const BINARY: Bringers = &["BINARY"];
 /// What brings mod-sequences: who has QRESYNC has CONDSTORE (RFC 7162 section 3.2.3).
-pub(super) const CONDSTORE: Bringers = &["CONDSTORE", "QRESYNC"];
+pub const CONDSTORE: Bringers = &["CONDSTORE", "QRESYNC"];
 const CONTEXT: Bringers = &["CONTEXT="];
 /// RFC 5267 section 3 has it for SORT.
 const ESEARCH: Bringers = &["ESEARCH", "ESORT"];
@@ -67,6 +67,23 @@ const RETURN_OPTIONS: Rows = &[
     ("ALL", ESEARCH), ("CONTEXT", CONTEXT), ("COUNT", ESEARCH), ("MAX", ESEARCH), ("MIN", ESEARCH),
     ("PARTIAL", &["CONTEXT=", "PARTIAL"]), ("RELEVANCY", &["SEARCH=FUZZY"]), ("SAVE", &["SEARCHRES"]), ("UPDATE", CONTEXT),
 ];
+
+/// Words with which a client says that it knows mod-sequences, by command (RFC 7162 section 3.1, RFC 5465 section 5.2).
+#[rustfmt::skip]
+const OF_MODSEQ: [(&str, &[&str]); 10] = [
+    ("ENABLE", &["CONDSTORE", "QRESYNC"]), ("EXAMINE", &["CONDSTORE", "QRESYNC"]), ("FETCH", &["CHANGEDSINCE", "MODSEQ"]),
+    ("NOTIFY", &["MODSEQ"]), ("SEARCH", &["MODSEQ"]), ("SELECT", &["CONDSTORE", "QRESYNC"]), ("SORT", &["MODSEQ"]),
+    ("STATUS", &["HIGHESTMODSEQ"]), ("STORE", &["UNCHANGEDSINCE"]), ("THREAD", &["MODSEQ"]),
+];
+
+/// Whether a client says with this command that it knows mod-sequences. One that has such a word elsewhere, in a string, is told
+/// more than it has asked for, which does no harm.
+pub fn knows_modseq(verb: &Verb, arguments: &[u8]) -> bool {
+    let row = OF_MODSEQ.iter().find(|(name, _)| *name == base(verb));
+    let Some((_, words)) = row else { return false };
+    let mut said = arguments.split(|octet| b" ()\r\n".contains(octet));
+    said.any(|word| words.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes())))
+}
 
 /// Whether a command of this verb has words of which each has to be known.
 pub fn matter(verb: &Verb) -> bool {
@@ -225,6 +242,32 @@ mod tests {
         ] {
             assert_eq!(judge(command, ALL), Ok(()), "{command}");
             assert!(judge(command, "IMAP4rev1").is_err(), "{command}");
+        }
+    }
+
+    #[test]
+    fn who_says_modseq_knows_it() {
+        let said = |command: &str| {
+            let line = format!("a {command}\r\n");
+            let head = command::head(line.as_bytes()).unwrap();
+            knows_modseq(head.verb, head.arguments)
+        };
+        for command in [
+            "ENABLE X qresync",
+            "SELECT INBOX (CONDSTORE)",
+            "EXAMINE INBOX (QRESYNC (1 2))",
+            "UID FETCH 1 (FLAGS MODSEQ)",
+            "FETCH 1 FLAGS (CHANGEDSINCE 5)",
+            "STORE 1 (UNCHANGEDSINCE 5) FLAGS ()",
+            "SEARCH OR MODSEQ 5 SEEN",
+            "STATUS INBOX (HIGHESTMODSEQ)",
+            "NOTIFY SET (selected (MessageNew (UID MODSEQ) MessageExpunge))",
+        ] {
+            assert!(said(command), "{command}");
+        }
+        for command in ["ENABLE X", "SELECT INBOX", "FETCH 1 FLAGS", "STATUS INBOX (MESSAGES)", "CREATE MODSEQ", "NOOP"]
+        {
+            assert!(!said(command), "{command}");
         }
     }
 

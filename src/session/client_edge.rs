@@ -24,6 +24,7 @@ use crate::imap::{
     frame::{self, Bounds, CommandFramer, Cut, FrameError, Literal, Skip},
     search::{Part, Program, What},
     verb::Numbers,
+    words,
 };
 
 /// What the client's next octets are.
@@ -76,6 +77,8 @@ pub(super) struct ClientEdge {
     pub(super) notify: Option<Box<Listening>>,
     /// A command of its stores messages in the mailbox that it has selected.
     pub(super) stores: bool,
+    /// It has said that it knows mod-sequences (RFC 7162 3.1).
+    pub(super) modseq: bool,
     /// DEFLATE runs.
     compressed: bool,
     /// When it was last heard.
@@ -109,6 +112,7 @@ impl ClientEdge {
             listening: None,
             notify: None,
             stores: false,
+            modseq: false,
             compressed: false,
             heard: now,
             told: now,
@@ -391,6 +395,7 @@ impl Open {
         at: usize,
         out: &mut Effects,
     ) {
+        self.note_modseq(head);
         let level = self.plan.hears(head.verb, head.arguments, 0);
         let running = Running {
             tag: Tag::from_slice(head.tag),
@@ -424,6 +429,12 @@ impl Open {
             (None, Some((head, octets))) => self.send(&head, octets, open, None, out),
             (None, None) => self.send(head, octets, open, Some(at), out),
         }
+    }
+
+    /// From now on the client knows mod-sequences, where they can be had.
+    fn note_modseq(&mut self, head: &Head<'_>) {
+        let said = !self.client.modseq && words::knows_modseq(head.verb, head.arguments);
+        self.client.modseq |= said && words::CONDSTORE.iter().any(|word| self.plan.told.has(word));
     }
 
     /// The client idles. `listening`: what it wants to hear, if not everything.

@@ -236,6 +236,7 @@ pub struct Out<'a> {
     pub(super) epoch: u32,
     pub(super) time_of_day: fn() -> i64,
     pub(super) notified: bool,
+    pub(super) modseq: bool,
     pub(super) now: Instant,
     pub(super) pace: Pace,
 }
@@ -370,6 +371,11 @@ impl Out<'_> {
     /// Whether the client has said with NOTIFY what it wants to hear: nothing else is told unasked (RFC 5465 3.1).
     pub fn is_notified(&self) -> bool {
         self.notified
+    }
+
+    /// Whether the client has said that it knows mod-sequences, and the backend has them (RFC 7162 3.1).
+    pub fn knows_modseq(&self) -> bool {
+        self.modseq
     }
 
     /// This moment.

@@ -190,6 +190,7 @@ impl Open {
             epoch: self.epoch,
             time_of_day: self.front.time_of_day,
             notified: self.client.notify.is_some(),
+            modseq: self.client.modseq,
             now: self.now,
             pace: self.news.pace(),
         };
