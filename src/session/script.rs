@@ -171,7 +171,10 @@ impl Script {
             match want {
                 Want::Answer(line) => out.answer(line),
                 Want::Ask(verb, arguments) => desk.ask = Some(out.ask(verb, arguments)),
-                Want::Follow => desk.ask = Some(out.follow()),
+                Want::Follow(None) => desk.ask = Some(out.follow()),
+                Want::Follow(Some((verb, arguments))) => {
+                    desk.ask = Some(out.follow_as(&self.given.command(), verb, &arguments));
+                }
                 Want::Keep(Keeping::Save(change)) => desk.ask = Some(out.save(change)),
                 Want::Keep(Keeping::Load(query)) => desk.ask = Some(out.load(query)),
                 Want::Publish(what) => out.publish(what),
@@ -253,7 +256,7 @@ struct Desk {
 enum Want {
     Answer(Vec<u8>),
     Ask(&'static Verb, Vec<u8>),
-    Follow,
+    Follow(Option<(&'static Verb, Vec<u8>)>),
     Keep(Keeping),
     Publish(Notice),
     Bind(Binding),
@@ -377,7 +380,12 @@ impl Server {
 
     /// Sends the command down as it came, and waits for its end: what answers it goes to the client, but for the last word.
     pub async fn follow(&self) -> Result<Answers, Refusal> {
-        self.answers(Want::Follow).await
+        self.answers(Want::Follow(None)).await
+    }
+
+    /// The same, as this one with these arguments.
+    pub async fn follow_as(&self, verb: &'static Verb, arguments: Vec<u8>) -> Result<Answers, Refusal> {
+        self.answers(Want::Follow(Some((verb, arguments)))).await
     }
 
     async fn answers(&self, want: Want) -> Result<Answers, Refusal> {
