@@ -251,8 +251,11 @@ impl Open {
             let why = Refusal::no("UNAVAILABLE", "the backend does not tell which messages there are");
             return self.reject(octets, head.tag, open, why, out);
         }
+        // What would be refused waits until nothing runs: by then client and backend may count alike again.
+        let unexplained = self.unexplained(&head, open.as_ref());
         let alone = head.verb.alone
             || level.is_some()
+            || unexplained.is_some()
             || (head.verb.numbers == Numbers::Criteria && !self.numbering.is_plain());
         let most = usize::from(self.front.limits.pipelined);
         // What a layer asks of itself, between two commands, is at some layer below it.
@@ -262,6 +265,9 @@ impl Open {
             self.client.holds_numbers = head.verb.numbers != Numbers::None;
             self.client.waits_for_uids = lacks;
             return Step::Wait;
+        }
+        if let Some(why) = unexplained {
+            return self.reject(octets, head.tag, open, why, out);
         }
         let bound = match self.bind_numbers(&head, octets) {
             Ok(bound) => bound,
@@ -349,7 +355,7 @@ impl Open {
             () if command::depth(octets) > usize::from(self.front.limits.nesting) => {
                 Some(Refusal::bad("nested too deeply"))
             }
-            () => self.unexplained(head, open),
+            () => None,
         }
     }
 
