@@ -40,7 +40,8 @@
 //! A comment begins with `;`, behind two blanks or at the start of a line. A tag `p1` in `>` and `<` lines is a variable:
 //! the prefix of the proxy's own tags is random.
 //!
-//! The header ends with an empty line. Besides `backend` and `mailbox` it knows: `message: BOX 12s` with the message in
+//! The header ends with an empty line. `mailbox: BOX 11..19/2s` are messages 11, 13, 15, 17 and 19. Besides `backend` and
+//! `mailbox` it knows: `message: BOX 12s` with the message in
 //! `|` lines; `arrived: BOX 12 13, 17-Jul-1996 02:44:25 -0700` (the INTERNALDATE of these messages; the clock says
 //! 21-Sep-2026 14:13:20 UTC); `state: greeting | connected | authenticated | selected BOX` (what has happened before the first line, by
 //! default a login); `user: NAME PASSWORD`; `greeting:`, `namespace:`, `id:`, `separator:`, `subscribed: NAMES`,

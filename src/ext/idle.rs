@@ -14,7 +14,8 @@
 //! | `NONE` | nothing |
 //!
 //! Nothing is dropped: what is held back is told with the client's next command (RFC 3501 7). With `push.priv "push"` each new
-//! message is shown too, in the format of `msgformat.priv`, of which no part of a body is longer than [`LARGEST`].
+//! message is shown too, in the format of `msgformat.priv`, of which no part of a body is longer than [`LARGEST`]; headers come whole.
+//! Where more than fifty come at once, the last fifty are shown.
 //! What a client waits for is a matter between it and us; `session/idle.rs` does the work. Requirements N2 and N13.
 
 use crate::{

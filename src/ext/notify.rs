@@ -15,7 +15,7 @@
 //!
 //! What is told of the selected mailbox, and when, is a matter of `session/idle.rs`: `selected` hears of removals at any time,
 //! `selected-delayed` when a command allows it, and who names neither hears nothing of it. What it does not hear is held in the
-//! numbering, so that numbers go on to mean what they meant.
+//! numbering, so that numbers go on to mean what they meant. Of messages that come at once the last fifty are shown.
 //!
 //! Other mailboxes are asked for by STATUS on the session's own connection, one at a time while no command of the client's is in
 //! progress: INBOX as often as the backend's pace allows, others every 15 s. What the client does itself is not told to it. Names
@@ -56,8 +56,7 @@ pub const NOTIFY: Extension = Extension {
     name: "NOTIFY",
     spec: "RFC 5465",
     gives: &["NOTIFY"],
-    hears: &["ENABLE", "NOTIFY"],
-    concerns: |verb, arguments| verb.name == "NOTIFY" || enables_modseq(arguments),
+    hears: &["NOTIFY"],
     build: || Box::<Notifier>::default(),
     ..Extension::NONE
 };
@@ -91,8 +90,6 @@ struct Notifier {
     asked: Option<Asked>,
     /// When to compare names.
     names: Option<Instant>,
-    /// The client knows mod-sequences (RFC 7162).
-    modseq: bool,
 }
 
 /// A question of ours that is under way.
@@ -118,11 +115,7 @@ enum Step {
 
 impl Layer for Notifier {
     fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
-        if command.verb.name == "ENABLE" {
-            self.modseq = out.below().has("CONDSTORE") || out.below().has("QRESYNC");
-            return out.forward();
-        }
-        let (found, modseq) = (Arc::clone(&self.found), self.modseq);
+        let (found, modseq) = (Arc::clone(&self.found), out.knows_modseq());
         self.script = Script::begin(command, out, |given, server| Box::pin(notify(given, server, found, modseq)));
         self.settle(out);
     }
@@ -155,7 +148,7 @@ impl Layer for Notifier {
         let looks = watch.next().is_none_or(|next| next <= now);
         match watch.due(now + SLACK).filter(|_| looks) {
             Some(key) => {
-                let arguments = status_of(&key, watch.mailboxes.get(&key), self.modseq);
+                let arguments = status_of(&key, watch.mailboxes.get(&key), out.knows_modseq());
                 self.ask(Step::Status(key), STATUS, arguments, out);
             }
             None => watch.next().into_iter().chain(self.names).min().into_iter().for_each(|next| out.wake_at(next)),
@@ -223,8 +216,9 @@ impl Notifier {
         let Some(Watch { mailboxes, tree, .. }) = self.watch.as_deref_mut() else { return };
         let known = mailboxes.get_mut(&looked.mailbox).filter(|watched| watched.status.is_some());
         let Some(watched) = known else { return };
+        let modseq = out.knows_modseq();
         let complete =
-            |status: &&Status| (status.unseen.is_some() || !watched.flags) && (status.modseq.is_some() || !self.modseq);
+            |status: &&Status| (status.unseen.is_some() || !watched.flags) && (status.modseq.is_some() || !modseq);
         match looked.status.as_ref().filter(complete) {
             Some(status) => {
                 let news = look(watched, Some(status.clone()), false, &looked.mailbox, tree);
@@ -355,7 +349,7 @@ async fn notify(given: Given, server: Server, found: Found, modseq: bool) -> Res
             None
         }
         Notify::Set { status, groups } => {
-            let listening = selected(&groups)?;
+            let listening = selected(&groups, modseq)?;
             let selected = given.mailbox.as_deref().map(list::canonical);
             let watch = watch(&server, groups, selected, status, modseq).await?;
             // As if it had never said NOTIFY: all that was held back comes, and what the backend has to say.
@@ -370,10 +364,12 @@ async fn notify(given: Given, server: Server, found: Found, modseq: bool) -> Res
 }
 
 /// What the client wants to hear of the selected mailbox. Nobody names it: nothing (section 3.1).
-fn selected(groups: &[Group]) -> Result<Listening, Refusal> {
+///
+/// `modseq`: mod-sequences can be had, and may be among what is shown (section 5.2).
+fn selected(groups: &[Group], modseq: bool) -> Result<Listening, Refusal> {
     let Some(group) = groups.iter().find(|group| group.which.is_selected()) else { return Ok(Listening::NOTHING) };
     let has = |event| group.events.contains(&event);
-    let items = group.items.as_deref().map(FetchItems::parse).transpose();
+    let items = group.items.as_deref().map(|items| FetchItems::parse_with(items, modseq)).transpose();
     let items = items.map_err(|error| Refusal::bad(format!("MessageNew: {error}")))?;
     Ok(Listening {
         arrivals: has(Event::MessageNew),
@@ -518,12 +514,6 @@ fn without_delimiter(key: Box<[u8]>, delimiter: Option<u8>) -> Box<[u8]> {
         (Some((last, rest)), Some(delimiter)) if *last == delimiter => rest.into(),
         _ => key,
     }
-}
-
-/// RFC 7162 section 3.1: with these words the client says that it knows mod-sequences.
-fn enables_modseq(arguments: &[u8]) -> bool {
-    let is = |word: &[u8]| [&b"CONDSTORE"[..], b"QRESYNC"].iter().any(|known| word.eq_ignore_ascii_case(known));
-    arguments.split(|octet| *octet == b' ').any(is)
 }
 
 fn refused(error: NotifyError) -> Refusal {

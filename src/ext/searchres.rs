@@ -114,7 +114,8 @@ fn of(saved: &Shared, epoch: u32) -> MutexGuard<'_, Saved> {
 
 async fn run(given: Given, server: Server, saved: Shared) -> Result<Ending, Refusal> {
     if !has_criteria(given.verb) {
-        return messages(&given, &of(&saved, given.epoch).uids);
+        let uids = of(&saved, given.epoch).uids.clone();
+        return messages(&given, &uids, &server).await;
     }
     let arguments = criteria(&given, &of(&saved, given.epoch).uids)?;
     match saves(&arguments) {
@@ -124,11 +125,12 @@ async fn run(given: Given, server: Server, saved: Shared) -> Result<Ending, Refu
 }
 
 /// A command whose messages are `$`.
-fn messages(given: &Given, saved: &UidSet) -> Result<Ending, Refusal> {
-    if saved.is_empty() {
-        return Ending::done("nothing was found");
-    }
-    let set = written(saved)?;
+///
+/// More than stands in one line is said in several, where each of them can be done without the others. COPY is done as a whole
+/// (RFC 3501 6.4.7), and a conditional STORE says at its end of all messages what became of them (RFC 7162 3.1.3).
+async fn messages(given: &Given, saved: &UidSet, server: &Server) -> Result<Ending, Refusal> {
+    let mut sets = saved.chunks(LONGEST);
+    let Some(last) = sets.pop() else { return Ending::done("nothing was found") };
     let by_uid = match given.verb.name {
         "FETCH" => verb::row_of("UID FETCH"),
         "STORE" => verb::row_of("UID STORE"),
@@ -137,7 +139,14 @@ fn messages(given: &Given, saved: &UidSet) -> Result<Ending, Refusal> {
         _ => given.verb,
     };
     let rest = given.arguments.get(1..).unwrap_or_default();
-    Ok(Ending::ForwardTo(by_uid, [set.as_bytes(), rest].concat()))
+    let apart = ["FETCH", "STORE", "UID EXPUNGE", "UID FETCH", "UID STORE"].contains(&given.verb.name);
+    if !sets.is_empty() && (!apart || search::mentions("UNCHANGEDSINCE", rest)) {
+        return Err(too_many());
+    }
+    for set in sets {
+        server.follow_as(by_uid, [set.as_bytes(), rest].concat()).await?.passed_on()?;
+    }
+    Ok(Ending::ForwardTo(by_uid, [last.as_bytes(), rest].concat()))
 }
 
 /// The criteria, with what was found in the place of `$`.
@@ -154,9 +163,13 @@ fn criteria(given: &Given, saved: &UidSet) -> Result<Vec<u8>, Refusal> {
 fn written(saved: &UidSet) -> Result<String, Refusal> {
     let set = saved.to_string();
     match set.len() > LONGEST {
-        true => Err(Refusal::no("LIMIT", "too many messages were found to name them all")),
+        true => Err(too_many()),
         false => Ok(set),
     }
+}
+
+fn too_many() -> Refusal {
+    Refusal::no("LIMIT", "too many messages were found to name them all")
 }
 
 /// RFC 5182 2.1: what was not found leaves nothing; 2.4: who asks for the ends alone gets the ends alone.

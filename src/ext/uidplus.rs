@@ -1,23 +1,26 @@
 //! UIDPLUS: chosen messages are expunged, and a copy says what it is called (RFC 4315), as far as that can be known for sure.
 //!
-//! Below: UID SEARCH, EXPUNGE, STATUS.   Above: UID EXPUNGE, and COPYUID where one message is copied.
+//! Below: UID SEARCH, UID FETCH, EXPUNGE, STATUS.   Above: UID EXPUNGE, and COPYUID where one message is copied.
 //!
 //!     C: a UID EXPUNGE 3000:3002
 //!     >  p1 UID SEARCH DELETED               none but these: EXPUNGE removes no other
 //!     >  p2 EXPUNGE
 //!     C: b UID COPY 12 Archive
-//!     >  p3 STATUS Archive (MESSAGES UIDNEXT UIDVALIDITY)
-//!     >  p4 UID COPY 12 Archive
-//!     >  p5 STATUS Archive (MESSAGES UIDNEXT UIDVALIDITY)      one more, and the next UID is the next: it is ours
+//!     >  p3 UID FETCH 12 (UID RFC822.SIZE)
+//!     >  p4 STATUS Archive (MESSAGES UIDNEXT UIDVALIDITY)
+//!     >  p5 UID COPY 12 Archive
+//!     >  p6 STATUS Archive (MESSAGES UIDNEXT UIDVALIDITY)      one more, and the next UID is the next:
+//!     >  p7 UID FETCH 12 (UID RFC822.SIZE)                     it is ours, because 12 was there all the time
 //!     S: b OK [COPYUID 38505 12 3956] done
 //!
 //! Where other messages are marked as deleted too, UID EXPUNGE is refused: to unmark them meanwhile would show others what is not
-//! so. What somebody marks between the search and EXPUNGE goes with it, as it does for every client of such a server. Codes are
+//! so. A copy of a UID that is gone is OK too, and copies nothing: what came meanwhile would be a stranger's message. What somebody marks between the search and EXPUNGE goes with it, as it does for every client of such a server. Codes are
 //! left out where they would be a guess, or cost those who do not look at them: of several copies at once, of COPY by number, of a
 //! copy into the selected mailbox, and of APPEND. Requirement A4.
 
 use crate::{
     imap::{
+        fetch::Fetched,
         list, sequence_set,
         token::{self, Cursor},
         verb::{self, Verb},
@@ -42,6 +45,7 @@ pub const UIDPLUS: Extension = Extension {
 
 const COPY: &Verb = verb::row_of("UID COPY");
 const EXPUNGE: &Verb = verb::row_of("EXPUNGE");
+const FETCH: &Verb = verb::row_of("UID FETCH");
 const STATUS: &Verb = verb::row_of("STATUS");
 
 async fn uidplus(given: Given, server: Server) -> Result<Ending, Refusal> {
@@ -71,10 +75,13 @@ async fn copy(given: &Given, server: &Server) -> Result<Ending, Refusal> {
     let selected = given.mailbox.as_ref().map(|selected| list::canonical(selected));
     let copied = copied(&given.arguments).filter(|(_, mailbox)| selected != Some(list::canonical(mailbox)));
     let Some((source, mailbox)) = copied else { return Ok(Ending::Forward) };
+    let Some(size) = size(server, source).await? else { return Ok(Ending::Forward) };
     let before = status(server, &mailbox).await?;
     let copied = server.ask(COPY, given.arguments.clone()).await?.passed_on()?;
     let after = status(server, &mailbox).await?;
-    let code = before.zip(after).and_then(|(before, after)| named(source, &before, &after)).unwrap_or_default();
+    let stayed = self::size(server, source).await? == Some(size);
+    let named = before.zip(after).filter(|_| stayed).and_then(|(before, after)| named(source, size, &before, &after));
+    let code = named.unwrap_or_default();
     Ok(Ending::Done([code.as_bytes(), &copied.text].concat()))
 }
 
@@ -87,21 +94,38 @@ fn copied(arguments: &[u8]) -> Option<(u32, Vec<u8>)> {
     cursor.end().ok().map(|()| (uid, mailbox))
 }
 
+/// How large the message is, if it is there.
+async fn size(server: &Server, uid: u32) -> Result<Option<u64>, Refusal> {
+    let answers = server.ask(FETCH, format!("{uid} (UID RFC822.SIZE)")).await?;
+    let size = |line: &Vec<u8>| {
+        let fetched = Fetched::parse(line).filter(|fetched| fetched.uid() == Some(uid))?;
+        std::str::from_utf8(fetched.value("RFC822.SIZE")?).ok()?.parse().ok()
+    };
+    Ok(answers.parts.iter().find_map(size))
+}
+
 /// How the mailbox stands; none: it cannot be asked, which is for COPY to say.
 async fn status(server: &Server, mailbox: &[u8]) -> Result<Option<Status>, Refusal> {
     let mut arguments = Vec::new();
     token::write_astring(mailbox, &mut arguments);
     arguments.push(b' ');
-    arguments.extend_from_slice(Status::items(false, false).as_bytes());
+    let items = match server.below().has("STATUS=SIZE") {
+        true => "(MESSAGES UIDNEXT UIDVALIDITY SIZE)",
+        false => Status::items(false, false),
+    };
+    arguments.extend_from_slice(items.as_bytes());
     let answers = server.ask(STATUS, arguments).await?;
     Ok(answers.parts.iter().find_map(|line| Status::parse(line)).map(|(_, status)| status))
 }
 
-/// One message came, and it took the UID that was the next: no other can have come.
-fn named(source: u32, before: &Status, after: &Status) -> Option<String> {
+/// One message came, and it took the UID that was the next: no other can have come. Where the server says how large its mailboxes
+/// are (RFC 8438), it has grown by this message.
+fn named(source: u32, size: u64, before: &Status, after: &Status) -> Option<String> {
     let (uid, uidvalidity) = (before.uidnext?, before.uidvalidity?);
     let one = after.messages? == before.messages?.checked_add(1)? && after.uidnext? == uid.checked_add(1)?;
-    (one && after.uidvalidity == before.uidvalidity).then(|| format!("[COPYUID {uidvalidity} {source} {uid}] "))
+    let grown = before.size.zip(after.size).is_none_or(|(before, after)| after.checked_sub(size) == Some(before));
+    (one && grown && after.uidvalidity == before.uidvalidity)
+        .then(|| format!("[COPYUID {uidvalidity} {source} {uid}] "))
 }
 
 #[cfg(test)]
@@ -117,9 +141,12 @@ mod tests {
             ..Status::default()
         };
         let before = status(3, 10, 7);
-        assert_eq!(named(12, &before, &status(4, 11, 7)).as_deref(), Some("[COPYUID 7 12 10] "));
+        assert_eq!(named(12, 50, &before, &status(4, 11, 7)).as_deref(), Some("[COPYUID 7 12 10] "));
         for after in [status(5, 12, 7), status(4, 12, 7), status(3, 11, 7), status(4, 11, 8), Status::default()] {
-            assert_eq!(named(12, &before, &after), None);
+            assert_eq!(named(12, 50, &before, &after), None);
         }
+        let sized = |size, status: Status| Status { size: Some(size), ..status };
+        let grown = |octets: u64| named(12, 50, &sized(1000, before.clone()), &sized(1000 + octets, status(4, 11, 7)));
+        assert!(grown(50).is_some() && grown(51).is_none() && grown(0).is_none());
     }
 }

@@ -11,13 +11,12 @@
 //! Both ends are inclusive (section 3). Messages that come while we ask are not looked for: of those nobody has asked how old they
 //! are, and under a NOT they would all be found. Requirement A4.
 
-use std::fmt::Write as _;
-
 use crate::{
     imap::{
         date::{self, Day},
         fetch::Fetched,
         search::{self, Part, Program, What},
+        sequence_set,
         uid_set::UidSet,
         verb::{self, Verb},
     },
@@ -45,6 +44,9 @@ const UID_FETCH: &Verb = verb::row_of("UID FETCH");
 
 /// Messages of three days that are looked at one by one. More come to few mailboxes, and none of a phone's.
 const MOST: u32 = 10_000;
+
+/// Octets of a set: more does not stand in a line that every server reads (RFC 7162 section 4).
+const LONGEST: usize = 8000;
 
 /// No message.
 const NONE: &str = " NOT ALL";
@@ -85,8 +87,8 @@ async fn key(server: &Server, moment: i64, younger: bool) -> Result<(String, u32
         return Err(Refusal::no("LIMIT", "too many messages came on these days"));
     }
     let mut met = UidSet::default();
-    if !near.is_empty() {
-        let answers = server.ask(UID_FETCH, format!("{near} (INTERNALDATE)")).await?.passed_on()?;
+    for set in near.chunks(LONGEST) {
+        let answers = server.ask(UID_FETCH, format!("{set} (INTERNALDATE)")).await?.passed_on()?;
         for fetched in answers.parts.iter().filter_map(|line| Fetched::parse(line)) {
             let came = fetched.value("INTERNALDATE").and_then(date::moment);
             let meets = came.is_some_and(|came| if younger { came >= moment } else { came <= moment });
@@ -95,8 +97,14 @@ async fn key(server: &Server, moment: i64, younger: bool) -> Result<(String, u32
     }
     let mut key = if younger { format!("SINCE {behind}") } else { format!("BEFORE {first}") };
     if !met.is_empty() {
-        key.insert_str(0, "(OR ");
-        let _ = write!(key, " UID {met})");
+        let each = format!("UID {met}");
+        // Of these days no message lies between them that was not looked at.
+        let runs = || format!("(SINCE {first} BEFORE {behind} UID {})", sequence_set::write(met.runs_among(&near)));
+        let told = if each.len() > LONGEST { runs() } else { each };
+        if told.len() > LONGEST {
+            return Err(Refusal::no("LIMIT", "too many messages came on these days, in no order"));
+        }
+        key = format!("(OR {key} {told})");
     }
     Ok((key, near.last().unwrap_or(0)))
 }

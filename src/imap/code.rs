@@ -2,7 +2,7 @@
 //!
 //!     S: a OK [CAPABILITY IMAP4rev1 UIDPLUS] Logged in
 //!
-//! A code that we do not know passes with its text, as it came.
+//! A code that we do not know passes with its text, as it came, but where client and backend may not count alike.
 
 /// The text of a status response, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,49 @@ fn closing_bracket(inside: &[u8]) -> Option<usize> {
     })
 }
 
+/// How a code names messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Not at all, or by UID: COPYUID, APPENDUID, UIDNEXT.
+    Absolute,
+    /// Its argument is the number of one.
+    Number,
+    /// Its argument is a set of them, as the command that it ends has named them: by number or by UID.
+    AsNamed,
+}
+
+/// THE TABLE: codes that name messages otherwise than by UID.
+const NAMING: [(&str, Naming); 2] = [
+    ("MODIFIED", Naming::AsNamed), // RFC 7162
+    ("UNSEEN", Naming::Number),    // RFC 3501
+];
+
+/// THE TABLE: all other codes that we know, by where they are from. None of them has the number of a message in it.
+#[rustfmt::skip]
+const ABSOLUTE: [&str; 56] = [
+    // RFC 3501 and 9051.
+    "ALERT", "BADCHARSET", "CAPABILITY", "CLOSED", "HASCHILDREN", "PARSE", "PERMANENTFLAGS", "READ-ONLY", "READ-WRITE", "TRYCREATE",
+    "UIDNEXT", "UIDVALIDITY",
+    // RFC 5530.
+    "ALREADYEXISTS", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "CANNOT", "CLIENTBUG", "CONTACTADMIN", "CORRUPTION", "EXPIRED",
+    "EXPUNGEISSUED", "INUSE", "LIMIT", "NONEXISTENT", "NOPERM", "OVERQUOTA", "PRIVACYREQUIRED", "SERVERBUG", "UNAVAILABLE",
+    // RFC 2221, 3516, 4315, 4467, 4469, 4978, 5182, 5255.
+    "REFERRAL", "UNKNOWN-CTE", "APPENDUID", "COPYUID", "UIDNOTSTICKY", "URLMECH", "BADURL", "TOOBIG", "COMPRESSIONACTIVE", "NOTSAVED",
+    "BADCOMPARATOR",
+    // RFC 5257, 5259, 5267, 5464, 5465, 5466, 6154.
+    "ANNOTATE", "ANNOTATIONS", "MAXCONVERTMESSAGES", "MAXCONVERTPARTS", "TEMPFAIL", "NOUPDATE", "METADATA", "BADEVENT",
+    "NOTIFICATIONOVERFLOW", "UNDEFINED-FILTER", "USEATTR",
+    // RFC 7162, 8474, 9585, and what RFC 2060 had.
+    "HIGHESTMODSEQ", "NOMODSEQ", "MAILBOXID", "INPROGRESS", "NEWNAME",
+];
+
 impl Text<'_> {
+    /// How this code names messages; none: nobody knows.
+    pub fn naming(&self) -> Option<Naming> {
+        let named = NAMING.iter().find(|(name, _)| self.is(name)).map(|(_, naming)| *naming);
+        named.or_else(|| ABSOLUTE.iter().any(|name| self.is(name)).then_some(Naming::Absolute))
+    }
+
     /// Whether this is the code's name.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
@@ -75,6 +117,21 @@ impl Text<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_names_messages_or_does_not() {
+        let table = [
+            ("[modified 7,9] x", Some(Naming::AsNamed)),
+            ("[UNSEEN 3] x", Some(Naming::Number)),
+            ("[COPYUID 7 12 6] x", Some(Naming::Absolute)),
+            ("[Read-Only] x", Some(Naming::Absolute)),
+            ("[X-FIRST 2] x", None),
+            ("no code", None),
+        ];
+        for (text, naming) in table {
+            assert_eq!(parse(text.as_bytes()).naming(), naming, "{text}");
+        }
+    }
 
     #[test]
     fn a_text_is_taken_apart() {

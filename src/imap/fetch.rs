@@ -5,7 +5,8 @@
 //!     S: * 24 EXISTS
 //!     S: * 24 FETCH (UID 1017 FLAGS () BODY[HEADER.FIELDS (FROM SUBJECT)] {41}
 //!
-//! The notification draft has one fetch-att (section 11.3); a list and a macro say the same in fewer commands. Requirement N13.
+//! The notification draft has one fetch-att (section 11.3); a list and a macro say the same in fewer commands. Where they are
+//! shown unasked, contents are cut and headers come whole. Requirement N13.
 
 use imap_codec::imap_types::{
     command::CommandBody,
@@ -27,6 +28,11 @@ impl FetchItems {
 
     /// Reads one item, a list of them, or ALL, FAST or FULL.
     pub fn parse(octets: &[u8]) -> Result<Self, SyntaxError> {
+        Self::parse_with(octets, false)
+    }
+
+    /// The same. `modseq`: MODSEQ may be among them, because the server has it.
+    pub fn parse_with(octets: &[u8], modseq: bool) -> Result<Self, SyntaxError> {
         if octets.len() > Self::LONGEST {
             return Err(SyntaxError { expected: "at most 1024 octets", at: Self::LONGEST });
         }
@@ -42,24 +48,38 @@ impl FetchItems {
             "FULL" => "(FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY)",
             items => items,
         };
-        check(text)?;
+        check(text, modseq)?;
         let text = if text.starts_with('(') { text.to_owned() } else { format!("({text})") };
         Ok(Self(text.into()))
     }
 
     /// The items, with no part of a body longer than this: `BODY.PEEK[]` becomes `BODY.PEEK[]<0.65536>`.
+    ///
+    /// A header comes whole: it has a bound at every server, and with an offset it would be called otherwise than the item that
+    /// was asked for (RFC 3501 7.4.2).
     pub fn bounded(&self, octets: u32) -> String {
         let mut text = String::new();
-        let mut rest = &*self.0;
-        while let Some(end) = rest.find(']') {
-            let (part, behind) = rest.split_at(end + 1);
-            text.push_str(part);
-            if !behind.starts_with('<') {
-                text.push_str(&format!("<0.{octets}>"));
+        let mut cursor = Cursor::new(self.0.as_bytes());
+        while let Some(octet) = cursor.peek() {
+            let start = cursor.at();
+            if octet != b'[' {
+                cursor.accept(&[octet]);
+                text.push(char::from(octet));
+                continue;
             }
-            rest = behind;
+            // It was read before.
+            let Ok(()) = section(&mut cursor) else { break };
+            let written = String::from_utf8_lossy(cursor.since(start));
+            let (part, offset) = written.rsplit_once(']').unwrap_or((&written, ""));
+            let (first, len) = offset.trim_matches(['<', '>']).split_once('.').unwrap_or(("0", ""));
+            let len = len.parse().map_or(octets, |len: u32| len.min(octets));
+            text.push_str(part);
+            text.push(']');
+            if !offset.is_empty() || is_content(&part[1..]) {
+                text.push_str(&format!("<{first}.{len}>"));
+            }
         }
-        text + rest
+        text
     }
 
     /// The items in parentheses and upper case, as a FETCH has them.
@@ -68,8 +88,13 @@ impl FetchItems {
     }
 }
 
+/// Whether a section is a message, a part or a text: `[]`, `[1.2]`, `[1.TEXT]`; not `[HEADER]`, `[1.MIME]`.
+fn is_content(section: &str) -> bool {
+    section.split('.').all(|word| word.is_empty() || word == "TEXT" || word.bytes().all(|octet| octet.is_ascii_digit()))
+}
+
 /// The grammar is imap-codec's: these are the items of a FETCH, and nothing is behind them.
-fn check(text: &str) -> Result<(), SyntaxError> {
+fn check(text: &str, modseq: bool) -> Result<(), SyntaxError> {
     let wrong = SyntaxError { expected: "items of FETCH", at: 0 };
     let command = format!("a FETCH 1 {text}\r\n");
     match command::decode(command.as_bytes()).map_err(|_| wrong)? {
@@ -77,18 +102,19 @@ fn check(text: &str) -> Result<(), SyntaxError> {
             macro_or_item_names: MacroOrMessageDataItemNames::MessageDataItemNames(items),
             modifiers,
             ..
-        } if !items.is_empty() && modifiers.is_empty() => items.iter().try_for_each(harmless),
+        } if !items.is_empty() && modifiers.is_empty() => items.iter().try_for_each(|item| harmless(item, modseq)),
         _ => Err(wrong),
     }
 }
 
-fn harmless(item: &MessageDataItemName<'_>) -> Result<(), SyntaxError> {
+fn harmless(item: &MessageDataItemName<'_>, modseq: bool) -> Result<(), SyntaxError> {
     use MessageDataItemName::{Binary, BinarySize, BodyExt, ModSeq, Rfc822, Rfc822Text};
     match item {
         // RFC 3501 6.4.5: these set \Seen, and the user has seen nothing yet.
         BodyExt { peek: false, .. } | Rfc822 | Rfc822Text => {
             Err(SyntaxError { expected: "BODY.PEEK[], which leaves \\Seen alone", at: 0 })
         }
+        ModSeq if modseq => Ok(()),
         // What an old server need not know.
         Binary { .. } | BinarySize { .. } | ModSeq => Err(SyntaxError { expected: "items of RFC 3501", at: 0 }),
         _ => Ok(()),
@@ -162,18 +188,7 @@ fn items<'a>(cursor: &mut Cursor<'a>) -> Vec<(&'a [u8], &'a [u8])> {
 fn item<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], &'a [u8]), SyntaxError> {
     let start = cursor.at();
     cursor.run(|octet| octet.is_ascii_graphic() && !b"[()\"{".contains(&octet), "the name of an item")?;
-    if cursor.accept(b"[") {
-        // The names of header fields may be strings, with any octet in them.
-        while !cursor.accept(b"]") {
-            match cursor.peek() {
-                Some(b'(') => _ = cursor.list_as_written()?,
-                _ => _ = cursor.run(|octet| matches!(octet, b' '..=b'~') && !b"(]".contains(&octet), "a section")?,
-            }
-        }
-        if cursor.peek() != Some(b' ') {
-            cursor.run(|octet| octet.is_ascii_digit() || b"<.>".contains(&octet), "an offset")?;
-        }
-    }
+    section(cursor)?;
     let name = cursor.since(start);
     cursor.space()?;
     let start = cursor.at();
@@ -183,6 +198,24 @@ fn item<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], &'a [u8]), SyntaxError
         _ => _ = cursor.run(|octet| octet.is_ascii_graphic() && !b"()".contains(&octet), "a value")?,
     }
     Ok((name, cursor.since(start)))
+}
+
+/// What may stand behind the name of an item: `[HEADER.FIELDS (DATE "FROM")]<0.2048>`.
+pub(super) fn section(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
+    if !cursor.accept(b"[") {
+        return Ok(());
+    }
+    // The names of header fields may be strings, with any octet in them.
+    while !cursor.accept(b"]") {
+        match cursor.peek() {
+            Some(b'(') => _ = cursor.list_as_written()?,
+            _ => _ = cursor.run(|octet| matches!(octet, b' '..=b'~') && !b"(]".contains(&octet), "a section")?,
+        }
+    }
+    if cursor.peek() == Some(b'<') {
+        cursor.run(|octet| octet.is_ascii_digit() || b"<.>".contains(&octet), "an offset")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -233,6 +266,25 @@ mod tests {
     }
 
     #[test]
+    fn contents_are_cut_and_headers_come_whole() {
+        let table = [
+            ("BODY.PEEK[]", "(BODY.PEEK[]<0.64>)"),
+            ("BODY.PEEK[1.2]", "(BODY.PEEK[1.2]<0.64>)"),
+            ("(BODY.PEEK[TEXT] BODY.PEEK[1.TEXT] UID)", "(BODY.PEEK[TEXT]<0.64> BODY.PEEK[1.TEXT]<0.64> UID)"),
+            ("BODY.PEEK[]<0.4294967295>", "(BODY.PEEK[]<0.64>)"),
+            ("BODY.PEEK[1]<100.65>", "(BODY.PEEK[1]<100.64>)"),
+            ("BODY.PEEK[TEXT]<7.10>", "(BODY.PEEK[TEXT]<7.10>)"),
+            ("(BODY.PEEK[HEADER] BODY.PEEK[1.MIME])", "(BODY.PEEK[HEADER] BODY.PEEK[1.MIME])"),
+            ("BODY.PEEK[HEADER.FIELDS (FROM \"A]B\")]", "(BODY.PEEK[HEADER.FIELDS (FROM \"A]B\")])"),
+            ("BODY.PEEK[2.HEADER.FIELDS.NOT (TO)]<0.4294967295>", "(BODY.PEEK[2.HEADER.FIELDS.NOT (TO)]<0.64>)"),
+            ("(FLAGS ENVELOPE)", "(FLAGS ENVELOPE)"),
+        ];
+        for (items, bounded) in table {
+            assert_eq!(FetchItems::parse(items.as_bytes()).unwrap().bounded(64), bounded, "{items}");
+        }
+    }
+
+    #[test]
     fn lines_are_read_as_far_as_they_go() {
         let first = Fetched::first_line(b"* 12 FETCH (UID 17 FLAGS (\\Seen) BODY[] {5}\r\n").unwrap();
         assert_eq!((first.number, first.uid(), first.value("FLAGS")), (12, Some(17), Some(&b"(\\Seen)"[..])));
@@ -271,6 +323,7 @@ mod tests {
             let error = FetchItems::parse(octets).unwrap_err().to_string();
             assert_eq!(error, *expected, "{}", octets.escape_ascii());
         }
+        assert!(FetchItems::parse_with(b"(UID MODSEQ)", true).is_ok(), "of a server that has it");
         let long = |length: usize| format!("BODY.PEEK[HEADER.FIELDS ({})]", "a".repeat(length - 27));
         assert!(FetchItems::parse(long(FetchItems::LONGEST).as_bytes()).is_ok());
         let error = FetchItems::parse(long(FetchItems::LONGEST + 1).as_bytes()).unwrap_err();

@@ -7,7 +7,7 @@
 //! | [`response`] | what is this line of a backend? |
 //! | [`verb`] | THE TABLE: what does a command use, change and answer? |
 //! | [`capability`] | which words are ours, which are relayed, which never? |
-//! | [`code`] | what stands in the brackets of a status response? |
+//! | [`code`] | what stands in the brackets of a status response, and does it name messages? |
 //! | [`date`] | which moment, which day? |
 //! | [`entry`] | what is an annotation called? |
 //! | [`esearch`] | what has a search found, and how is it told? |
@@ -16,7 +16,7 @@
 //! | [`list`] | which mailboxes does LIST ask for, and which does a line name? |
 //! | [`mailbox_name`] | how does a name stand on the wire? |
 //! | [`metadata`] | what do GETMETADATA and SETMETADATA ask for, in either dialect? |
-//! | [`search`] | where do search criteria name a filter? |
+//! | [`search`] | what in search criteria may have to be said otherwise? |
 //! | [`notify`] | what does a client want to hear without asking? |
 //! | [`sequence_set`] | which messages does `2:4,7,*` name? |
 //! | [`token`] | what atom, string or list stands next? |
@@ -24,6 +24,7 @@
 //! | [`url`] | how is a server, a mailbox or a message named from outside? |
 //! | [`secret`] | octets that do not print |
 //! | [`uid_set`] | which message has which place? |
+//! | [`words`] | which capability brings a word of FETCH, STORE, SELECT or SEARCH? |
 
 pub mod capability;
 pub mod code;
@@ -47,5 +48,6 @@ pub mod token;
 pub mod uid_set;
 pub mod url;
 pub mod verb;
+pub mod words;
 
 pub use secret::Secret;

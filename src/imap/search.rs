@@ -10,7 +10,13 @@
 
 use std::{borrow::Cow, mem, ops::Range};
 
-use super::{command::SyntaxError, sequence_set, token::Cursor, verb::Verb};
+use super::{
+    command::SyntaxError,
+    sequence_set,
+    token::Cursor,
+    verb::Verb,
+    words::{self, Bringers},
+};
 
 /// What a SEARCH looks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +27,8 @@ pub struct Program<'a> {
     pub keys: usize,
     /// What may have to be said otherwise, in its order.
     pub parts: Vec<Part>,
+    /// What brings those of its keys that RFC 3501 has not.
+    pub brought: Vec<Bringers>,
     /// No string has an octet above 0x7f: it means the same in every charset that a server may take it for.
     pub ascii: bool,
 }
@@ -76,7 +84,9 @@ impl<'a> Program<'a> {
         let name = cursor.astring()?;
         let charset = Some((start..cursor.at(), name));
         cursor.space()?;
-        Ok(Self { charset, keys: cursor.at(), parts: walk(cursor)?, ascii: arguments.is_ascii() })
+        let keys = cursor.at();
+        let Keys { parts, brought } = walk(cursor)?;
+        Ok(Self { charset, keys, parts, brought, ascii: arguments.is_ascii() })
     }
 
     fn read(mut cursor: Cursor<'a>, ascii: bool) -> Result<Self, SyntaxError> {
@@ -88,7 +98,8 @@ impl<'a> Program<'a> {
             cursor.space()?;
         }
         let keys = cursor.at();
-        Ok(Self { charset, keys, parts: walk(cursor)?, ascii })
+        let Keys { parts, brought } = walk(cursor)?;
+        Ok(Self { charset, keys, parts, brought, ascii })
     }
 
     /// Reads the arguments of a verb that has criteria.
@@ -164,43 +175,59 @@ enum Argument {
     Within(fn(u32) -> What),
     /// 32 bits.
     Number,
+    /// The names of entries, with wildcards in them.
+    Pattern,
     /// `2:4,7`
     Set,
 }
 
-/// THE TABLE: what follows which key. Those of RFC 3501, and where others are from.
+/// THE TABLE: what follows which key, and what brings it; nothing: RFC 3501.
 #[rustfmt::skip]
-const KEYS: [(&str, &[Argument]); 46] = {
-    use Argument::{Astring, Atom, Date, Filter, Key, ModSeq, Number, Set, Within};
+const KEYS: [(&str, &[Argument], Bringers); 47] = {
+    use Argument::{Astring, Atom, Date, Filter, Key, ModSeq, Number, Pattern, Set, Within};
+    const BASE: Bringers = &[];
+    const SAVEDATE: Bringers = &["SAVEDATE"];
+    const WITHIN: Bringers = &["WITHIN"];
     [
-        ("ALL", &[]), ("ANSWERED", &[]), ("BCC", &[Astring]), ("BEFORE", &[Date]), ("BODY", &[Astring]), ("CC", &[Astring]),
-        ("DELETED", &[]), ("DRAFT", &[]),
-        ("EMAILID", &[Atom]), // RFC 8474
-        ("FILTER", &[Filter]), // RFC 5466
-        ("FLAGGED", &[]), ("FROM", &[Astring]),
-        ("FUZZY", &[Key]), // RFC 6203
-        ("HEADER", &[Astring, Astring]), ("KEYWORD", &[Atom]), ("LARGER", &[Number]),
-        ("MODSEQ", &[ModSeq]), // RFC 7162
-        ("NEW", &[]), ("NOT", &[Key]), ("OLD", &[]),
-        ("OLDER", &[Within(What::Older)]), // RFC 5032
-        ("ON", &[Date]), ("OR", &[Key, Key]), ("RECENT", &[]),
-        ("SAVEDATESUPPORTED", &[]), ("SAVEDBEFORE", &[Date]), ("SAVEDON", &[Date]), ("SAVEDSINCE", &[Date]), // RFC 8514
-        ("SEEN", &[]), ("SENTBEFORE", &[Date]), ("SENTON", &[Date]), ("SENTSINCE", &[Date]), ("SINCE", &[Date]),
-        ("SMALLER", &[Number]), ("SUBJECT", &[Astring]), ("TEXT", &[Astring]),
-        ("THREADID", &[Atom]), // RFC 8474
-        ("TO", &[Astring]), ("UID", &[Set]), ("UNANSWERED", &[]), ("UNDELETED", &[]), ("UNDRAFT", &[]), ("UNFLAGGED", &[]),
-        ("UNKEYWORD", &[Atom]), ("UNSEEN", &[]),
-        ("YOUNGER", &[Within(What::Younger)]), // RFC 5032
+        ("ALL", &[], BASE),
+        ("ANNOTATION", &[Pattern, Astring, Astring], &["ANNOTATE-EXPERIMENT-1"]), // RFC 5257
+        ("ANSWERED", &[], BASE), ("BCC", &[Astring], BASE), ("BEFORE", &[Date], BASE), ("BODY", &[Astring], BASE),
+        ("CC", &[Astring], BASE), ("DELETED", &[], BASE), ("DRAFT", &[], BASE),
+        ("EMAILID", &[Atom], words::OBJECTID), // RFC 8474
+        ("FILTER", &[Filter], &["FILTERS"]), // RFC 5466
+        ("FLAGGED", &[], BASE), ("FROM", &[Astring], BASE),
+        ("FUZZY", &[Key], &["SEARCH=FUZZY"]), // RFC 6203
+        ("HEADER", &[Astring, Astring], BASE), ("KEYWORD", &[Atom], BASE), ("LARGER", &[Number], BASE),
+        ("MODSEQ", &[ModSeq], words::CONDSTORE), // RFC 7162
+        ("NEW", &[], BASE), ("NOT", &[Key], BASE), ("OLD", &[], BASE),
+        ("OLDER", &[Within(What::Older)], WITHIN), // RFC 5032
+        ("ON", &[Date], BASE), ("OR", &[Key, Key], BASE), ("RECENT", &[], BASE),
+        ("SAVEDATESUPPORTED", &[], SAVEDATE), ("SAVEDBEFORE", &[Date], SAVEDATE), ("SAVEDON", &[Date], SAVEDATE),
+        ("SAVEDSINCE", &[Date], SAVEDATE), // RFC 8514
+        ("SEEN", &[], BASE), ("SENTBEFORE", &[Date], BASE), ("SENTON", &[Date], BASE), ("SENTSINCE", &[Date], BASE),
+        ("SINCE", &[Date], BASE), ("SMALLER", &[Number], BASE), ("SUBJECT", &[Astring], BASE), ("TEXT", &[Astring], BASE),
+        ("THREADID", &[Atom], words::OBJECTID), // RFC 8474
+        ("TO", &[Astring], BASE), ("UID", &[Set], BASE), ("UNANSWERED", &[], BASE), ("UNDELETED", &[], BASE),
+        ("UNDRAFT", &[], BASE), ("UNFLAGGED", &[], BASE), ("UNKEYWORD", &[Atom], BASE), ("UNSEEN", &[], BASE),
+        ("YOUNGER", &[Within(What::Younger)], WITHIN), // RFC 5032
     ]
 };
 
 /// Parentheses in parentheses go so deep. Nobody writes ten; those who parse what we pass on have bounds of their own.
 pub const DEEPEST: usize = 50;
 
-/// Walks over keys to the end, and keeps the parts among them that may have to be said otherwise. No recursion: a parenthesis begins a level, and each level counts
-/// the keys that NOT and OR still want.
-fn walk(mut cursor: Cursor<'_>) -> Result<Vec<Part>, SyntaxError> {
-    let mut parts = Vec::new();
+/// What is kept of keys.
+#[derive(Debug, Default)]
+struct Keys {
+    /// Those that may have to be said otherwise.
+    parts: Vec<Part>,
+    brought: Vec<Bringers>,
+}
+
+/// Walks over keys to the end. No recursion: a parenthesis begins a level, and each level counts the keys that NOT and OR still
+/// want.
+fn walk(mut cursor: Cursor<'_>) -> Result<Keys, SyntaxError> {
+    let mut keys = Keys::default();
     let (mut wanted, mut outer) = (1usize, Vec::new());
     loop {
         wanted = wanted.saturating_sub(1);
@@ -212,43 +239,60 @@ fn walk(mut cursor: Cursor<'_>) -> Result<Vec<Part>, SyntaxError> {
             outer.push(mem::replace(&mut wanted, 1));
             continue;
         }
-        wanted += key(&mut cursor, &mut parts)?;
+        wanted += keys.read(&mut cursor)?;
         while wanted == 0 && !outer.is_empty() && cursor.accept(b")") {
             wanted = outer.pop().unwrap_or_default();
         }
         if wanted == 0 && outer.is_empty() && cursor.peek().is_none() {
-            return Ok(parts);
+            return Ok(keys);
         }
         cursor.space()?;
     }
 }
 
-/// Reads a key, and says how many more it wants.
-fn key(cursor: &mut Cursor<'_>, parts: &mut Vec<Part>) -> Result<usize, SyntaxError> {
-    let start = cursor.at();
-    if matches!(cursor.peek(), Some(b'0'..=b'9' | b'*' | b'$')) {
-        set(cursor)?;
-        parts.push(Part { at: start..cursor.at(), what: What::Numbers });
-        return Ok(0);
-    }
-    let unknown = cursor.expected("a search key");
-    let word = cursor.atom().map_err(|_| unknown)?;
-    let row = KEYS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
-    let (_, arguments) = row.ok_or(unknown)?;
-    let mut wanted = 0;
-    for argument in *arguments {
-        if matches!(argument, Argument::Key) {
-            wanted += 1;
-            continue;
+impl Keys {
+    /// Reads a key, and says how many more it wants.
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<usize, SyntaxError> {
+        let start = cursor.at();
+        if matches!(cursor.peek(), Some(b'0'..=b'9' | b'*' | b'$')) {
+            set(cursor)?;
+            self.keep(start..cursor.at(), What::Numbers, cursor);
+            return Ok(0);
         }
-        cursor.space()?;
-        let here = cursor.at();
-        if let Some(what) = argument.read(cursor)? {
-            let at = if what == What::Uids { here } else { start };
-            parts.push(Part { at: at..cursor.at(), what });
+        let unknown = cursor.expected("a search key");
+        let word = cursor.atom().map_err(|_| unknown)?;
+        let row = KEYS.iter().find(|(name, ..)| name.as_bytes().eq_ignore_ascii_case(word));
+        let (_, arguments, bringers) = row.ok_or(unknown)?;
+        self.brought_by(bringers);
+        let mut wanted = 0;
+        for argument in *arguments {
+            if matches!(argument, Argument::Key) {
+                wanted += 1;
+                continue;
+            }
+            cursor.space()?;
+            let here = cursor.at();
+            if let Some(what) = argument.read(cursor)? {
+                let at = if what == What::Uids { here } else { start };
+                self.keep(at..cursor.at(), what, cursor);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn keep(&mut self, at: Range<usize>, what: What, cursor: &Cursor<'_>) {
+        if cursor.since(at.start) == b"$" {
+            self.brought_by(&["SEARCHRES"]);
+        }
+        self.parts.push(Part { at, what });
+    }
+
+    /// Each once: there are a few, and keys may be many.
+    fn brought_by(&mut self, bringers: Bringers) {
+        if !bringers.is_empty() && !self.brought.contains(&bringers) {
+            self.brought.push(bringers);
         }
     }
-    Ok(wanted)
 }
 
 impl Argument {
@@ -260,6 +304,7 @@ impl Argument {
             Self::Date => date(cursor)?,
             Self::ModSeq => modseq(cursor)?,
             Self::Number => cursor.number().map(drop)?,
+            Self::Pattern => cursor.list_mailbox().map(drop)?,
             Self::Key => {}
             Self::Filter => return filter_name(cursor).map(|name| Some(What::Filter(name))),
             Self::Set => return set(cursor).map(|()| Some(What::Uids)),

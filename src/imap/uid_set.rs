@@ -215,6 +215,38 @@ impl UidSet {
         outside.into_iter().flat_map(|(first, last)| first..=last).for_each(|uid| _ = self.remove(uid));
     }
 
+    /// The set in pieces, each a sequence-set of at most so many octets: a line that every server reads is not longer than 8192
+    /// (RFC 7162 section 4).
+    pub fn chunks(&self, octets: usize) -> Vec<String> {
+        let mut chunks: Vec<String> = Vec::new();
+        for run in self.runs() {
+            let text = sequence_set::write([run]);
+            match chunks.last_mut().filter(|chunk| chunk.len() + 1 + text.len() <= octets) {
+                Some(chunk) => {
+                    chunk.push(',');
+                    chunk.push_str(&text);
+                }
+                None => chunks.push(text),
+            }
+        }
+        chunks
+    }
+
+    /// The runs that it has among these: what lies between two that follow one another there belongs to a run too.
+    pub fn runs_among(&self, these: &Self) -> Vec<(u32, u32)> {
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        let mut open = false;
+        for uid in these.iter() {
+            match runs.last_mut().filter(|_| open) {
+                Some(run) if self.contains(uid) => run.1 = uid,
+                _ if self.contains(uid) => runs.push((uid, uid)),
+                _ => {}
+            }
+            open = self.contains(uid);
+        }
+        runs
+    }
+
     /// Reads a set of plain numbers; `None` if it is none, or has `*` in it.
     pub fn parse(text: &[u8]) -> Option<Self> {
         /// Nobody has more messages than this in a mailbox, and each run may cost as much as its length.
@@ -280,6 +312,29 @@ mod tests {
         assert_eq!(UidSet::parse(b"11:14,21:20"), Some(set));
         assert_eq!(UidSet::parse(b"1:*"), None);
         assert_eq!(UidSet::parse(b"1:4294967295"), None);
+    }
+
+    #[test]
+    fn a_set_is_said_in_pieces() {
+        let set = UidSet::parse(b"11:14,20:21,30,4294967295").unwrap();
+        assert_eq!(set.chunks(100), ["11:14,20:21,30,4294967295"]);
+        assert_eq!(set.chunks(11), ["11:14,20:21", "30", "4294967295"]);
+        assert_eq!(set.chunks(10), ["11:14", "20:21,30", "4294967295"]);
+        assert!(UidSet::default().chunks(10).is_empty());
+        let many: UidSet = (1..5000).map(|uid| uid * 2).collect();
+        let chunks = many.chunks(8000);
+        assert!(chunks.len() > 1 && chunks.iter().all(|chunk| chunk.len() <= 8000));
+        assert_eq!(UidSet::parse(chunks.join(",").as_bytes()), Some(many));
+    }
+
+    #[test]
+    fn runs_go_on_where_nothing_else_is_known_between() {
+        let these = UidSet::parse(b"2,4,6,9,20:22").unwrap();
+        let runs = |text: &str| UidSet::parse(text.as_bytes()).unwrap_or_default().runs_among(&these);
+        assert_eq!(runs("4,6,9,21"), [(4, 9), (21, 21)]);
+        assert_eq!(runs("2,4,6,9,20:22"), [(2, 22)]);
+        assert_eq!(runs("2,6"), [(2, 2), (6, 6)]);
+        assert_eq!(runs(""), []);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Status {
     pub unseen: Option<u32>,
     /// The highest mod-sequence (RFC 7162).
     pub modseq: Option<u64>,
+    /// The octets of all messages together (RFC 8438).
+    pub size: Option<u64>,
 }
 
 impl Status {
@@ -46,6 +48,7 @@ impl Status {
                 b"UIDVALIDITY" => status.uidvalidity = number,
                 b"UNSEEN" => status.unseen = number,
                 b"HIGHESTMODSEQ" => status.modseq = value,
+                b"SIZE" => status.size = value,
                 _ => {}
             }
         }

@@ -21,7 +21,6 @@ use super::{
     open::Open,
 };
 use crate::imap::{
-    code,
     esearch::{Esearch, Reader},
     fetch::Fetched,
     frame::{self, Literal},
@@ -469,7 +468,7 @@ impl Open {
             Kind::Capability | Kind::Preauth => return Ok(Flow::Drop),
             Kind::Ok | Kind::No | Kind::Bad => {
                 self.note_uids(line);
-                if let Some(line) = self.own_capabilities(line) {
+                if let Some(line) = self.own_code(None, line) {
                     return Ok(replace(out, &line));
                 }
             }
@@ -594,7 +593,7 @@ impl Open {
         match owner {
             Owner::Client if self.withhold(tag, line, out) => {}
             Owner::Client => {
-                match self.own_capabilities(line) {
+                match self.own_code(Some(tag), line) {
                     Some(line) => out.put(Side::Client, &line),
                     None => out.pass(Side::Backend, at, line.len()),
                 }
@@ -646,17 +645,6 @@ impl Open {
             // An early NO has passed up; the backend counts the octets of the literal all the same (architecture 4.12).
             running.tagged = true;
         }
-    }
-
-    /// A status line whose code lists capabilities, with those that are true of us.
-    fn own_capabilities(&self, line: &[u8]) -> Option<Vec<u8>> {
-        const CODE: &[u8] = b"[CAPABILITY ";
-        let text = response::text(line, 2);
-        text.get(..CODE.len()).filter(|code| code.eq_ignore_ascii_case(CODE))?;
-        let parsed = code::parse(text);
-        let start = text.as_ptr() as usize - line.as_ptr() as usize;
-        let told = self.told();
-        parsed.is("CAPABILITY").then(|| [&line[..start], CODE, told.as_bytes(), b"] ", parsed.words, b"\r\n"].concat())
     }
 }
 

@@ -24,6 +24,7 @@ use crate::imap::{
     frame::{self, Bounds, CommandFramer, Cut, FrameError, Literal, Skip},
     search::{Part, Program, What},
     verb::{Numbers, Verb},
+    words,
 };
 
 /// What the client's next octets are.
@@ -76,6 +77,8 @@ pub(super) struct ClientEdge {
     pub(super) notify: Option<Box<Listening>>,
     /// A command of its stores messages in the mailbox that it has selected.
     pub(super) stores: bool,
+    /// It has said that it knows mod-sequences (RFC 7162 3.1).
+    pub(super) modseq: bool,
     /// DEFLATE runs.
     compressed: bool,
     /// When it was last heard.
@@ -109,6 +112,7 @@ impl ClientEdge {
             listening: None,
             notify: None,
             stores: false,
+            modseq: false,
             compressed: false,
             heard: now,
             told: now,
@@ -247,8 +251,11 @@ impl Open {
             let why = Refusal::no("UNAVAILABLE", "the backend does not tell which messages there are");
             return self.reject(octets, head.tag, open, why, out);
         }
+        // What would be refused waits until nothing runs: by then client and backend may count alike again.
+        let unexplained = self.unexplained(&head, open.as_ref());
         let alone = head.verb.alone
             || level.is_some()
+            || unexplained.is_some()
             || (head.verb.numbers == Numbers::Criteria && !self.numbering.is_plain());
         let most = usize::from(self.front.limits.pipelined);
         // What a layer asks of itself, between two commands, is at some layer below it.
@@ -258,6 +265,9 @@ impl Open {
             self.client.holds_numbers = head.verb.numbers != Numbers::None;
             self.client.waits_for_uids = lacks;
             return Step::Wait;
+        }
+        if let Some(why) = unexplained {
+            return self.reject(octets, head.tag, open, why, out);
         }
         let bound = match self.bind_numbers(&head, octets) {
             Ok(bound) => bound,
@@ -389,6 +399,7 @@ impl Open {
         at: usize,
         out: &mut Effects,
     ) {
+        self.note_modseq(head);
         let level = self.plan.hears(head.verb, head.arguments, 0);
         let running = Running {
             tag: Tag::from_slice(head.tag),
@@ -398,6 +409,7 @@ impl Open {
             written: level.is_none() && head.verb.name != "IDLE",
             complete: open.is_none(),
             tagged: false,
+            bound: false,
             followed: None,
         };
         if head.verb.name == "COMPRESS" {
@@ -421,6 +433,12 @@ impl Open {
             (None, Some((head, octets))) => self.send(&head, octets, open, None, out),
             (None, None) => self.send(head, octets, open, Some(at), out),
         }
+    }
+
+    /// From now on the client knows mod-sequences, where they can be had.
+    fn note_modseq(&mut self, head: &Head<'_>) {
+        let said = !self.client.modseq && words::knows_modseq(head.verb, head.arguments);
+        self.client.modseq |= said && words::CONDSTORE.iter().any(|word| self.plan.told.has(word));
     }
 
     /// The client idles. `listening`: what it wants to hear, if not everything.
@@ -457,6 +475,9 @@ impl Open {
         };
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
             self.open(head);
+        }
+        if let Some(running) = self.gate.find(head.tag) {
+            running.bound = running.verb.numbers != Numbers::None && head.verb.name.starts_with("UID ");
         }
         self.note_stored(head);
         self.note_lasting(head);

@@ -46,6 +46,8 @@ pub struct Running {
     pub complete: bool,
     /// Its end has come, before all its octets were sent.
     pub tagged: bool,
+    /// The client has named messages by number, and the backend reads UIDs.
+    pub bound: bool,
     /// A layer wants to hear of its end before the client does.
     pub followed: Option<(u8, u32)>,
 }
@@ -54,7 +56,7 @@ impl Running {
     /// A command of ours that is written now.
     pub fn ours(tag: Tag, verb: &'static Verb, owner: Owner) -> Self {
         let alone = verb.alone || matches!(owner, Owner::Idle | Owner::Numbering);
-        Self { tag, verb, owner, alone, written: true, complete: true, tagged: false, followed: None }
+        Self { tag, verb, owner, alone, written: true, complete: true, tagged: false, bound: false, followed: None }
     }
 
     /// Whether what answers this one may answer a command of that one too: it has one owner, or one layer that can tell its
@@ -204,6 +206,7 @@ mod tests {
             written: true,
             complete: true,
             tagged: false,
+            bound: false,
             followed: None,
         }
     }

@@ -200,6 +200,9 @@ impl News {
     /// A client that has kept silent for so long does not use its connection: IDLE around each of its commands would double
     /// their cost.
     const SILENCE: Duration = Duration::from_secs(3);
+    /// Messages that are shown at once, the last that came: who has missed more looks for itself. With 64 KiB of each it is a few
+    /// megabytes.
+    const MOST_SHOWN: u32 = 50;
 
     fn until_probe(&self) -> Duration {
         if self.doubted { Self::DOUBT } else { Self::PROBE }
@@ -383,7 +386,7 @@ impl Open {
             BackendIdle::On { .. } => self.idle_off(out),
             BackendIdle::Off | BackendIdle::Refused if self.gate.is_only_idle() => {
                 let last = self.numbering.count();
-                let first = last.saturating_sub(std::mem::take(&mut self.news.unshown)) + 1;
+                let first = last.saturating_sub(std::mem::take(&mut self.news.unshown).min(News::MOST_SHOWN)) + 1;
                 if first <= last {
                     // The client is told the UID, whatever else it wants to see.
                     let items = format.trim_start_matches('(');

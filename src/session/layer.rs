@@ -200,8 +200,8 @@ impl Refusal {
 pub(super) enum Act {
     /// The command in hand goes to the server below, as these octets; `None`: as it came.
     Forward(Option<Vec<u8>>),
-    /// The command in hand goes to the server below as it came, and its end comes back as a reply.
-    Follow(Ask),
+    /// The command in hand goes to the server below, as these octets or as it came, and its end comes back as a reply.
+    Follow { ask: Ask, edited: Option<Vec<u8>> },
     /// An untagged line for whoever gave the command in hand, its end cut off.
     Answer(Vec<u8>),
     /// The good end of the command in hand: what stands behind `OK `.
@@ -239,6 +239,7 @@ pub struct Out<'a> {
     pub(super) epoch: u32,
     pub(super) time_of_day: fn() -> i64,
     pub(super) notified: bool,
+    pub(super) modseq: bool,
     pub(super) now: Instant,
     pub(super) pace: Pace,
 }
@@ -251,15 +252,21 @@ impl Out<'_> {
 
     /// The command goes to the server below as this one, with these arguments.
     pub fn forward_as(&mut self, command: &Command<'_>, verb: &Verb, arguments: &[u8]) {
-        let words: [&[u8]; 6] = [command.tag, b" ", verb.name.as_bytes(), b" ", arguments, b"\r\n"];
-        self.acts.push(Act::Forward(Some(words.concat())));
+        self.acts.push(Act::Forward(Some(edited(command, verb, arguments))));
     }
 
     /// The command goes to the server below as it came, and stays in hand: how it ended comes as a reply, and the layer
     /// ends it then.
     pub fn follow(&mut self) -> Ask {
         let ask = self.next();
-        self.acts.push(Act::Follow(ask));
+        self.acts.push(Act::Follow { ask, edited: None });
+        ask
+    }
+
+    /// The same, as this one with these arguments; it may go down more than once.
+    pub fn follow_as(&mut self, command: &Command<'_>, verb: &Verb, arguments: &[u8]) -> Ask {
+        let ask = self.next();
+        self.acts.push(Act::Follow { ask, edited: Some(edited(command, verb, arguments)) });
         ask
     }
 
@@ -375,6 +382,11 @@ impl Out<'_> {
         self.notified
     }
 
+    /// Whether the client has said that it knows mod-sequences, and the backend has them (RFC 7162 3.1).
+    pub fn knows_modseq(&self) -> bool {
+        self.modseq
+    }
+
     /// This moment.
     pub fn now(&self) -> Instant {
         self.now
@@ -399,6 +411,11 @@ impl Out<'_> {
     pub fn device(&self) -> Binding {
         self.device.cloned().unwrap_or_default()
     }
+}
+
+/// A command as another one, with these arguments.
+fn edited(command: &Command<'_>, verb: &Verb, arguments: &[u8]) -> Vec<u8> {
+    [command.tag, b" ", verb.name.as_bytes(), b" ", arguments, b"\r\n"].concat()
 }
 
 #[cfg(test)]

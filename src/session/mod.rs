@@ -13,6 +13,7 @@
 //! | [`gate`] | which commands may run side by side? |
 //! | [`profile`] | what is this server like? |
 //! | [`numbering`], `mapping` | what does this client believe, and how are UIDs learnt? |
+//! | `translation` | what is said otherwise than it came, because client and backend may not count alike? |
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 //! | [`script`] | how is work of several steps written? |
 //! | `witness`, `sight` | what changes the message store, and is an event? what becomes of messages? |
@@ -38,6 +39,7 @@ pub mod session;
 pub mod settings;
 mod sight;
 mod stack;
+mod translation;
 mod witness;
 
 pub use session::{Appetite, Session};

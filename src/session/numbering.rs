@@ -283,8 +283,8 @@ impl Numbering {
         Esearch { uid: false, min: number(found.min), max: number(found.max), all, ..found }
     }
 
-    /// The client's numbers of these messages.
-    fn numbers(&self, uids: &UidSet) -> UidSet {
+    /// The client's numbers of these messages, as far as it knows them.
+    pub fn numbers(&self, uids: &UidSet) -> UidSet {
         let mut numbers = UidSet::default();
         for (first, last) in uids.runs() {
             let places =

@@ -171,7 +171,10 @@ impl Script {
             match want {
                 Want::Answer(line) => out.answer(line),
                 Want::Ask(verb, arguments) => desk.waits_for(out.ask(verb, arguments)),
-                Want::Follow => desk.waits_for(out.follow()),
+                Want::Follow(None) => desk.waits_for(out.follow()),
+                Want::Follow(Some((verb, arguments))) => {
+                    desk.waits_for(out.follow_as(&self.given.command(), verb, &arguments));
+                }
                 Want::Keep(Keeping::Save(change)) => desk.waits_for(out.save(change)),
                 Want::Keep(Keeping::Load(query)) => desk.waits_for(out.load(query)),
                 Want::Publish(what) => out.publish(what),
@@ -252,7 +255,7 @@ struct Desk {
 enum Want {
     Answer(Vec<u8>),
     Ask(&'static Verb, Vec<u8>),
-    Follow,
+    Follow(Option<(&'static Verb, Vec<u8>)>),
     Keep(Keeping),
     Publish(Notice),
     Bind(Binding),
@@ -428,7 +431,12 @@ impl Server {
 
     /// Sends the command down as it came, and waits for its end: what answers it goes to the client, but for the last word.
     pub async fn follow(&self) -> Result<Answers, Refusal> {
-        self.answers(Want::Follow).await
+        self.answers(Want::Follow(None)).await
+    }
+
+    /// The same, as this one with these arguments.
+    pub async fn follow_as(&self, verb: &'static Verb, arguments: Vec<u8>) -> Result<Answers, Refusal> {
+        self.answers(Want::Follow(Some((verb, arguments)))).await
     }
 
     async fn answers(&self, want: Want) -> Result<Answers, Refusal> {

@@ -190,6 +190,7 @@ impl Open {
             epoch: self.epoch,
             time_of_day: self.front.time_of_day,
             notified: self.client.notify.is_some(),
+            modseq: self.client.modseq,
             now: self.now,
             pace: self.news.pace(),
         };
@@ -203,7 +204,7 @@ impl Open {
     fn act(&mut self, level: usize, act: Act, out: &mut Effects) {
         match act {
             Act::Forward(edited) => self.forward(level, edited, out),
-            Act::Follow(ask) => self.follow_up(level, ask, out),
+            Act::Follow { ask, edited } => self.follow_up(level, ask, edited, out),
             Act::Answer(line) => self.answer(level, line, out),
             Act::Done(text) => self.end_in_hand(level, Ok(text), out),
             Act::Refuse(why) => self.end_in_hand(level, Err(why), out),
@@ -286,7 +287,11 @@ impl Open {
         let verb = if head.verb.index().is_some() { head.verb } else { verb };
         match (self.plan.hears(verb, head.arguments, level + 1), from) {
             (Some(next), _) => self.visit(next, &head, &octets, from, out),
-            (None, Owner::Client | Owner::Idle | Owner::Numbering) => self.write_visited(&head, &octets, out),
+            (None, Owner::Client | Owner::Idle | Owner::Numbering) => {
+                // Its end is the client's, whoever has heard of earlier ones.
+                self.gate.find(&tag).into_iter().for_each(|running| running.followed = None);
+                self.write_visited(&head, &octets, out);
+            }
             (None, Owner::Layer(..)) => {
                 self.stack.waiting.push_back(Waiting { from, verb, tag, octets });
                 self.ask_waiting(out);
@@ -296,10 +301,11 @@ impl Open {
 
     /// The command in hand goes on, and the layer hears of its end. One that others hear, or that a layer has asked, goes on as
     /// a question: it has a name of its own there.
-    fn follow_up(&mut self, level: usize, ask: Ask, out: &mut Effects) {
+    fn follow_up(&mut self, level: usize, ask: Ask, edited: Option<Vec<u8>>, out: &mut Effects) {
         let Some(Some(InHand { from, verb, octets, .. })) = self.stack.in_hand.get(level) else { return };
-        let (verb, octets) = (*verb, octets.clone());
+        let (verb, octets) = (*verb, edited.unwrap_or_else(|| octets.clone()));
         let Ok(head) = command::head(&octets) else { return };
+        let verb = if head.verb.index().is_some() { head.verb } else { verb };
         if *from != Owner::Client || self.plan.hears(verb, head.arguments, level + 1).is_some() {
             let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
             return self.ask(level, ask, verb, arguments, out);

@@ -167,10 +167,11 @@ impl Header {
         };
         self.mailboxes.push(mailbox.to_owned());
         for word in messages.split_whitespace() {
-            let (first, last) = word.split_once("..").unwrap_or((word, word));
-            let ((first, _), (last, flags)) = (numbered(first)?, numbered(last)?);
-            for uid in first..=last {
-                self.messages.push(Stored { mailbox: mailbox.into(), uid, flags: flags.clone(), octets: None });
+            let (range, step) = word.split_once('/').unwrap_or((word, "1"));
+            let (first, last) = range.split_once("..").unwrap_or((range, range));
+            let ((first, _), (last, flags), (step, more)) = (numbered(first)?, numbered(last)?, numbered(step)?);
+            for uid in (first..=last).step_by(step.max(1) as usize) {
+                self.messages.push(Stored { mailbox: mailbox.into(), uid, flags: flags.clone() + &more, octets: None });
             }
         }
         Ok(())
