@@ -10,9 +10,9 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    again::Again,
     effect::{Binding, Dialled, Effect, Effects, Side, Upgrade},
     gate::Tag,
+    key::Key,
     login::Attempt,
     open::Server,
     profile::{self, Profile},
@@ -131,13 +131,13 @@ impl Join {
     }
 
     /// What it takes to do this once more, if the client has told us all of it: a password, or a token.
-    pub(super) fn again(&self, now: Instant) -> Option<Box<Again>> {
+    pub(super) fn key(&self) -> Option<Arc<Key>> {
         use Mechanism::{OauthBearer, Xoauth2};
         let told = match &self.attempt.credentials {
             Credentials::Password { .. } => true,
             Credentials::Relayed { mechanism, first } => matches!(mechanism, OauthBearer | Xoauth2) && first.is_some(),
         };
-        told.then(|| Box::new(Again::new(&self.attempt, &self.dialled, self.id.clone(), now)))
+        told.then(|| Arc::new(Key::new(&self.attempt, &self.dialled, self.id.clone())))
     }
 
     pub(super) fn wants_message(&self) -> bool {

@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Instant};
 use imap_codec::imap_types::{auth::AuthMechanism, command::CommandBody};
 
 use super::{
+    again::Again,
     effect::{Binding, Dial, DialError, Dialled, Effect, Effects, End, Fault, Input, Side, Upgrade},
     front::Front,
     gate::Tag,
@@ -498,7 +499,7 @@ impl Login {
         match outcome {
             None => {}
             Some(Outcome::Joined { backend, text }) => {
-                let again = join.again(now);
+                let key = join.key();
                 let server = join.server(&backend);
                 let plan = self.front.plans.find(self.front.extensions, server.profile, backend, &self.front.offer);
                 let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
@@ -506,7 +507,7 @@ impl Login {
                 out.push(Effect::Authenticated { user: join.user().cloned(), acting: join.acting() });
                 let device = join.device().or_else(|| Binding::said_by(&self.id));
                 let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, server, now);
-                open.again = again;
+                open.again = key.map(|key| Box::new(Again::new(key, now)));
                 device.into_iter().for_each(|device| open.bind(device, out));
                 return Ok(Next::Open(took, Box::new(open)));
             }

@@ -7,6 +7,7 @@
 //! | [`front`], [`settings`] | what does the listener know beforehand? |
 //! | `login`, `join` | how does a client become a session with a backend? |
 //! | `open` | what do the two sides of a session share? |
+//! | [`key`] | what does it take to log in once more? |
 //! | `again` | what becomes of a client that listens when its backend is gone? |
 //! | `client_edge`, `backend_edge` | how do octets become commands and responses, and back? |
 //! | [`idle`] | how does an idling client hear of news? |
@@ -25,6 +26,7 @@ pub mod front;
 pub mod gate;
 pub mod idle;
 mod join;
+pub mod key;
 pub mod layer;
 mod login;
 mod mapping;
