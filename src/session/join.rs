@@ -126,8 +126,9 @@ impl Join {
 
     /// What has been found out of the backend.
     pub(super) fn server(&mut self, backend: &Capabilities) -> Server {
-        let Dialled { look, pace, origin, .. } = &mut self.dialled;
-        Server { profile: self.profile.or_told_by(backend), look: *look, pace: *pace, origin: origin.take() }
+        let Dialled { look, pace, origin, auxiliary, .. } = &mut self.dialled;
+        let (profile, origin) = (self.profile.or_told_by(backend), origin.take());
+        Server { profile, look: *look, pace: *pace, origin, auxiliary: *auxiliary }
     }
 
     /// What it takes to do this once more, if the client has told us all of it: a password, or a token.

@@ -43,7 +43,7 @@ impl Key {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         imap::Secret,
@@ -54,13 +54,14 @@ pub(super) mod tests {
     pub(in crate::session) fn dialled() -> Dialled {
         let (backend, user) = ("main".into(), "joe".into());
         let (profile, look, pace) = (None, None, Pace::default());
-        Dialled { backend, user, starttls: false, origin: None, profile, look, pace }
+        Dialled { backend, user, starttls: false, origin: None, profile, look, pace, auxiliary: true }
     }
 
     /// Joe's.
-    pub(in crate::session) fn key() -> Arc<Key> {
+    pub(crate) fn key() -> Arc<Key> {
         let credentials = Credentials::Password { authzid: String::new(), password: Secret::new(b"secret".to_vec()) };
-        let attempt = Attempt { tag: Tag::default(), user: None, credentials, device: None, again: false };
+        let user = Some("joe".into());
+        let attempt = Attempt { tag: Tag::default(), user, credentials, device: None, again: false };
         Arc::new(Key::new(&attempt, &dialled(), Fields::default()))
     }
 

@@ -19,6 +19,7 @@
 //! | `witness`, `sight` | what changes the message store, and is an event? what becomes of messages? |
 
 mod again;
+pub mod aside;
 mod backend_edge;
 mod client_edge;
 pub mod effect;

@@ -17,6 +17,7 @@ use std::{
 };
 
 use super::{
+    aside::Errand,
     effect::{Binding, Keeping, Kept, Notice, OverQuota},
     idle::Listening,
     layer::{Ask, Command, Layer, Out, Refusal, Reply},
@@ -172,6 +173,7 @@ impl Script {
                 Want::Answer(line) => out.answer(line),
                 Want::Ask(verb, arguments) => desk.ask = Some(out.ask(verb, arguments)),
                 Want::Follow => desk.ask = Some(out.follow()),
+                Want::Aside(errand) => desk.ask = Some(out.aside(errand)),
                 Want::Keep(Keeping::Save(change)) => desk.ask = Some(out.save(change)),
                 Want::Keep(Keeping::Load(query)) => desk.ask = Some(out.load(query)),
                 Want::Publish(what) => out.publish(what),
@@ -254,6 +256,7 @@ enum Want {
     Answer(Vec<u8>),
     Ask(&'static Verb, Vec<u8>),
     Follow,
+    Aside(Errand),
     Keep(Keeping),
     Publish(Notice),
     Bind(Binding),
@@ -378,6 +381,11 @@ impl Server {
     /// Sends the command down as it came, and waits for its end: what answers it goes to the client, but for the last word.
     pub async fn follow(&self) -> Result<Answers, Refusal> {
         self.answers(Want::Follow).await
+    }
+
+    /// Asks in another mailbox, on a connection of its own.
+    pub async fn aside(&self, errand: Errand) -> Result<Answers, Refusal> {
+        self.answers(Want::Aside(errand)).await
     }
 
     async fn answers(&self, want: Want) -> Result<Answers, Refusal> {
