@@ -22,7 +22,7 @@ const OTHERS: [(&str, &[&str]); 6] = [
     ("account", &["entries", "octets"]),
     ("account.events", &["messages"]),
     ("account.notify", &["mailboxes", "every", "round", "names"]),
-    ("backends.NAME", &["connect_timeout", "logins_in_flight", "login_wait"]),
+    ("backends.NAME", &["auxiliary", "connect_timeout", "logins_in_flight", "login_wait"]),
     ("backends.NAME.pace", &["shortest", "longest"]),
     ("routing.lookup", &["cache", "timeout"]),
 ];

@@ -252,7 +252,9 @@ fn each_extension_is_documented_and_has_transcripts() {
     for source in sources(&["src/ext"]).into_iter().filter(|source| source.name != "src/ext/mod.rs") {
         let name = Path::new(&source.name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let capability = name.to_uppercase().replace('_', "-");
-        if !readme.lines().any(|line| line.starts_with('|') && names(line, &capability)) {
+        // STATUS=SIZE stands in a file called status_size.rs.
+        let spelled = [capability.clone(), capability.replace('-', "=")];
+        if !readme.lines().any(|line| line.starts_with('|') && spelled.iter().any(|word| names(line, word))) {
             wrong.push(format!("{}: {capability} stands in no table of README.md", source.name));
         }
         let transcripts = root().join("proto-tests/transcripts").join(&name);

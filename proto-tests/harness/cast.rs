@@ -10,10 +10,14 @@ use std::time::Duration;
 
 use lemonade_proxy::{
     mailbox::shadow::Shadow,
-    session::effect::{Notice, Side},
+    session::{
+        aside::{Sent, Told},
+        effect::{Dialled, Notice, Side},
+    },
 };
 
 use crate::{
+    errand,
     model::{Backend, Connection, Settings},
     random::Random,
 };
@@ -51,6 +55,12 @@ pub trait Between {
     fn wants_backend(&self) -> bool;
     /// The connection it waits for is there.
     fn connected(&mut self);
+    /// What it wants to have asked on a connection of its own, and how that one stands; only a proxy does.
+    fn take_errand(&mut self) -> Option<(Sent, Dialled)> {
+        None
+    }
+    /// What came of it.
+    fn told(&mut self, _told: Told) {}
     /// How it ended the connection to this side, if it did.
     fn end(&self, side: Side) -> Option<End>;
     /// Octets that it keeps: what it has not taken, and what a peer has not read.
@@ -179,6 +189,7 @@ impl Scene {
         loop {
             self.collect();
             self.connect_if_wanted();
+            self.run_errands();
             let Some(connection) = self.connection.as_mut().filter(|connection| !connection.is_closed()) else {
                 return;
             };
@@ -210,6 +221,16 @@ impl Scene {
             self.to_backend.clear();
             self.between.connected();
             self.backend_sends(&greeting);
+        }
+    }
+
+    /// What the proxy wants asked elsewhere is asked of the model.
+    fn run_errands(&mut self) {
+        while let Some((sent, dialled)) = self.between.take_errand() {
+            let (told, said) = errand::run(&self.backend, sent, dialled);
+            self.trace.extend(said);
+            self.between.told(told);
+            self.collect();
         }
     }
 

@@ -15,6 +15,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 pub mod cast;
+pub mod errand;
 pub mod events;
 pub mod model;
 pub mod proxy;

@@ -24,6 +24,7 @@ use lemonade_proxy::{
     },
     session::{
         Session,
+        aside::{Sent, Told},
         effect::{
             Answer, Binding, DialError, Dialled, Effect, Effects, End as Why, Input, Keeping, Kept, Notice, Origin,
             Request, Side, Upgrade,
@@ -67,6 +68,8 @@ pub struct Setup {
     pub dial: Result<(), DialError>,
     /// What comes of a dial behind a loss, if it is another thing.
     pub dial_again: Option<DialError>,
+    /// Other connections may be opened in the client's name.
+    pub auxiliary: bool,
     /// The backend wants STARTTLS.
     pub backend_starttls: bool,
     /// The backend is told where the client comes from.
@@ -113,6 +116,7 @@ pub struct Proxy {
     /// How the backend tells its news, if the session has found out.
     pub learned: Option<Look>,
     requests: VecDeque<Request>,
+    errands: VecDeque<Sent>,
 }
 
 /// What the shell keeps for one side.
@@ -169,6 +173,7 @@ impl Setup {
             compress: false,
             dial: Ok(()),
             dial_again: None,
+            auxiliary: true,
             backend_starttls: false,
             trusted: false,
             profile: None,
@@ -274,12 +279,20 @@ impl Setup {
                 self.dial_again = Some(DialError::Down);
                 return Ok(());
             }
+            "alone" => {
+                self.auxiliary = false;
+                return Ok(());
+            }
             "down" => DialError::Down,
             "unknown" => DialError::Unknown,
             "busy" => DialError::Busy,
             "too-many-failures" => DialError::TooManyFailures,
             "too-many-sessions" => DialError::TooManySessions,
-            _ => return Err("down, unknown, busy, too-many-failures, too-many-sessions, once or starttls".to_owned()),
+            _ => {
+                return Err(
+                    "down, unknown, busy, too-many-failures, too-many-sessions, alone, once or starttls".to_owned()
+                );
+            }
         });
         Ok(())
     }
@@ -377,6 +390,7 @@ impl Proxy {
             devices: Vec::new(),
             learned: None,
             requests: VecDeque::new(),
+            errands: VecDeque::new(),
         };
         proxy.tell(Input::Opened);
         proxy.pump();
@@ -580,6 +594,7 @@ impl Proxy {
                 }
                 Effect::Seen(sighting) => self.seen(*sighting),
                 Effect::Refused { .. } => self.refused += 1,
+                Effect::Aside(sent) => self.errands.push_back(*sent),
                 Effect::Keep(request) => self.requests.push_back(*request),
                 Effect::Publish(what) => self.published.push(*what),
                 Effect::Bind(device) => self.devices.push(*device),
@@ -738,9 +753,24 @@ impl Between for Proxy {
             profile: self.setup.profile,
             look: self.learned,
             pace: Pace::default(),
+            auxiliary: self.setup.auxiliary,
         };
         self.tell(Input::Dialled(Ok(Box::new(dialled))));
         self.pump();
+    }
+
+    fn take_errand(&mut self) -> Option<(Sent, Dialled)> {
+        let sent = self.errands.pop_front()?;
+        let (backend, user, profile) = ("main".into(), "joe".into(), self.setup.profile);
+        let (origin, look, pace) = (None, None, Pace::default());
+        Some((sent, Dialled { backend, user, starttls: false, origin, profile, look, pace, auxiliary: true }))
+    }
+
+    fn told(&mut self, told: Told) {
+        if self.ended.is_none() {
+            self.tell(Input::Told(Box::new(told)));
+            self.pump();
+        }
     }
 
     fn end(&self, side: Side) -> Option<End> {

@@ -95,7 +95,7 @@ fn mechanisms(capabilities: &Capabilities) -> String {
 
 /// Each extension that we have, and whether it would be added to what this backend can do.
 fn additions(profile: &Profile, capabilities: &Capabilities, config: &Config) -> Vec<(String, String)> {
-    let plan = Plan::new(&ext::ALL, profile, capabilities.clone(), &config.offer(&Listener::default()));
+    let plan = Plan::new(&ext::ALL, profile, capabilities.clone(), &config.offer(&Listener::default()), true);
     let said = |ours| if ours { "added" } else { "not added" };
     plan.reasons
         .iter()

@@ -154,6 +154,10 @@ impl Judge<'_> {
         if backend.logins_in_flight == 0 {
             self.error(&origin::key(path, "logins_in_flight"), "nobody could log in");
         }
+        if backend.auxiliary > Backend::MOST_AUXILIARY {
+            let text = format!("at most {} of an account: backends count connections", Backend::MOST_AUXILIARY);
+            self.error(&origin::key(path, "auxiliary"), text);
+        }
         if backend.trusted && backend.urls.iter().any(is_bare) {
             self.warning(&origin::key(path, "trusted"), "the addresses of clients are told without TLS");
         }

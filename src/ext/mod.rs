@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod notify;
 pub mod searchres;
 pub mod special_use;
+pub mod status_size;
 pub mod uidplus;
 pub mod unselect;
 pub mod within;
@@ -25,7 +26,7 @@ pub mod within;
 use crate::session::layer::Extension;
 
 /// The list, top to bottom.
-pub static ALL: [&Extension; 21] = [
+pub static ALL: [&Extension; 22] = [
     &id::ID,
     &idle::IDLE,
     &notify::NOTIFY,
@@ -39,6 +40,7 @@ pub static ALL: [&Extension; 21] = [
     &filters::FILTERS,
     &within::WITHIN,
     &list_status::LIST_STATUS,
+    &status_size::STATUS_SIZE,
     &special_use::SPECIAL_USE,
     &listext::LISTEXT,
     &list_extended::LIST_EXTENDED,
@@ -69,7 +71,7 @@ mod tests {
     }
 
     fn plan(backend: &str, modes: &[(&str, Mode)]) -> Plan {
-        Plan::new(&ALL, &profile::UNKNOWN, Capabilities::parse(backend.as_bytes()), &offer(modes))
+        Plan::new(&ALL, &profile::UNKNOWN, Capabilities::parse(backend.as_bytes()), &offer(modes), false)
     }
 
     fn layers(plan: &Plan) -> Vec<&str> {
@@ -137,13 +139,24 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_another_connection_is_ours_only_where_it_can_be_logged_in() {
+        let told = |backend: &[u8], aside| {
+            let plan = Plan::new(&ALL, &profile::UNKNOWN, Capabilities::parse(backend), &offer(&[]), aside);
+            (layers(&plan).contains(&"STATUS=SIZE"), plan.told.has("STATUS=SIZE"))
+        };
+        assert_eq!(told(b"IMAP4rev1", true), (true, true));
+        assert_eq!(told(b"IMAP4rev1", false), (false, false));
+        assert_eq!(told(b"IMAP4rev1 STATUS=SIZE", false), (false, true));
+    }
+
+    #[test]
     fn what_a_server_cannot_honestly_have_is_added_only_by_the_operators_word() {
         let uidplus = |offer: &Offer| {
             let mailutils = profile::find("mailutils").unwrap();
-            Plan::new(&ALL, mailutils, Capabilities::parse(b"IMAP4rev1 IDLE"), offer).told.has("UIDPLUS")
+            Plan::new(&ALL, mailutils, Capabilities::parse(b"IMAP4rev1 IDLE"), offer, true).told.has("UIDPLUS")
         };
         let dovecot = profile::find("dovecot").unwrap();
-        let plan = Plan::new(&ALL, dovecot, Capabilities::parse(b"IMAP4rev1 NOTIFY"), &offer(&[]));
+        let plan = Plan::new(&ALL, dovecot, Capabilities::parse(b"IMAP4rev1 NOTIFY"), &offer(&[]), true);
         assert!(layers(&plan).contains(&"NOTIFY") && plan.told.has("NOTIFY"), "what it has and does not keep is ours");
         assert!(!uidplus(&offer(&[])));
         assert!(uidplus(&offer(&[("UIDPLUS", Mode::Always)])));

@@ -1,6 +1,6 @@
 //! UIDPLUS: chosen messages are expunged, and a copy says what it is called (RFC 4315), as far as that can be known for sure.
 //!
-//! Below: UID SEARCH, UID FETCH, EXPUNGE, STATUS.   Above: UID EXPUNGE, and COPYUID where one message is copied.
+//! Below: UID SEARCH, UID FETCH, EXPUNGE, STATUS.   Above: UID EXPUNGE, APPENDUID, and COPYUID where one message is copied.
 //!
 //!     C: a UID EXPUNGE 3000:3002
 //!     >  p1 UID SEARCH DELETED               none but these: EXPUNGE removes no other
@@ -12,11 +12,14 @@
 //!     >  p6 STATUS Archive (MESSAGES UIDNEXT UIDVALIDITY)      one more, and the next UID is the next:
 //!     >  p7 UID FETCH 12 (UID RFC822.SIZE)                     it is ours, because 12 was there all the time
 //!     S: b OK [COPYUID 38505 12 3956] done
+//!     C: c APPEND Archive (\Seen) {310}       between two STATUS likewise: the literal passes by unread
+//!     S: c OK [APPENDUID 38505 3957] done
 //!
 //! Where other messages are marked as deleted too, UID EXPUNGE is refused: to unmark them meanwhile would show others what is not
-//! so. A copy of a UID that is gone is OK too, and copies nothing: what came meanwhile would be a stranger's message. What somebody marks between the search and EXPUNGE goes with it, as it does for every client of such a server. Codes are
-//! left out where they would be a guess, or cost those who do not look at them: of several copies at once, of COPY by number, of a
-//! copy into the selected mailbox, and of APPEND. Requirement A4.
+//! so. What somebody marks between the search and EXPUNGE goes with it, as it does for every client of such a server. A copy of a
+//! UID that is gone is OK too, and copies nothing: what came meanwhile would be a stranger's message. Codes are left out where they
+//! would be a guess, or cost those who do not look at them: of several messages at once, of COPY by number, and of what goes into
+//! the selected mailbox. Requirement A4.
 
 use crate::{
     imap::{
@@ -37,8 +40,13 @@ pub const UIDPLUS: Extension = Extension {
     name: "UIDPLUS",
     spec: "RFC 4315",
     gives: &["UIDPLUS"],
-    hears: &["UID COPY", "UID EXPUNGE"],
-    concerns: |verb, arguments| verb.name == "UID EXPUNGE" || copied(arguments).is_some(),
+    hears: &["APPEND", "UID COPY", "UID EXPUNGE"],
+    concerns: |verb, arguments| match verb.name {
+        "APPEND" => appended(arguments).is_some(),
+        "UID COPY" => copied(arguments).is_some(),
+        _ => true,
+    },
+    streams: true,
     build: || script::layer(|given, server| Box::pin(uidplus(given, server))),
     ..Extension::NONE
 };
@@ -50,6 +58,7 @@ const STATUS: &Verb = verb::row_of("STATUS");
 
 async fn uidplus(given: Given, server: Server) -> Result<Ending, Refusal> {
     match given.verb.name {
+        "APPEND" => append(&given, &server).await,
         "UID EXPUNGE" => expunge(&given, &server).await,
         _ => copy(&given, &server).await,
     }
@@ -85,6 +94,43 @@ async fn copy(given: &Given, server: &Server) -> Result<Ending, Refusal> {
     Ok(Ending::Done([code.as_bytes(), &copied.text].concat()))
 }
 
+/// RFC 4315 section 3: the code of a message that is stored, if it is sure which one it is.
+async fn append(given: &Given, server: &Server) -> Result<Ending, Refusal> {
+    let selected = given.mailbox.as_ref().map(|selected| list::canonical(selected));
+    let mailbox = appended(&given.arguments).filter(|mailbox| selected != Some(list::canonical(mailbox)));
+    let Some(mailbox) = mailbox else { return Ok(Ending::Forward) };
+    // Where it cannot be asked, APPEND says why.
+    let Some(before) = status(server, &mailbox).await? else { return Ok(Ending::Forward) };
+    let stored = server.follow().await?.passed_on()?;
+    let after = status(server, &mailbox).await?;
+    let code = after.and_then(|after| next(&before, &after)).map(|(uidvalidity, uid)| {
+        let plain = !stored.text.starts_with(b"[");
+        if plain { format!("[APPENDUID {uidvalidity} {uid}] ") } else { String::new() }
+    });
+    Ok(Ending::Done([code.unwrap_or_default().as_bytes(), &stored.text].concat()))
+}
+
+/// Where the message of an APPEND goes, if it is one: what stands behind the first literal may be another (RFC 3502), and what
+/// has no literal is put together elsewhere (RFC 4469).
+fn appended(arguments: &[u8]) -> Option<Vec<u8>> {
+    let mut cursor = Cursor::new(arguments);
+    let mailbox = cursor.astring().ok()?.into_owned();
+    cursor.space().ok()?;
+    if cursor.peek() == Some(b'(') {
+        cursor.list_as_written().ok()?;
+        cursor.space().ok()?;
+    }
+    if cursor.peek() == Some(b'"') {
+        cursor.string().ok()?;
+        cursor.space().ok()?;
+    }
+    cursor.accept(b"~");
+    let announced = cursor.rest();
+    // A small one stands here with its octets.
+    let whole = announced.starts_with(b"{") && (cursor.string().is_err() || cursor.end().is_ok());
+    whole.then_some(mailbox)
+}
+
 /// The one message that is copied, and whereto.
 fn copied(arguments: &[u8]) -> Option<(u32, Vec<u8>)> {
     let mut cursor = Cursor::new(arguments);
@@ -118,19 +164,41 @@ async fn status(server: &Server, mailbox: &[u8]) -> Result<Option<Status>, Refus
     Ok(answers.parts.iter().find_map(|line| Status::parse(line)).map(|(_, status)| status))
 }
 
-/// One message came, and it took the UID that was the next: no other can have come. Where the server says how large its mailboxes
-/// are (RFC 8438), it has grown by this message.
+/// The code of a copy. Where the server says how large its mailboxes are (RFC 8438), this one has grown by the message.
 fn named(source: u32, size: u64, before: &Status, after: &Status) -> Option<String> {
+    let grown = before.size.zip(after.size).is_none_or(|(before, after)| after.checked_sub(size) == Some(before));
+    let (uidvalidity, uid) = next(before, after).filter(|_| grown)?;
+    Some(format!("[COPYUID {uidvalidity} {source} {uid}] "))
+}
+
+/// One message came, and it took the UID that was the next: no other can have come.
+fn next(before: &Status, after: &Status) -> Option<(u32, u32)> {
     let (uid, uidvalidity) = (before.uidnext?, before.uidvalidity?);
     let one = after.messages? == before.messages?.checked_add(1)? && after.uidnext? == uid.checked_add(1)?;
-    let grown = before.size.zip(after.size).is_none_or(|(before, after)| after.checked_sub(size) == Some(before));
-    (one && grown && after.uidvalidity == before.uidvalidity)
-        .then(|| format!("[COPYUID {uidvalidity} {source} {uid}] "))
+    (one && after.uidvalidity == before.uidvalidity).then_some((uidvalidity, uid))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_message_that_is_stored_is_told_from_others() {
+        let table: [(&[u8], Option<&[u8]>); 9] = [
+            (b"Work {310}", Some(b"Work")),
+            (b"\"a b\" (\\Seen) \"17-Jul-1996 02:44:25 -0700\" ~{310+}", Some(b"a b")),
+            (b"{4}\r\nWork {310+}", Some(b"Work")),
+            (b"Work {3+}\r\nabc", Some(b"Work")),
+            (b"Work {3+}\r\nabc (\\Seen) {3+}\r\nabc", None),
+            (b"Work {3+}\r\nabc {310}", None),
+            (b"Work CATENATE (URL \"/INBOX/;UID=1\")", None),
+            (b"Work \"quoted\"", None),
+            (b"Work", None),
+        ];
+        for (arguments, expected) in table {
+            assert_eq!(appended(arguments).as_deref(), expected, "{}", arguments.escape_ascii());
+        }
+    }
 
     #[test]
     fn a_copy_is_named_only_where_that_is_sure() {

@@ -37,6 +37,8 @@ pub struct Backend {
     pub profile: Option<String>,
     /// How often it is asked for news on behalf of a client that idles, if it does not tell them by itself.
     pub pace: Pace,
+    /// Connections beside those of his clients that may be opened in a user's name, to look into other mailboxes; 0: none.
+    pub auxiliary: u32,
     /// How long one of its addresses may take to accept a connection, TLS included.
     pub connect_timeout: Span,
     /// Logins under way at the same time.
@@ -121,6 +123,7 @@ impl Default for Backend {
             user: Rewriting::default(),
             profile: None,
             pace: Pace::default(),
+            auxiliary: Self::MOST_AUXILIARY,
             connect_timeout: Span::seconds(5),
             logins_in_flight: 64,
             login_wait: Span::seconds(10),
@@ -129,6 +132,9 @@ impl Default for Backend {
 }
 
 impl Backend {
+    /// Auxiliary connections of an account (architecture section 12).
+    pub const MOST_AUXILIARY: u32 = 2;
+
     /// The profile that the operator has named.
     pub fn named_profile(&self) -> Option<&'static Profile> {
         self.profile.as_deref().and_then(profile::find)

@@ -164,7 +164,7 @@ fn shared(dialers: &[Arc<Dialer>], offer: &Offer) -> Capabilities {
     let told = |dialer: &Arc<Dialer>| {
         let probe = dialer.condition.load().probe.clone();
         let profile = |probe: &Probe| dialer.settings.named_profile().unwrap_or_else(|| probe.profile());
-        let plan = |probe: Probe| Plan::new(&ext::ALL, profile(&probe), probe.capabilities, offer);
+        let plan = |probe: Probe| Plan::new(&ext::ALL, profile(&probe), probe.capabilities, offer, false);
         probe.map(|probe| plan(probe).told).unwrap_or_default()
     };
     let told: Vec<_> = dialers.iter().map(told).collect();

@@ -133,6 +133,7 @@ impl Shell {
             profile: dialer.settings.named_profile(),
             look: dialer.look.load().as_deref().copied(),
             pace: dialer.settings.pace,
+            auxiliary: dialer.settings.auxiliary > 0,
         };
         let counted = Held::new(&self.meters.backend(&dialer.name).logins);
         let door = self.door.clone();

@@ -91,6 +91,7 @@ pub const METRICS: &[Metric] = &[
     BACKEND_UP,
     BACKEND_SESSIONS,
     BACKEND_LOGINS,
+    BACKEND_AUXILIARY,
     BACKEND_DIALS,
     BACKEND_DIAL_DURATION,
     BACKEND_RECONNECTS,
@@ -172,6 +173,12 @@ const BACKEND_SESSIONS: Metric =
     gauge("lemonade_backend_sessions", Unit::Count, BACKEND, "Sessions logged in at the backend now.");
 const BACKEND_LOGINS: Metric =
     gauge("lemonade_backend_logins_in_flight", Unit::Count, BACKEND, "Logins under way at the backend now.");
+const BACKEND_AUXILIARY: Metric = gauge(
+    "lemonade_backend_auxiliary_connections",
+    Unit::Count,
+    BACKEND,
+    "Connections open now that look into mailboxes which no client has selected.",
+);
 const BACKEND_DIALS: Metric = counter(
     "lemonade_backend_connects_total",
     Unit::Count,
@@ -523,6 +530,8 @@ pub struct BackendMeters {
     pub sessions: Gauge,
     /// Logins under way, moved by [`Held`].
     pub logins: Gauge,
+    /// Auxiliary connections, moved by [`Held`].
+    pub auxiliary: Gauge,
     /// Connections tried.
     pub dials: Family<Outcome, Counter>,
     /// Seconds a connection took.
@@ -589,6 +598,7 @@ impl Meters {
             up: recorder.register_gauge(&key(&BACKEND_UP, only()), &ABOUT),
             sessions: recorder.register_gauge(&key(&BACKEND_SESSIONS, only()), &ABOUT),
             logins: recorder.register_gauge(&key(&BACKEND_LOGINS, only()), &ABOUT),
+            auxiliary: recorder.register_gauge(&key(&BACKEND_AUXILIARY, only()), &ABOUT),
             dials: family(&BACKEND_DIALS, &only(), |key| recorder.register_counter(key, &ABOUT)),
             dial_duration: recorder.register_histogram(&key(&BACKEND_DIAL_DURATION, only()), &ABOUT),
         };

@@ -18,6 +18,7 @@
 pub mod accounts;
 pub mod admin;
 pub mod admission;
+pub mod auxiliary;
 pub mod backends;
 pub mod certificate;
 pub mod deflate;

@@ -18,6 +18,7 @@ use std::{
 use tokio::time::Sleep;
 
 use super::{
+    auxiliary::Errands,
     keeper::Questions,
     listener::{Client, Listening},
     login::Connected,
@@ -53,6 +54,7 @@ pub async fn run(shell: Arc<Shell>, listening: Arc<Listening>, client: Client, t
         visit,
         job: None,
         questions: None,
+        errands: None,
         upgrade: None,
         timer: None,
         end: None,
@@ -79,6 +81,8 @@ struct Task {
     job: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
     /// What the store is asked.
     questions: Option<Box<Questions>>,
+    /// What is asked on auxiliary connections.
+    errands: Option<Box<Errands>>,
     /// TLS is to begin on this side as soon as it has been told everything.
     upgrade: Option<Side>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -110,7 +114,12 @@ impl Task {
             if let Some(end) = self.end.take() {
                 return Poll::Ready(end);
             }
-            if !(self.poll_job(cx) | self.poll_store(cx) | self.poll_notices(cx) | self.poll_timer(cx)) {
+            if !(self.poll_job(cx)
+                | self.poll_store(cx)
+                | self.poll_errands(cx)
+                | self.poll_notices(cx)
+                | self.poll_timer(cx))
+            {
                 return Poll::Pending;
             }
         }
@@ -227,6 +236,16 @@ impl Task {
         true
     }
 
+    fn poll_errands(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(errands) = &mut self.errands else { return false };
+        let Poll::Ready(told) = errands.poll(cx) else { return false };
+        if errands.is_empty() {
+            self.errands = None;
+        }
+        self.give(Input::Told(Box::new(told)), cx);
+        true
+    }
+
     /// The timer is moved only when it fires too early, or would fire too late.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = self.session.deadline().map(Into::into) else { return false };
@@ -304,6 +323,10 @@ impl Task {
                 }
                 Wish::Effect(Effect::Refused { user }) => self.visit.refused(user),
                 Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),
+                Wish::Effect(Effect::Aside(sent)) => {
+                    let (from, outcome) = (sent.from, self.visit.send_aside(*sent));
+                    self.errands.get_or_insert_default().add(from, outcome);
+                }
                 Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),
                 Wish::Effect(Effect::Event(event)) => self.visit.happened(&event),
                 Wish::Effect(Effect::Seen(sighting)) => self.visit.seen(*sighting),

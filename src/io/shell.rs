@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     admission::Door,
+    auxiliary::Auxiliary,
     dialer::Dialer,
     events::Events,
     keeper::Keeper,
@@ -40,6 +41,8 @@ pub struct Shell {
     pub events: Arc<Events>,
     /// What is seen of mailboxes for them.
     pub shadows: Arc<Shadows>,
+    /// Who looks into mailboxes that nobody has selected.
+    pub auxiliary: Auxiliary,
     /// Who is traced.
     pub traces: Arc<Traces>,
     /// Turns for TLS handshakes with clients. Their number is that of the start.
@@ -126,6 +129,7 @@ impl Shell {
             registry: Registry::new(meters.clone()),
             events: Arc::new(Events::new(Arc::clone(&shadows))),
             shadows,
+            auxiliary: Auxiliary::default(),
             traces: Traces::new(&setup.config.state, meters.clone()),
             setup: ArcSwap::from_pointee(setup),
             keeper: Arc::new(Keeper::new(store, meters.clone())),

@@ -9,10 +9,12 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::sync::oneshot;
 use tracing::Level;
 
 use super::{
     admission::UserSession,
+    auxiliary::Sender,
     keeper::Questions,
     listener::{Client, Listening},
     log,
@@ -31,6 +33,7 @@ use crate::{
     },
     session::{
         Session,
+        aside::{self, Sent},
         effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Reconnect, Side},
         front::Front,
         profile::Look,
@@ -277,6 +280,17 @@ impl Visit {
     /// The next answer of the store.
     pub(super) fn poll_answer(&self, questions: &mut Questions, cx: &mut Context<'_>) -> Poll<Answer> {
         questions.poll(&self.shell.keeper, self.client.seat.account(), cx)
+    }
+
+    /// Something is to be asked on an auxiliary connection.
+    pub(super) fn send_aside(&self, sent: Sent) -> oneshot::Receiver<aside::Outcome> {
+        let (listening, session) = (Arc::clone(&self.listening), self.client.seat.id().as_str().into());
+        let sender = Sender { listening, ends: self.client.ends, session };
+        match self.client.seat.account() {
+            Some(account) => self.shell.auxiliary.send(&self.shell, account, sent, sender),
+            // Nobody knows whose it is: the sender of an answer that will not come is dropped.
+            None => oneshot::channel().1,
+        }
     }
 
     /// The session belongs to this device.

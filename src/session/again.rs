@@ -26,22 +26,16 @@ use super::{
     effect::{Dial, DialError, Dialled, Effect, Effects, End, Input, Reconnect},
     gate::Owner,
     join::{Join, Outcome},
+    key::Key,
     layer::{Ask, Reply},
-    login::Attempt,
     open::Open,
 };
-use crate::imap::{capability::Capabilities, command::Head, id::Fields};
+use crate::imap::{capability::Capabilities, command::Head};
 
-/// What it takes to log in at the backend once more, and how far that is.
+/// How far it is to the backend, which can be logged in to once more.
 #[derive(Debug)]
 pub(super) struct Again {
-    /// With what the client has logged in.
-    attempt: Attempt,
-    /// What it said of itself before.
-    id: Fields,
-    /// Where it has arrived, and under which name: nowhere else is its mail.
-    backend: Arc<str>,
-    user: Arc<str>,
+    key: Arc<Key>,
     state: State,
     /// When the present trouble began.
     lost: Instant,
@@ -76,10 +70,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 impl Again {
     /// A client that has logged in so, now.
-    pub(super) fn new(attempt: &Attempt, dialled: &Dialled, id: Fields, now: Instant) -> Self {
-        let attempt = Attempt { tag: Default::default(), device: None, again: true, ..attempt.clone() };
-        let (backend, user) = (dialled.backend.clone(), dialled.user.clone());
-        Self { attempt, id, backend, user, state: State::Here, lost: now, pause: Duration::ZERO, back: None }
+    pub(super) fn new(key: Arc<Key>, now: Instant) -> Self {
+        Self { key, state: State::Here, lost: now, pause: Duration::ZERO, back: None }
     }
 
     fn is_away(&self) -> bool {
@@ -221,8 +213,7 @@ impl Open {
     fn dial_again(&mut self, out: &mut Effects) {
         let Some(again) = &mut self.again else { return };
         again.state = State::AwaitBackend;
-        let user = again.attempt.user.clone();
-        out.push(Effect::Dial(Box::new(Dial { user, mechanism: None, again: true })));
+        out.push(Effect::Dial(Box::new(Dial { user: again.key.user(), mechanism: None, again: true })));
     }
 
     /// Not now; later, perhaps.
@@ -235,9 +226,8 @@ impl Open {
     fn dialled(&mut self, dialled: Result<Box<Dialled>, DialError>, out: &mut Effects) -> Result<(), End> {
         let Some(again) = &mut self.again else { return Ok(()) };
         match dialled {
-            Ok(dialled) if dialled.backend == again.backend && dialled.user == again.user => {
-                let (attempt, id) = (again.attempt.clone(), again.id.clone());
-                let join = Join::new(attempt, *dialled, id, &self.backend.prefix, self.now);
+            Ok(dialled) if again.key.fits(&dialled) => {
+                let join = again.key.join(*dialled, &self.backend.prefix, self.now);
                 again.state = State::Joining(Box::new(join));
             }
             // The account has moved.
@@ -309,19 +299,11 @@ const REFUSED: &str = "backend connection lost, and the login was refused; pleas
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        imap::Secret,
-        session::{idle::Pace, join::Credentials},
-    };
+    use crate::session::key;
 
     #[test]
     fn pauses_grow_to_a_bound_and_half_of_each_is_chance() {
-        let credentials = Credentials::Password { authzid: String::new(), password: Secret::new(b"secret".to_vec()) };
-        let attempt = Attempt { tag: Default::default(), user: None, credentials, device: None, again: false };
-        let (backend, user) = ("main".into(), "joe".into());
-        let (profile, look, pace) = (None, None, Pace::default());
-        let dialled = Dialled { backend, user, starttls: false, origin: None, profile, look, pace };
-        let mut again = Again::new(&attempt, &dialled, Fields::default(), Instant::now());
+        let mut again = Again::new(key::tests::key(), Instant::now());
         for most in [1, 2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs) {
             let pause = again.next_pause(b"p");
             assert!((most / 2..=most).contains(&pause), "{pause:?} of {most:?}");

@@ -584,7 +584,12 @@ impl Open {
             out.push(Effect::Publish(Box::new(Notice::Names)));
         }
         if let Some((level, ask)) = followed {
-            self.backend.owed = self.backend.owed.take().filter(|owed| owed.tag.as_slice() != tag);
+            if self.backend.owed.as_ref().is_some_and(|owed| owed.tag.as_slice() == tag)
+                && let Some(literal) = self.backend.owed.take().and_then(|owed| owed.open)
+            {
+                self.gate.find(tag).into_iter().for_each(|running| running.complete = true);
+                self.discard(&literal, out);
+            }
             // The layer has it in hand again, and may ask before it ends it.
             self.gate.find(tag).into_iter().for_each(|running| running.written = false);
             self.reply(level, Ask(ask), Reply::Done(status, response::text(line, 2)), out);

@@ -44,8 +44,8 @@ pub(super) enum Down {
     Discarding,
     /// Whatever the backend asked for with a `+` that we know nothing about.
     Raw,
-    /// DONE, as soon as a layer has let IDLE run.
-    AwaitIdle,
+    /// What a layer decides: DONE, as soon as it has let IDLE run; the octets of a literal, as soon as the command goes down.
+    AwaitLayer,
     /// DONE.
     Idle,
     /// Nothing: COMPRESS is answered at the next boundary.
@@ -122,7 +122,7 @@ impl ClientEdge {
     pub(super) fn wants(&self) -> bool {
         let waits = matches!(
             self.down,
-            Down::AwaitContinuation | Down::AwaitBoundary(_) | Down::AwaitIdle | Down::AwaitUpgrade
+            Down::AwaitContinuation | Down::AwaitBoundary(_) | Down::AwaitLayer | Down::AwaitUpgrade
         );
         self.held.is_none() && !waits && self.has_room()
     }
@@ -181,7 +181,7 @@ impl Open {
                 Down::Raw => self.raw(rest, at, out)?,
                 Down::Idle => self.done(rest, out)?,
                 Down::AwaitContinuation
-                | Down::AwaitIdle
+                | Down::AwaitLayer
                 | Down::Carrying(_)
                 | Down::Discarding
                 | Down::AwaitBoundary(_)
@@ -347,7 +347,9 @@ impl Open {
                 Some(Refusal::no("TOOBIG", "literal too large"))
             }
             () if small && pushed => Some(Refusal::bad("LITERAL-: at most 4096 octets without asking")),
-            () if open.is_some() && self.plan.hears(head.verb, head.arguments, 0).is_some() => {
+            () if open.is_some()
+                && self.plan.hears(head.verb, head.arguments, 0).is_some_and(|level| !self.plan.streams(level)) =>
+            {
                 open.map(|literal| too_large(head.verb, literal))
             }
             () if command::depth(octets) > usize::from(self.front.limits.nesting) => {
@@ -419,7 +421,7 @@ impl Open {
         self.gate.start(running);
         match (head.verb.name, level) {
             ("IDLE", None) => return self.idle(head.tag, None, out),
-            ("IDLE", Some(_)) => self.client.down = Down::AwaitIdle,
+            ("IDLE", Some(_)) => self.client.down = Down::AwaitLayer,
             _ => {
                 self.client.listening = None;
                 self.news.doubt_flags();
@@ -428,8 +430,8 @@ impl Open {
         }
         let bound = bound.and_then(|octets| Some((command::head(octets).ok()?, octets)));
         match (level, bound) {
-            (Some(level), Some((head, octets))) => self.visit(level, &head, octets, Owner::Client, out),
-            (Some(level), None) => self.visit(level, head, octets, Owner::Client, out),
+            (Some(level), Some((head, octets))) => self.visit(level, &head, octets, Owner::Client, open, out),
+            (Some(level), None) => self.visit(level, head, octets, Owner::Client, open, out),
             (None, Some((head, octets))) => self.send(&head, octets, open, None, out),
             (None, None) => self.send(head, octets, open, Some(at), out),
         }
@@ -451,11 +453,12 @@ impl Open {
     }
 
     /// A command that has visited all layers that hear it goes to the backend.
-    pub(super) fn write_visited(&mut self, head: &Head<'_>, octets: &[u8], out: &mut Effects) {
+    pub(super) fn write_visited(&mut self, head: &Head<'_>, octets: &[u8], open: Option<Literal>, out: &mut Effects) {
         if let Some(running) = self.gate.find(head.tag) {
             running.written = true;
         }
-        self.send(head, octets, None, None, out);
+        self.resume = true;
+        self.send(head, octets, open, None, out);
     }
 
     /// A running command goes to the backend, with the numbers that the backend knows. `at` is where it stands in the

@@ -10,6 +10,7 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{
+    aside::{Sent, Told},
     idle::Pace,
     layer::Ask,
     profile::{Look, Profile},
@@ -60,6 +61,8 @@ pub enum Input<'a> {
     Upgraded(Side),
     /// The answer to [`Effect::Keep`].
     Kept(Box<Answer>),
+    /// The answer to [`Effect::Aside`].
+    Told(Box<Told>),
     /// Another session of this account, or an operator, has something to say.
     Noticed(&'a Notice),
     /// This side is gone: end of stream, reset, or no answer to keep-alives.
@@ -116,6 +119,8 @@ pub enum Effect {
     },
     /// Ask the store, after everything asked before; answer with [`Input::Kept`].
     Keep(Box<Request>),
+    /// Do this on an auxiliary connection of the account; answer with [`Input::Told`].
+    Aside(Box<Sent>),
     /// Tell the other sessions of this account.
     Publish(Box<Notice>),
     /// Something has happened in the message store: tell those who follow.
@@ -403,6 +408,8 @@ pub struct Dialled {
     pub look: Option<Look>,
     /// How often it may be asked for news.
     pub pace: Pace,
+    /// Other connections may be opened there in the client's name.
+    pub auxiliary: bool,
 }
 
 /// What a trusted backend is told about the client, as fields of the ID command (RFC 2971).

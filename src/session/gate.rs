@@ -175,9 +175,10 @@ impl Gate {
         self.running.iter().any(|running| running.written)
     }
 
-    /// Whether a layer waits for the end of a command that changes something, to do its part.
+    /// Whether a layer waits for the end of a command that changes something, to do its part. One that the client has not
+    /// finished changes nothing.
     pub fn is_followed(&self) -> bool {
-        self.running.iter().any(|running| running.followed.is_some())
+        self.running.iter().any(|running| running.followed.is_some() && running.complete)
     }
 
     /// Whether a layer has asked something.

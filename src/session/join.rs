@@ -10,9 +10,9 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    again::Again,
     effect::{Binding, Dialled, Effect, Effects, Side, Upgrade},
     gate::Tag,
+    key::Key,
     login::Attempt,
     open::Server,
     profile::{self, Profile},
@@ -132,18 +132,19 @@ impl Join {
 
     /// What has been found out of the backend.
     pub(super) fn server(&mut self, backend: &Capabilities) -> Server {
-        let Dialled { look, pace, origin, .. } = &mut self.dialled;
-        Server { profile: self.profile.or_told_by(backend), look: *look, pace: *pace, origin: origin.take() }
+        let Dialled { look, pace, origin, auxiliary, .. } = &mut self.dialled;
+        let (profile, origin) = (self.profile.or_told_by(backend), origin.take());
+        Server { profile, look: *look, pace: *pace, origin, auxiliary: *auxiliary }
     }
 
     /// What it takes to do this once more, if the client has told us all of it: a password, or a token.
-    pub(super) fn again(&self, now: Instant) -> Option<Box<Again>> {
+    pub(super) fn key(&self) -> Option<Arc<Key>> {
         use Mechanism::{OauthBearer, Xoauth2};
         let told = match &self.attempt.credentials {
             Credentials::Password { .. } => true,
             Credentials::Relayed { mechanism, first } => matches!(mechanism, OauthBearer | Xoauth2) && first.is_some(),
         };
-        told.then(|| Box::new(Again::new(&self.attempt, &self.dialled, self.id.clone(), now)))
+        told.then(|| Arc::new(Key::new(&self.attempt, &self.dialled, self.id.clone())))
     }
 
     pub(super) fn wants_message(&self) -> bool {
@@ -447,7 +448,7 @@ mod tests {
             let attempt = Attempt { tag: Tag::default(), user, credentials, device: None, again: false };
             let (backend, user) = ("main".into(), "admin".into());
             let (profile, look, pace) = (None, None, Default::default());
-            let dialled = Dialled { backend, user, starttls: false, origin: None, profile, look, pace };
+            let dialled = Dialled { backend, user, starttls: false, origin: None, profile, look, pace, auxiliary: true };
             let mut join = Join::new(attempt, dialled, Fields::default(), &Tag::default(), Instant::now());
             join.message(sasl::encode(&Secret::new(said.to_vec())).expose(), &mut Effects::default());
             join.acting()

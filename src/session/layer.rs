@@ -13,6 +13,7 @@
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use super::{
+    aside::Errand,
     effect::{Binding, Keeping, Kept, Notice, Origin},
     idle::{Listening, Pace},
     plan::Plan,
@@ -37,6 +38,8 @@ pub struct Extension {
     pub along: &'static [&'static str],
     /// What the server below must be able to do.
     pub needs: &'static [&'static str],
+    /// It looks into mailboxes on a connection of its own: it cannot be had where nobody could log in there.
+    pub aside: bool,
     /// It adds to what the backend has of it, and so stands in the stack although the backend has it.
     pub joins: bool,
     /// Words of the server below that are not true of what the layer makes of it.
@@ -49,6 +52,8 @@ pub struct Extension {
     pub concerns: fn(&Verb, &[u8]) -> bool,
     /// It speaks of messages by UID: before it is reached, the UIDs of the selected mailbox are learnt (architecture 4.1).
     pub touches: bool,
+    /// It takes commands whose last literal is still on the wire, and lets that pass by unread (architecture 4.5).
+    pub streams: bool,
     /// What a client has begun with it goes on when the client goes away, for a while: half of it done is worse than none.
     pub finishes: bool,
     /// Makes the layer; called when it is first reached.
@@ -63,12 +68,14 @@ impl Extension {
         gives: &[],
         along: &[],
         needs: &[],
+        aside: false,
         joins: false,
         hides: &[],
         when: |_| true,
         hears: &[],
         concerns: |_, _| true,
         touches: false,
+        streams: false,
         finishes: false,
         build: || Box::new(Deaf),
     };
@@ -103,7 +110,7 @@ pub trait Layer: Send {
     fn wake(&mut self, _now: Instant, _out: &mut Out<'_>) {}
 }
 
-/// A command, whole, with its small literals.
+/// A command with its small literals: whole, or, where the layer streams, up to a big one.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
     /// What it is called: by the client, or, where a layer above asks, by us.
@@ -212,6 +219,8 @@ pub(super) enum Act {
     Idle(Option<Listening>),
     /// A question to the server below.
     Ask { ask: Ask, verb: &'static Verb, arguments: Vec<u8> },
+    /// Something to be asked in another mailbox.
+    Aside { ask: Ask, errand: Errand },
     /// A question to the store.
     Keep { ask: Ask, keeping: Keeping },
     /// The other sessions of the account are to hear this.
@@ -294,6 +303,14 @@ impl Out<'_> {
     pub fn ask(&mut self, verb: &'static Verb, arguments: impl Into<Vec<u8>>) -> Ask {
         let ask = self.next();
         self.acts.push(Act::Ask { ask, verb, arguments: arguments.into() });
+        ask
+    }
+
+    /// Asks in another mailbox, on a connection of its own (architecture section 12). Answers come in the order in which they
+    /// are known; a session that has no secret for it is told at once that there is none.
+    pub fn aside(&mut self, errand: Errand) -> Ask {
+        let ask = self.next();
+        self.acts.push(Act::Aside { ask, errand });
         ask
     }
 

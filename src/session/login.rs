@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Instant};
 use imap_codec::imap_types::{auth::AuthMechanism, command::CommandBody};
 
 use super::{
+    again::Again,
     effect::{Binding, Dial, DialError, Dialled, Effect, Effects, End, Fault, Input, Side, Upgrade},
     front::Front,
     gate::Tag,
@@ -165,7 +166,7 @@ impl Login {
                 Next::Took(0)
             }
             // Nobody here has asked, and nobody is to be told.
-            Input::Kept(_) | Input::Noticed(_) => Next::Took(0),
+            Input::Kept(_) | Input::Told(_) | Input::Noticed(_) => Next::Took(0),
         };
         match self.draining && matches!(self.state, State::AwaitCommand) {
             true => Err(bye("proxy shutting down", End::Drained, out)),
@@ -498,15 +499,18 @@ impl Login {
         match outcome {
             None => {}
             Some(Outcome::Joined { backend, text }) => {
-                let again = join.again(now);
+                let key = join.key();
                 let server = join.server(&backend);
-                let plan = self.front.plans.find(self.front.extensions, server.profile, backend, &self.front.offer);
+                let opens = key.clone().filter(|_| server.auxiliary);
+                let (aside, offer) = (opens.is_some(), &self.front.offer);
+                let plan = self.front.plans.find(self.front.extensions, server.profile, backend, offer, aside);
                 let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
                 line.iter().for_each(|piece| out.put(Side::Client, piece));
                 out.push(Effect::Authenticated { user: join.user().cloned(), acting: join.acting() });
                 let device = join.device().or_else(|| Binding::said_by(&self.id));
                 let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, server, now);
-                open.again = again;
+                open.key = opens;
+                open.again = key.map(|key| Box::new(Again::new(key, now)));
                 device.into_iter().for_each(|device| open.bind(device, out));
                 return Ok(Next::Open(took, Box::new(open)));
             }

@@ -7,6 +7,7 @@
 //! | [`front`], [`settings`] | what does the listener know beforehand? |
 //! | `login`, `join` | how does a client become a session with a backend? |
 //! | `open` | what do the two sides of a session share? |
+//! | [`key`] | what does it take to log in once more? |
 //! | `again` | what becomes of a client that listens when its backend is gone? |
 //! | `client_edge`, `backend_edge` | how do octets become commands and responses, and back? |
 //! | [`idle`] | how does an idling client hear of news? |
@@ -19,6 +20,7 @@
 //! | `witness`, `sight` | what changes the message store, and is an event? what becomes of messages? |
 
 mod again;
+pub mod aside;
 mod backend_edge;
 mod client_edge;
 pub mod effect;
@@ -26,6 +28,7 @@ pub mod front;
 pub mod gate;
 pub mod idle;
 mod join;
+pub mod key;
 pub mod layer;
 mod login;
 mod mapping;

@@ -21,6 +21,7 @@ use super::{
     front::Front,
     gate::{Gate, Tag},
     idle::{News, Pace},
+    key::Key,
     mapping::Load,
     numbering::Numbering,
     plan::{DEFLATE, Plan},
@@ -75,6 +76,8 @@ pub(super) struct Open {
     pub(super) device: Option<Box<Binding>>,
     /// How the backend is logged in to once more, if that can be done without the client.
     pub(super) again: Option<Box<Again>>,
+    /// How other connections are logged in to in the client's name, if they may be.
+    pub(super) key: Option<Arc<Key>>,
     /// What somebody who follows events is to be told of.
     pub(super) witness: Option<Box<Witness>>,
     /// What is seen of messages for their sake.
@@ -114,6 +117,8 @@ pub(super) struct Server {
     pub(super) pace: Pace,
     /// What it is told of the client, if it is trusted with it.
     pub(super) origin: Option<Origin>,
+    /// Other connections may be opened there in the client's name.
+    pub(super) auxiliary: bool,
 }
 
 impl Server {
@@ -135,6 +140,7 @@ impl Open {
             origin: server.origin.map(Box::new),
             device: None,
             again: None,
+            key: None,
             witness: None,
             watch: None,
             followed: false,
@@ -187,6 +193,10 @@ impl Open {
             Input::Carried(Side::Backend) => self.backend_carried(),
             Input::Kept(answer) => {
                 self.kept(&answer, out);
+                0
+            }
+            Input::Told(told) => {
+                self.told_aside(&told, out);
                 0
             }
             Input::Noticed(notice) => {

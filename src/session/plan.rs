@@ -114,8 +114,14 @@ pub struct Offer {
 }
 
 impl Plan {
-    /// Folds the list, which is given top to bottom.
-    pub fn new(extensions: &[&'static Extension], profile: &Profile, backend: Capabilities, offer: &Offer) -> Self {
+    /// Folds the list, which is given top to bottom. `aside`: other connections can be logged in to in the client's name.
+    pub fn new(
+        extensions: &[&'static Extension],
+        profile: &Profile,
+        backend: Capabilities,
+        offer: &Offer,
+        aside: bool,
+    ) -> Self {
         let mut below: Capabilities = ["IMAP4rev1"]
             .into_iter()
             .chain(backend.iter().filter(|word| capability::class(word) == Class::Relayed))
@@ -125,7 +131,7 @@ impl Plan {
         let mut reasons = Vec::new();
         for extension in extensions.iter().rev() {
             let mode = offer.modes.get(extension.name).copied().unwrap_or_default();
-            let verdict = judge(extension, mode, &below, &backend, profile, &offer.account);
+            let verdict = judge(extension, mode, &below, &backend, profile, offer, aside);
             if mode != Mode::Auto || profile.unkept.contains(&extension.name) {
                 extension.gives.iter().chain(extension.along).for_each(|word| below.remove(word));
             }
@@ -175,6 +181,11 @@ impl Plan {
         self.layers.get(level).is_some_and(|layer| layer.touches)
     }
 
+    /// Whether the layer of this level takes a command whose literal is still on the wire.
+    pub fn streams(&self, level: usize) -> bool {
+        self.layers.get(level).is_some_and(|layer| layer.streams)
+    }
+
     /// What the server below the layer of this level can do: the layers there, and what is relayed of the backend.
     pub fn below(&self, level: usize) -> &Capabilities {
         self.below.get(level).unwrap_or(&self.told)
@@ -206,14 +217,15 @@ fn judge(
     below: &Capabilities,
     backend: &Capabilities,
     profile: &Profile,
-    account: &account::Settings,
+    offer: &Offer,
+    aside: bool,
 ) -> Result<String, String> {
     let has = extension.gives.iter().all(|word| backend.has(word));
     let lacking = extension.needs.iter().find(|word| !below.has(word));
     let native = !extension.gives.is_empty() && extension.gives.iter().all(|word| below.has(word));
     match (mode, lacking) {
         (Mode::Never, _) => Err("switched off by the configuration".to_owned()),
-        _ if !(extension.when)(account) => Err("nothing here does what it promises".to_owned()),
+        _ if !(extension.when)(&offer.account) => Err("nothing here does what it promises".to_owned()),
         (_, Some(word)) => Err(format!("the backend lacks {word}")),
         (Mode::Auto, None) if !native && profile.unfit.contains(&extension.name) => {
             Err(format!("it cannot be had honestly of {}", profile.name))
@@ -223,6 +235,7 @@ fn judge(
         }
         (Mode::Auto, None) if native && extension.joins => Ok("adds to what the backend has".to_owned()),
         (Mode::Auto, None) if native => Err("the backend has it".to_owned()),
+        _ if extension.aside && !aside => Err("it takes another connection, which nobody could log in".to_owned()),
         (Mode::Auto, None) if has => Ok("a matter between the client and us".to_owned()),
         (Mode::Auto, None) => Ok("the backend lacks it".to_owned()),
         (Mode::Always, None) => Ok("ours by the configuration".to_owned()),
@@ -242,9 +255,12 @@ fn is_offered(verb: &Verb, told: &Capabilities) -> bool {
         || (verb.capability == "METADATA" && told.has("METADATA-SERVER"))
 }
 
-/// Plans that exist already, by the server's profile and by what it says.
+/// Plans that exist already.
 #[derive(Debug, Default)]
-pub struct Plans(Mutex<HashMap<(&'static str, Capabilities), Arc<Plan>>>);
+pub struct Plans(Mutex<HashMap<Kind, Arc<Plan>>>);
+
+/// The server's profile, what it says, and whether other connections can be logged in to.
+type Kind = (&'static str, Capabilities, bool);
 
 impl Plans {
     /// Backends of one operator are of a few kinds; one that says something new each time must not fill the memory.
@@ -257,13 +273,14 @@ impl Plans {
         profile: &'static Profile,
         backend: Capabilities,
         offer: &Offer,
+        aside: bool,
     ) -> Arc<Plan> {
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = (profile.name, backend);
+        let kind = (profile.name, backend, aside);
         if let Some(plan) = plans.get(&kind) {
             return Arc::clone(plan);
         }
-        let plan = Arc::new(Plan::new(extensions, profile, kind.1.clone(), offer));
+        let plan = Arc::new(Plan::new(extensions, profile, kind.1.clone(), offer, aside));
         if plans.len() < Self::MOST {
             plans.insert(kind, Arc::clone(&plan));
         }

@@ -17,6 +17,7 @@ use std::{
 };
 
 use super::{
+    aside::Errand,
     effect::{Binding, Keeping, Kept, Notice, OverQuota},
     idle::Listening,
     layer::{Ask, Command, Layer, Out, Refusal, Reply},
@@ -175,6 +176,7 @@ impl Script {
                 Want::Follow(Some((verb, arguments))) => {
                     desk.waits_for(out.follow_as(&self.given.command(), verb, &arguments));
                 }
+                Want::Aside(errand) => desk.waits_for(out.aside(errand)),
                 Want::Keep(Keeping::Save(change)) => desk.waits_for(out.save(change)),
                 Want::Keep(Keeping::Load(query)) => desk.waits_for(out.load(query)),
                 Want::Publish(what) => out.publish(what),
@@ -256,6 +258,7 @@ enum Want {
     Answer(Vec<u8>),
     Ask(&'static Verb, Vec<u8>),
     Follow(Option<(&'static Verb, Vec<u8>)>),
+    Aside(Errand),
     Keep(Keeping),
     Publish(Notice),
     Bind(Binding),
@@ -437,6 +440,11 @@ impl Server {
     /// The same, as this one with these arguments.
     pub async fn follow_as(&self, verb: &'static Verb, arguments: Vec<u8>) -> Result<Answers, Refusal> {
         self.answers(Want::Follow(Some((verb, arguments)))).await
+    }
+
+    /// Asks in another mailbox, on a connection of its own.
+    pub async fn aside(&self, errand: Errand) -> Result<Answers, Refusal> {
+        self.answers(Want::Aside(errand)).await
     }
 
     async fn answers(&self, want: Want) -> Result<Answers, Refusal> {

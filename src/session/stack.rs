@@ -8,9 +8,10 @@
 //! an [`Out`] and carried out here, in order, when it has returned. A question visits the layers below as a command of the
 //! client's does, and what they answer goes to the layer that asked.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{
+    aside::{Errand, Outcome, Sent, Told},
     client_edge::Down,
     effect::{Answer, Binding, Effect, Effects, Keeping, Notice, Request},
     gate::{Owner, Running, Tag},
@@ -22,6 +23,7 @@ use crate::{
     imap::{
         command::{self, Head},
         esearch::Esearch,
+        frame::Literal,
         response::Status,
         verb::Verb,
     },
@@ -49,6 +51,8 @@ struct InHand {
     verb: &'static Verb,
     /// As it came.
     octets: Vec<u8>,
+    /// The literal behind it, which the client has not sent yet, or we have not taken.
+    open: Option<Literal>,
 }
 
 /// A question that may not be asked yet.
@@ -106,11 +110,22 @@ impl Stack {
 
 impl Open {
     /// A command of the client's, or a question of a layer above, visits a layer.
-    pub(super) fn visit(&mut self, level: usize, head: &Head<'_>, octets: &[u8], from: Owner, out: &mut Effects) {
+    pub(super) fn visit(
+        &mut self,
+        level: usize,
+        head: &Head<'_>,
+        octets: &[u8],
+        from: Owner,
+        open: Option<Literal>,
+        out: &mut Effects,
+    ) {
+        if open.is_some() {
+            self.client.down = Down::AwaitLayer;
+        }
         let in_hand = &mut self.stack.in_hand;
         in_hand.resize_with(in_hand.len().max(level + 1), || None);
         in_hand[level] =
-            Some(InHand { from, tag: Tag::from_slice(head.tag), verb: head.verb, octets: octets.to_vec() });
+            Some(InHand { from, tag: Tag::from_slice(head.tag), verb: head.verb, octets: octets.to_vec(), open });
         let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
         let command = Command { tag: head.tag, verb: head.verb, octets, arguments };
         self.call(level, out, |layer, out| layer.command(command, out));
@@ -214,6 +229,7 @@ impl Open {
                 }
             }
             Act::Ask { ask, verb, arguments } => self.ask(level, ask, verb, &arguments, out),
+            Act::Aside { ask, errand } => self.send_aside(level, ask, errand, out),
             Act::Keep { ask, keeping } => self.keep(level, ask, keeping, out),
             Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
             Act::Bind(device) => self.bind(device, out),
@@ -221,6 +237,32 @@ impl Open {
             Act::WakeAt(when) => {
                 self.stack.wakes.retain(|(other, _)| *other != level);
                 self.stack.wakes.push((level, when));
+            }
+        }
+    }
+
+    /// An errand goes out, if there is a way in.
+    fn send_aside(&mut self, level: usize, ask: Ask, errand: Errand, out: &mut Effects) {
+        match &self.key {
+            Some(key) => {
+                out.push(Effect::Aside(Box::new(Sent { from: (level as u8, ask), key: Arc::clone(key), errand })))
+            }
+            None => self.reply(level as u8, ask, Reply::Lost, out),
+        }
+    }
+
+    /// What came of one.
+    pub(super) fn told_aside(&mut self, told: &Told, out: &mut Effects) {
+        let (level, ask) = told.to;
+        match &told.outcome {
+            Outcome::Done(kept, status, text) => {
+                kept.iter().for_each(|part| self.reply(level, ask, Reply::Part(part), out));
+                self.reply(level, ask, Reply::Done(*status, text), out);
+            }
+            Outcome::Lost => self.reply(level, ask, Reply::Lost, out),
+            Outcome::Refused => {
+                self.key = None;
+                self.reply(level, ask, Reply::Lost, out);
             }
         }
     }
@@ -257,7 +299,7 @@ impl Open {
     }
 
     fn end_in_hand(&mut self, level: usize, end: Result<Vec<u8>, Refusal>, out: &mut Effects) {
-        let Some(InHand { from, tag, verb, .. }) = self.stack.take_in_hand(level) else { return };
+        let Some(InHand { from, tag, verb, open, .. }) = self.stack.take_in_hand(level) else { return };
         self.resume = true;
         if let Owner::Layer(above, ask) = from {
             let (status, text) = match end {
@@ -269,10 +311,15 @@ impl Open {
         if verb.name == "UNSELECT" && end.is_ok() {
             self.closed();
         }
-        self.gate.end(&tag);
-        if matches!(self.client.down, Down::AwaitIdle) {
+        match self.gate.find(&tag) {
+            // It has ended too early: the backend counts the octets of the literal all the same (architecture 4.12).
+            Some(running) if open.is_none() && !running.complete => running.tagged = true,
+            _ => self.gate.end(&tag),
+        }
+        if matches!(self.client.down, Down::AwaitLayer) {
             self.client.down = Down::Command;
         }
+        open.iter().for_each(|literal| self.discard(literal, out));
         match end {
             Ok(text) => self.tell_done(&tag, &text, out),
             Err(why) => self.refuse(&tag, &why, out),
@@ -281,16 +328,16 @@ impl Open {
 
     /// The command in hand goes on, to the next layer that hears it or to the backend.
     fn forward(&mut self, level: usize, edited: Option<Vec<u8>>, out: &mut Effects) {
-        let Some(InHand { from, tag, verb, octets }) = self.stack.take_in_hand(level) else { return };
+        let Some(InHand { from, tag, verb, octets, open }) = self.stack.take_in_hand(level) else { return };
         let octets = edited.unwrap_or(octets);
         let Ok(head) = command::head(&octets) else { return };
         let verb = if head.verb.index().is_some() { head.verb } else { verb };
         match (self.plan.hears(verb, head.arguments, level + 1), from) {
-            (Some(next), _) => self.visit(next, &head, &octets, from, out),
+            (Some(next), _) => self.visit(next, &head, &octets, from, open, out),
             (None, Owner::Client | Owner::Idle | Owner::Numbering) => {
                 // Its end is the client's, whoever has heard of earlier ones.
                 self.gate.find(&tag).into_iter().for_each(|running| running.followed = None);
-                self.write_visited(&head, &octets, out);
+                self.write_visited(&head, &octets, open, out);
             }
             (None, Owner::Layer(..)) => {
                 self.stack.waiting.push_back(Waiting { from, verb, tag, octets });
@@ -302,18 +349,20 @@ impl Open {
     /// The command in hand goes on, and the layer hears of its end. One that others hear, or that a layer has asked, goes on as
     /// a question: it has a name of its own there.
     fn follow_up(&mut self, level: usize, ask: Ask, edited: Option<Vec<u8>>, out: &mut Effects) {
-        let Some(Some(InHand { from, verb, octets, .. })) = self.stack.in_hand.get(level) else { return };
-        let (verb, octets) = (*verb, edited.unwrap_or_else(|| octets.clone()));
+        let Some(Some(InHand { from, verb, octets, open, .. })) = self.stack.in_hand.get_mut(level) else { return };
+        let (from, verb, octets, open) = (*from, *verb, edited.unwrap_or_else(|| octets.clone()), open.take());
         let Ok(head) = command::head(&octets) else { return };
         let verb = if head.verb.index().is_some() { head.verb } else { verb };
-        if *from != Owner::Client || self.plan.hears(verb, head.arguments, level + 1).is_some() {
+        // A literal on the wire goes to the backend and nowhere else.
+        let heard = open.is_none() && self.plan.hears(verb, head.arguments, level + 1).is_some();
+        if from != Owner::Client || heard {
             let arguments = head.arguments.strip_suffix(b"\r\n").unwrap_or(head.arguments);
             return self.ask(level, ask, verb, arguments, out);
         }
         if let Some(running) = self.gate.find(head.tag) {
             running.followed = Some((level as u8, ask.0));
         }
-        self.write_visited(&head, &octets, out);
+        self.write_visited(&head, &octets, open, out);
     }
 
     /// A layer asks the server below: the next layer that hears it, or the backend.
@@ -324,7 +373,7 @@ impl Open {
         let Ok(head) = command::head(&octets) else { return };
         let from = Owner::Layer(level as u8, ask.0);
         match self.plan.hears(verb, head.arguments, level + 1) {
-            Some(next) => self.visit(next, &head, &octets, from, out),
+            Some(next) => self.visit(next, &head, &octets, from, None, out),
             None => {
                 self.stack.waiting.push_back(Waiting { from, verb, tag, octets });
                 self.ask_waiting(out);

@@ -154,7 +154,9 @@ impl Asked {
                 "SUBSCRIBED" => self.return_subscribed = true,
                 "CHILDREN" => self.return_children = true,
                 "SPECIAL-USE" if settings.has("SPECIAL-USE") => self.return_special_use = true,
-                "STATUS" if settings.has("LIST-STATUS") => self.status = Some(status_items(cursor)?),
+                "STATUS" if settings.has("LIST-STATUS") => {
+                    self.status = Some(status_items(cursor, settings.has("STATUS=SIZE"))?)
+                }
                 _ => return Err(Malformed),
             }
             if cursor.peek() != Some(b')') {
@@ -276,10 +278,11 @@ impl Store {
 }
 
 /// ` (MESSAGES UNSEEN)` behind STATUS.
-fn status_items(cursor: &mut Cursor<'_>) -> Result<Vec<String>, Malformed> {
+fn status_items(cursor: &mut Cursor<'_>, sizes: bool) -> Result<Vec<String>, Malformed> {
     cursor.space()?;
     let items: Vec<String> = cursor.words()?.iter().map(|item| item.to_uppercase()).collect();
-    let known = !items.is_empty() && items.iter().all(|item| ITEMS.contains(&item.as_str()));
+    let known =
+        !items.is_empty() && items.iter().all(|item| ITEMS.contains(&item.as_str()) && (sizes || item != "SIZE"));
     known.then_some(items).ok_or(Malformed)
 }
 

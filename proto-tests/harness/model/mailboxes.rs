@@ -12,7 +12,7 @@ use super::{
 const FLAGS: &str = "\\Answered \\Flagged \\Deleted \\Seen \\Draft";
 
 /// What STATUS knows.
-pub(super) const ITEMS: [&str; 5] = ["MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN"];
+pub(super) const ITEMS: [&str; 6] = ["MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE"];
 
 impl Mailbox {
     /// The items of a STATUS response.
@@ -23,6 +23,7 @@ impl Mailbox {
             "RECENT" => messages.iter().filter(|message| message.recent).count(),
             "UIDNEXT" => self.uidnext as usize,
             "UIDVALIDITY" => self.uidvalidity as usize,
+            "SIZE" => messages.iter().map(|message| message.octets.len()).sum(),
             _ => messages.iter().filter(|message| !message.has("\\Seen")).count(),
         };
         let said = ITEMS.into_iter().filter(|item| wanted.iter().any(|word| word == item));
@@ -137,10 +138,11 @@ impl Connection {
         cursor.space()?;
         let wanted: Vec<String> = cursor.words()?.iter().map(|word| word.to_uppercase()).collect();
         cursor.done()?;
-        if !wanted.iter().all(|word| ITEMS.contains(&word.as_str())) {
+        let mut store = self.backend.store();
+        let unknown = |word: &str| !ITEMS.contains(&word) || (word == "SIZE" && !store.settings.has("STATUS=SIZE"));
+        if wanted.iter().any(|word| unknown(word)) {
             return Err(Malformed.into());
         }
-        let mut store = self.backend.store();
         store.may_read(&name)?;
         let written = store.settings.name(&name);
         let Some(mailbox) = store.mailbox(&name).filter(|mailbox| !mailbox.noselect) else {

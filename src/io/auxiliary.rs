@@ -1,0 +1,448 @@
+//! Auxiliary connections: what the sessions of an account want to know of mailboxes that they have not selected is asked there
+//! (architecture section 12).
+//!
+//!     session -> errand -> the account's desk: at most 32 wait -> one of at most two clerks -> connection -> answer
+//!
+//! A clerk connects when there is something to do, with the secret of the session whose errand it is, and stays for half a minute
+//! after the last: a backend counts connections, and the next question often comes soon. Issue 4.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    listener::Listening,
+    login::{Connected, Login},
+    metrics::Held,
+    proxy_header::Ends,
+    shell::Shell,
+    transport::Transport,
+};
+use crate::{
+    session::{
+        aside::{Aside, Outcome, Sent, Told},
+        effect::{Effect, Effects, Side, Upgrade},
+        layer::Ask,
+    },
+    store::AccountName,
+};
+
+/// The desks of all accounts that have something to do.
+#[derive(Debug, Default)]
+pub struct Auxiliary {
+    desks: DashMap<Arc<AccountName>, Arc<Desk>>,
+}
+
+/// From where an errand comes: what the backend is told of the client.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The listener it has come in by.
+    pub listening: Arc<Listening>,
+    /// Its connection.
+    pub ends: Ends,
+    /// The session's name in the logs.
+    pub session: Box<str>,
+}
+
+/// Errands of one session that are under way; each ends at some time.
+#[derive(Debug, Default)]
+pub struct Errands {
+    running: Vec<((u8, Ask), oneshot::Receiver<Outcome>)>,
+}
+
+/// Where the errands of an account wait.
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: Mutex<Waiting>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    clerks: u32,
+    /// Clerks with nothing to do.
+    resting: usize,
+}
+
+#[derive(Debug)]
+struct Job {
+    sent: Sent,
+    sender: Sender,
+    done: oneshot::Sender<Outcome>,
+}
+
+/// Errands of one account that wait, as many as the questions of a session.
+const MOST_WAITING: usize = 32;
+
+/// How long a connection with nothing to do stays.
+const REST: Duration = Duration::from_secs(30);
+
+/// How long a backend may keep silent over an errand. Its answers come a line for each message, so even a large mailbox is heard
+/// of sooner.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Auxiliary {
+    /// Somebody has an errand. The receiver hears what came of it, or is closed: then nothing did.
+    pub fn send(
+        &self,
+        shell: &Arc<Shell>,
+        account: &Arc<AccountName>,
+        sent: Sent,
+        sender: Sender,
+    ) -> oneshot::Receiver<Outcome> {
+        let (done, outcome) = oneshot::channel();
+        let most = shell.setup.load().dialers.get(&account.backend).map_or(0, |dialer| dialer.settings.auxiliary);
+        let desk = Arc::clone(&self.desks.entry(Arc::clone(account)).or_default());
+        let hires = {
+            let mut waiting = desk.waiting();
+            if waiting.jobs.len() >= MOST_WAITING {
+                return outcome;
+            }
+            waiting.jobs.push_back(Job { sent, sender, done });
+            let hires = waiting.jobs.len() > waiting.resting && waiting.clerks < most;
+            waiting.clerks += u32::from(hires);
+            hires
+        };
+        match hires {
+            true => _ = tokio::spawn(serve(Arc::clone(shell), Arc::clone(account), desk)),
+            false => desk.news.notify_one(),
+        }
+        outcome
+    }
+
+    /// The last clerk has left: nothing is kept of an account that wants nothing.
+    fn forget(&self, account: &AccountName) {
+        self.desks.remove_if(account, |_, desk| {
+            let waiting = desk.waiting();
+            waiting.clerks == 0 && waiting.jobs.is_empty()
+        });
+    }
+}
+
+impl Errands {
+    /// One more.
+    pub fn add(&mut self, to: (u8, Ask), outcome: oneshot::Receiver<Outcome>) {
+        self.running.push((to, outcome));
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// The next answer, or a promise to wake the task when there is one.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
+        for at in 0..self.running.len() {
+            let (to, outcome) = &mut self.running[at];
+            if let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) {
+                let told = Told { to: *to, outcome: outcome.unwrap_or(Outcome::Lost) };
+                self.running.swap_remove(at);
+                return Poll::Ready(told);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Desk {
+    /// What this guards is whole after every statement, so a panic elsewhere spoils nothing.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job; none: the clerk may leave.
+    async fn next(&self) -> Option<Job> {
+        let until = tokio::time::Instant::now() + REST;
+        loop {
+            let late = tokio::time::Instant::now() >= until;
+            {
+                let mut waiting = self.waiting();
+                match waiting.jobs.pop_front() {
+                    // Whose session is gone needs no answer.
+                    Some(job) if job.done.is_closed() => continue,
+                    Some(job) => return Some(job),
+                    None if late => {
+                        waiting.clerks -= 1;
+                        return None;
+                    }
+                    None => waiting.resting += 1,
+                }
+            }
+            let _ = tokio::time::timeout_at(until, self.news.notified()).await;
+            self.waiting().resting -= 1;
+        }
+    }
+}
+
+/// A clerk: does one job after the other, on one connection.
+async fn serve(shell: Arc<Shell>, account: Arc<AccountName>, desk: Arc<Desk>) {
+    let mut line: Option<Line> = None;
+    while let Some(Job { sent, sender, done }) = desk.next().await {
+        let outcome = run(&shell, &account, &mut line, &sent, &sender).await;
+        // A session that has gone meanwhile misses nothing.
+        let _ = done.send(outcome);
+    }
+    if let Some(line) = line {
+        line.close().await;
+    }
+    shell.auxiliary.forget(&account);
+}
+
+/// Does an errand. A connection that has rested may be dead without our knowing: then it is done on a new one.
+async fn run(
+    shell: &Arc<Shell>,
+    account: &AccountName,
+    line: &mut Option<Line>,
+    sent: &Sent,
+    sender: &Sender,
+) -> Outcome {
+    loop {
+        let rested = line.is_some();
+        if line.is_none() {
+            *line = Line::open(shell, account, sent, sender).await;
+        }
+        let Some(open) = line else { return Outcome::Lost };
+        let outcome = open.converse(sent).await.unwrap_or(Outcome::Lost);
+        let broken = !open.aside.is_free();
+        if broken {
+            *line = None;
+        }
+        if !(broken && rested && outcome == Outcome::Lost) {
+            return outcome;
+        }
+    }
+}
+
+/// A connection, and what is said on it.
+struct Line {
+    transport: Option<Transport>,
+    aside: Aside,
+    heard: Vec<u8>,
+    /// Until the backend has let us in.
+    login: Option<Login>,
+    _counted: Held,
+}
+
+impl Line {
+    async fn open(shell: &Arc<Shell>, account: &AccountName, sent: &Sent, sender: &Sender) -> Option<Self> {
+        let Sender { listening, ends, session } = sender.clone();
+        let connected = Arc::clone(shell).dial(listening, ends, session, sent.key.user(), true).await.ok()?;
+        let Connected { transport, dialled, login } = connected;
+        let mut seed = [0; 8];
+        aws_lc_rs::rand::fill(&mut seed).ok()?;
+        let aside = Aside::new(&sent.key, *dialled, u64::from_le_bytes(seed), Instant::now());
+        let counted = Held::new(&shell.meters.backend(&account.backend).auxiliary);
+        Some(Self { transport: Some(transport), aside, heard: Vec::new(), login: Some(login), _counted: counted })
+    }
+
+    /// Does one errand, and says what came of it.
+    async fn converse(&mut self, sent: &Sent) -> io::Result<Outcome> {
+        let mut effects = Effects::default();
+        let mut outcome = self.aside.run(sent.errand.clone(), &mut effects);
+        loop {
+            self.apply(&mut effects).await?;
+            if self.aside.is_in() {
+                drop(self.login.take().map(|login| login.authenticated(None)));
+            }
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+            self.read().await?;
+            let (took, told) = self.aside.hear(&self.heard, &mut effects);
+            self.heard.drain(..took);
+            outcome = told;
+        }
+    }
+
+    /// Says what is to be said.
+    async fn apply(&mut self, effects: &mut Effects) -> io::Result<()> {
+        while !effects.list.is_empty() {
+            let (list, text) = (std::mem::take(&mut effects.list), std::mem::take(&mut effects.text));
+            for effect in list {
+                match effect {
+                    Effect::Put(Side::Backend, range) => self.write(&text[range]).await?,
+                    Effect::Upgrade(Side::Backend, Upgrade::Tls) => {
+                        let login = self.login.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                        let transport = self.transport.take().ok_or(io::ErrorKind::NotConnected)?;
+                        self.transport = Some(login.upgrade(transport).await?);
+                        self.heard.clear();
+                        self.aside.upgraded(effects);
+                    }
+                    // What a login says to its client (an alert) is said by the session's own.
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn transport(&mut self) -> io::Result<&mut Transport> {
+        self.transport.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        let transport = self.transport()?;
+        let mut left = octets;
+        let written = async {
+            while !left.is_empty() {
+                let written = poll_fn(|cx| transport.poll_write(cx, left)).await?;
+                left = &left[written..];
+            }
+            poll_fn(|cx| transport.poll_flush(cx)).await
+        };
+        tokio::time::timeout(PATIENCE, written).await?
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 8 << 10];
+        let transport = self.transport()?;
+        let read = tokio::time::timeout(PATIENCE, poll_fn(|cx| transport.poll_read(cx, &mut buffer))).await??;
+        match read {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                self.heard.extend_from_slice(&buffer[..read]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Nobody has anything more to ask.
+    async fn close(mut self) {
+        if self.write(b"A LOGOUT\r\n").await.is_ok()
+            && let Some(transport) = self.transport.take()
+        {
+            transport.close(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        imap::verb,
+        io::{backends::Backend, shell::tests::shell},
+        session::{aside::Errand, key::tests::key},
+    };
+
+    fn account() -> Arc<AccountName> {
+        Arc::new(AccountName { backend: "main".into(), user: "joe".into() })
+    }
+
+    fn sent(mailbox: &str) -> Sent {
+        let (verb, arguments) = (verb::row_of("FETCH"), b"1:* (UID)".to_vec());
+        let errand =
+            Errand { mailbox: mailbox.as_bytes().into(), uidvalidity: None, verb, arguments, keep: Errand::whole };
+        Sent { from: (0, Ask(1)), key: key(), errand }
+    }
+
+    /// Sends an errand, as a session does.
+    fn send(shell: &Arc<Shell>, mailbox: &str) -> oneshot::Receiver<Outcome> {
+        let ends = Ends { client: "192.0.2.7:40123".parse().unwrap(), connected: "[::1]:143".parse().unwrap() };
+        let sender = Sender { listening: shell.setup.load().listenings[0].clone(), ends, session: "s1".into() };
+        shell.auxiliary.send(shell, &account(), sent(mailbox), sender)
+    }
+
+    /// A backend, and a shell before it.
+    async fn world(auxiliary: u32) -> (tempfile::TempDir, Arc<Shell>, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("imap://{}", listener.local_addr().unwrap());
+        let (state, shell) = shell(|config| {
+            let backend = Backend { urls: vec![url.parse().unwrap()], auxiliary, ..Backend::default() };
+            config.backends = [("main".to_owned(), backend)].into();
+        });
+        (state, shell, listener)
+    }
+
+    /// The next connection to the backend, with the login behind it.
+    async fn accept(listener: &TcpListener, login: &str) -> BufReader<TcpStream> {
+        let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+        stream.write_all(b"* OK [CAPABILITY IMAP4rev1] ready\r\n").await.unwrap();
+        answer(&mut stream, "LOGIN \"joe\" \"secret\"", login).await;
+        stream
+    }
+
+    /// Hears this command, and answers it with these lines, the last one behind its tag.
+    async fn answer(stream: &mut BufReader<TcpStream>, command: &str, lines: &str) {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        let (tag, rest) = line.trim_end().split_once(' ').unwrap();
+        assert_eq!(rest, command);
+        let (untagged, last) = lines.rsplit_once('\n').unwrap_or(("", lines));
+        let lines = untagged.lines().map(|line| format!("{line}\r\n")).collect::<String>();
+        stream.write_all(format!("{lines}{tag} {last}\r\n").as_bytes()).await.unwrap();
+    }
+
+    const IN: &str = "OK [CAPABILITY IMAP4rev1] in";
+
+    async fn serve_errand(stream: &mut BufReader<TcpStream>, mailbox: &str) {
+        answer(stream, &format!("EXAMINE {mailbox}"), "OK in").await;
+        answer(stream, "FETCH 1:* (UID)", "* 1 FETCH (UID 7)\nOK done").await;
+    }
+
+    fn found() -> Outcome {
+        let kept = vec![b"* 1 FETCH (UID 7)".to_vec()];
+        Outcome::Done(kept, crate::imap::response::Status::Ok, b"done".to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_connection_serves_one_errand_after_the_other_and_is_counted() {
+        let (_state, shell, listener) = world(2).await;
+        let outcome = send(&shell, "A");
+        let mut stream = accept(&listener, IN).await;
+        serve_errand(&mut stream, "A").await;
+        assert_eq!(outcome.await.unwrap(), found());
+        let counted = "lemonade_backend_auxiliary_connections{backend=\"main\"} 1\n";
+        assert!(shell.meters.render().contains(counted), "{}", shell.meters.render());
+        let outcome = send(&shell, "B");
+        serve_errand(&mut stream, "B").await;
+        assert_eq!(outcome.await.unwrap(), found());
+        // It has died meanwhile, as we find out.
+        drop(stream);
+        let outcome = send(&shell, "C");
+        let mut stream = accept(&listener, IN).await;
+        serve_errand(&mut stream, "C").await;
+        assert_eq!(outcome.await.unwrap(), found());
+    }
+
+    #[tokio::test]
+    async fn of_an_account_two_stand_at_most_and_few_errands_wait() {
+        let (_state, shell, listener) = world(2).await;
+        let mut outcomes: Vec<_> = (0..40).map(|_| send(&shell, "A")).collect();
+        let mut streams = [accept(&listener, IN).await, accept(&listener, IN).await];
+        let closed = Err(oneshot::error::TryRecvError::Closed);
+        let lost = outcomes.iter_mut().map(oneshot::Receiver::try_recv).filter(|outcome| *outcome == closed).count();
+        assert_eq!(lost, 8, "thirty-two wait");
+        for stream in &mut streams {
+            serve_errand(stream, "A").await;
+        }
+        assert!(tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_err(), "nobody else connects");
+    }
+
+    #[tokio::test]
+    async fn a_refused_secret_is_told_and_the_next_errand_connects_anew() {
+        let (_state, shell, listener) = world(1).await;
+        let outcome = send(&shell, "A");
+        accept(&listener, "NO [AUTHENTICATIONFAILED] no").await;
+        assert_eq!(outcome.await.unwrap(), Outcome::Refused);
+        let outcome = send(&shell, "A");
+        let mut stream = accept(&listener, IN).await;
+        serve_errand(&mut stream, "A").await;
+        assert_eq!(outcome.await.unwrap(), found());
+    }
+}

@@ -1,0 +1,405 @@
+//! An errand on an auxiliary connection: another mailbox of the account is looked into, and the session's own stays where it is.
+//!
+//!     >  p1 LOGIN joe secret              once: the connection serves one errand after the other
+//!     >  p2 EXAMINE Work                  nothing in it changes, \Recent neither
+//!     <  * OK [UIDVALIDITY 38505] UIDs    another one than is meant, and nobody is asked
+//!     >  p3 FETCH 1:* (RFC822.SIZE)
+//!     <  * 1 FETCH (RFC822.SIZE 310)      what answers the command is kept, a response at a time
+//!     <  p3 OK done
+//!
+//! Who has the errand is told of the answers all together, when the last one is there: a slow client must not hold a connection
+//! that others wait for (architecture 4.12). The secret is the session's ([`Key`]); one that is refused is not said again. At most
+//! two such connections stand for an account (architecture section 12), which is a matter of the shell. Issue 4.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    effect::{Dialled, Effects, Side},
+    gate::Tag,
+    join::{self, Join},
+    key::Key,
+    layer::Ask,
+};
+use crate::imap::{
+    code, frame,
+    response::{self, Kind, Line, Status},
+    token,
+    verb::{self, Verb},
+};
+
+/// What somebody wants done in another mailbox.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    /// Its name, as it is on the wire.
+    pub mailbox: Box<[u8]>,
+    /// Under which its UIDs must mean what they mean, if that matters.
+    pub uidvalidity: Option<u32>,
+    /// What is asked there; it changes nothing.
+    pub verb: &'static Verb,
+    /// Behind the verb.
+    pub arguments: Vec<u8>,
+    /// What is kept of a response that answers it.
+    pub keep: Keep,
+}
+
+/// Puts a response, given without its end, to what is kept of those before.
+pub type Keep = fn(&mut Vec<Vec<u8>>, &[u8]);
+
+/// Somebody's errand, and what it takes to do it.
+#[derive(Debug)]
+pub struct Sent {
+    /// The layer, by its level in the stack, and its question.
+    pub from: (u8, Ask),
+    /// How to get in.
+    pub key: Arc<Key>,
+    /// What to do there.
+    pub errand: Errand,
+}
+
+/// What came of an errand, on its way to who had it.
+#[derive(Debug)]
+pub struct Told {
+    /// Who had it.
+    pub to: (u8, Ask),
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of an errand.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The backend has ended the command, or has not let us into the mailbox: what was kept, and the text behind the status.
+    Done(Vec<Vec<u8>>, Status, Vec<u8>),
+    /// No answer will come.
+    Lost,
+    /// The backend does not take the password or token any more: the session has no more errands.
+    Refused,
+}
+
+/// An auxiliary connection.
+#[derive(Debug)]
+pub struct Aside {
+    prefix: Tag,
+    tags: u32,
+    state: State,
+    errand: Option<Errand>,
+    /// What was kept of the answers, and its octets.
+    kept: Vec<Vec<u8>>,
+    held: usize,
+    /// The mailbox is another one than is meant.
+    differs: bool,
+    /// A response whose end has not come, and how many octets of its literal are to come.
+    response: Vec<u8>,
+    literal: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Joining(Box<Join>),
+    /// Logged in, with nothing to do.
+    AwaitErrand,
+    AwaitExamined,
+    AwaitAnswers,
+    /// It cannot be spoken with any more.
+    Useless,
+}
+
+const EXAMINE: &Verb = verb::row_of("EXAMINE");
+
+/// A response is not longer: no client could be told a longer one whole.
+const LONGEST: usize = 192 << 10;
+
+/// Octets that may be kept of one errand, as of a question on the session's own connection.
+const MOST: usize = 2 << 20;
+
+impl Errand {
+    /// To keep responses as they are.
+    pub fn whole(kept: &mut Vec<Vec<u8>>, response: &[u8]) {
+        kept.push(response.to_vec());
+    }
+}
+
+impl Aside {
+    /// A connection whose greeting has not been read. `seed` makes its tags unguessable.
+    pub fn new(key: &Key, dialled: Dialled, seed: u64, now: Instant) -> Self {
+        let prefix: Tag = format!("A{:07X}-", seed & 0xfff_ffff).bytes().collect();
+        let state = match key.fits(&dialled) {
+            true => State::Joining(Box::new(key.join(dialled, &prefix, now))),
+            // The account has moved: it is not this session's mail.
+            false => State::Useless,
+        };
+        let (kept, response) = (Vec::new(), Vec::new());
+        Self { prefix, tags: 0, state, errand: None, kept, held: 0, differs: false, response, literal: 0 }
+    }
+
+    /// The next errand, when the one before is done. It begins when the backend has let us in.
+    pub fn run(&mut self, errand: Errand, out: &mut Effects) -> Option<Outcome> {
+        self.errand = Some(errand);
+        match self.state {
+            State::Joining(_) => None,
+            State::Useless => Some(Outcome::Lost),
+            _ => {
+                self.examine(out);
+                None
+            }
+        }
+    }
+
+    /// TLS runs.
+    pub fn upgraded(&mut self, out: &mut Effects) {
+        if let State::Joining(join) = &mut self.state {
+            join.upgraded(out);
+        }
+    }
+
+    /// The backend says something: how many octets are done with, and what came of the errand, if that is known now.
+    pub fn hear(&mut self, octets: &[u8], out: &mut Effects) -> (usize, Option<Outcome>) {
+        let mut took = 0;
+        if let State::Joining(join) = &mut self.state {
+            let (len, outcome) = join.hear_backend(octets, out);
+            took = len;
+            match outcome {
+                None => return (took, None),
+                Some(join::Outcome::Joined { .. }) => self.examine(out),
+                Some(join::Outcome::Refused { trouble: false, .. }) => return (took, Some(self.end(Outcome::Refused))),
+                Some(_) => return (took, Some(self.end(Outcome::Lost))),
+            }
+        }
+        while took < octets.len() {
+            let (len, outcome) = self.take(&octets[took..], out);
+            took += len;
+            if len == 0 || outcome.is_some() {
+                return (took, outcome);
+            }
+        }
+        (took, None)
+    }
+
+    /// Whether it may have another errand.
+    pub fn is_free(&self) -> bool {
+        matches!(self.state, State::AwaitErrand)
+    }
+
+    /// Whether the backend has let us in.
+    pub fn is_in(&self) -> bool {
+        matches!(self.state, State::AwaitErrand | State::AwaitExamined | State::AwaitAnswers)
+    }
+
+    /// Takes a line, or octets of a literal.
+    fn take(&mut self, octets: &[u8], out: &mut Effects) -> (usize, Option<Outcome>) {
+        let len = match (self.literal, memchr::memchr(b'\n', octets)) {
+            (0, None) if octets.len() > LONGEST => return (0, Some(self.end(Outcome::Lost))),
+            (0, None) => return (0, None),
+            (0, Some(end)) => end + 1,
+            (left, _) => octets.len().min(usize::try_from(left).unwrap_or(usize::MAX)),
+        };
+        if self.response.len() + len > LONGEST {
+            return (len, Some(self.end(Outcome::Lost)));
+        }
+        self.response.extend_from_slice(&octets[..len]);
+        if self.literal > 0 {
+            self.literal -= len as u64;
+            return (len, None);
+        }
+        if !response::line(&self.response).is_text()
+            && let Some(literal) = frame::backend_literal(&octets[..len])
+        {
+            self.literal = literal;
+            return (len, None);
+        }
+        let response = std::mem::take(&mut self.response);
+        (len, self.response(&response, out))
+    }
+
+    fn response(&mut self, response: &[u8], out: &mut Effects) -> Option<Outcome> {
+        let Some(errand) = &self.errand else { return None };
+        match response::line(response) {
+            Line::Untagged { kind: Kind::Bye, .. } => Some(self.end(Outcome::Lost)),
+            Line::Untagged { kind: Kind::Ok, .. } if matches!(self.state, State::AwaitExamined) => {
+                let code = code::parse(response::text(response, 2));
+                let known = code.is("UIDVALIDITY").then(|| code.number()).flatten();
+                self.differs |= errand.uidvalidity.zip(known).is_some_and(|(meant, known)| meant != known);
+                None
+            }
+            Line::Untagged { kind, .. } if matches!(self.state, State::AwaitAnswers) => {
+                if errand.verb.claims.has(kind) {
+                    let (end, before) = (if response.ends_with(b"\r\n") { 2 } else { 1 }, self.kept.len());
+                    (errand.keep)(&mut self.kept, &response[..response.len() - end]);
+                    self.held += self.kept[before.min(self.kept.len())..].iter().map(Vec::len).sum::<usize>();
+                }
+                (self.held > MOST).then(|| self.end(Outcome::Lost))
+            }
+            Line::Tagged { tag, status } if self.is_last(tag) => self.tagged(status, response, out),
+            // Nothing of ours waits for a `+`.
+            Line::Continuation => Some(self.end(Outcome::Lost)),
+            Line::Untagged { .. } | Line::Tagged { .. } => None,
+        }
+    }
+
+    fn tagged(&mut self, status: Status, response: &[u8], out: &mut Effects) -> Option<Outcome> {
+        let text = response::text(response, 2).trim_ascii_end().to_vec();
+        let done = |kept| Outcome::Done(kept, status, text);
+        match (&self.state, status) {
+            (State::AwaitExamined, Status::Ok) if self.differs => self.free(Outcome::Lost),
+            (State::AwaitExamined, Status::Ok) => {
+                let errand = self.errand.as_ref()?;
+                let (verb, arguments) = (errand.verb, errand.arguments.clone());
+                self.state = State::AwaitAnswers;
+                self.say(verb, &arguments, out);
+                None
+            }
+            (State::AwaitExamined, _) => self.free(done(Vec::new())),
+            (State::AwaitAnswers, _) => {
+                let kept = std::mem::take(&mut self.kept);
+                self.free(done(kept))
+            }
+            _ => None,
+        }
+    }
+
+    fn examine(&mut self, out: &mut Effects) {
+        let mut name = Vec::new();
+        token::write_astring(self.errand.as_ref().map_or(b"", |errand| &errand.mailbox), &mut name);
+        self.state = State::AwaitExamined;
+        (self.differs, self.kept, self.held) = (false, Vec::new(), 0);
+        self.say(EXAMINE, &name, out);
+    }
+
+    fn say(&mut self, verb: &Verb, arguments: &[u8], out: &mut Effects) {
+        self.tags += 1;
+        let words = [&self.tag(), b" ".as_slice(), verb.name.as_bytes(), b" ", arguments, b"\r\n"];
+        out.put(Side::Backend, &words.concat());
+    }
+
+    /// The tag of the last command: behind those of the login, which began to count at the same prefix.
+    fn tag(&self) -> Vec<u8> {
+        [&self.prefix, format!("e{}", self.tags).as_bytes()].concat()
+    }
+
+    fn is_last(&self, tag: &[u8]) -> bool {
+        *tag == *self.tag()
+    }
+
+    /// The errand is done, and the connection is free for another.
+    fn free(&mut self, outcome: Outcome) -> Option<Outcome> {
+        self.state = State::AwaitErrand;
+        self.errand = None;
+        Some(outcome)
+    }
+
+    /// The connection is of no more use.
+    fn end(&mut self, outcome: Outcome) -> Outcome {
+        self.state = State::Useless;
+        (self.errand, self.kept, self.response) = (None, Vec::new(), Vec::new());
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::key;
+
+    /// A connection, and what was said there.
+    struct Talk {
+        aside: Aside,
+        out: Effects,
+    }
+
+    impl Talk {
+        /// As the backend has let it in.
+        fn new() -> Self {
+            let aside = Aside::new(&key::tests::key(), key::tests::dialled(), 7, Instant::now());
+            let mut talk = Self { aside, out: Effects::default() };
+            talk.hear(b"* OK [CAPABILITY IMAP4rev1] ready\r\n");
+            assert_eq!(talk.said(), "A0000007-1 LOGIN \"joe\" \"secret\"\r\n");
+            talk
+        }
+
+        fn run(&mut self, uidvalidity: Option<u32>) {
+            let (verb, arguments) = (verb::row_of("FETCH"), b"1:* (RFC822.SIZE)".to_vec());
+            let mailbox = (*b"A b").into();
+            let errand = Errand { mailbox, uidvalidity, verb, arguments, keep: Errand::whole };
+            assert_eq!(self.aside.run(errand, &mut self.out), None);
+        }
+
+        fn hear(&mut self, octets: &[u8]) -> Option<Outcome> {
+            // Cut anywhere, it means the same.
+            let mut left = Vec::new();
+            for octet in octets {
+                left.push(*octet);
+                let (took, outcome) = self.aside.hear(&left, &mut self.out);
+                left.drain(..took);
+                if outcome.is_some() {
+                    return outcome;
+                }
+            }
+            None
+        }
+
+        fn said(&mut self) -> String {
+            let said = String::from_utf8_lossy(&self.out.text).into_owned();
+            self.out.clear();
+            said
+        }
+    }
+
+    #[test]
+    fn one_errand_after_the_other_is_done() {
+        let mut talk = Talk::new();
+        talk.run(Some(7));
+        assert_eq!(talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1] in\r\n"), None);
+        assert_eq!(talk.said(), "A0000007-e1 EXAMINE \"A b\"\r\n");
+        assert_eq!(talk.hear(b"* 2 EXISTS\r\n* OK [UIDVALIDITY 7] UIDs\r\nA0000007-e1 OK [READ-ONLY] in\r\n"), None);
+        assert_eq!(talk.said(), "A0000007-e2 FETCH 1:* (RFC822.SIZE)\r\n");
+        let answers = b"* 1 FETCH (RFC822.SIZE 3)\r\n* 3 EXISTS\r\n* 2 FETCH (X {4}\r\n\n)\r\n RFC822.SIZE 4)\r\nA0000007-e2 OK done\r\n";
+        let kept = vec![b"* 1 FETCH (RFC822.SIZE 3)".to_vec(), b"* 2 FETCH (X {4}\r\n\n)\r\n RFC822.SIZE 4)".to_vec()];
+        assert_eq!(talk.hear(answers), Some(Outcome::Done(kept, Status::Ok, b"done".to_vec())));
+        assert!(talk.aside.is_free());
+        talk.run(None);
+        assert_eq!(talk.said(), "A0000007-e3 EXAMINE \"A b\"\r\n");
+        let refused = Outcome::Done(Vec::new(), Status::No, b"[NONEXISTENT] gone".to_vec());
+        assert_eq!(talk.hear(b"A0000007-e3 NO [NONEXISTENT] gone\r\n"), Some(refused));
+        assert!(talk.aside.is_free());
+    }
+
+    #[test]
+    fn another_mailbox_of_this_name_is_left_alone() {
+        let mut talk = Talk::new();
+        talk.run(Some(7));
+        talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1] in\r\n");
+        let outcome = talk.hear(b"* OK [UIDVALIDITY 8] UIDs\r\nA0000007-e1 OK in\r\n");
+        assert_eq!((outcome, talk.aside.is_free()), (Some(Outcome::Lost), true));
+    }
+
+    #[test]
+    fn a_secret_that_is_refused_is_told_from_trouble() {
+        let table: [(&[u8], Outcome); 3] = [
+            (b"A0000007-1 NO [AUTHENTICATIONFAILED] no\r\n", Outcome::Refused),
+            (b"A0000007-1 NO [UNAVAILABLE] later\r\n", Outcome::Lost),
+            (b"* BYE\r\n", Outcome::Lost),
+        ];
+        for (line, expected) in table {
+            let mut talk = Talk::new();
+            talk.run(None);
+            assert_eq!(talk.hear(line), Some(expected));
+            assert!(!talk.aside.is_free());
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut talk = Talk::new();
+        talk.run(None);
+        talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1] in\r\n");
+        talk.hear(b"A0000007-e1 OK in\r\n");
+        let line = [b"* 1 FETCH (X {180000}\r\n".as_slice(), &[b'x'; 180_000], b")\r\n"].concat();
+        let outcomes = (0..20).map(|_| talk.aside.hear(&line, &mut talk.out).1);
+        let told: Vec<_> = outcomes.take_while(Option::is_none).collect();
+        assert_eq!(told.len(), 11, "2 MiB, and the answer that was too much");
+        let mut talk = Talk::new();
+        talk.run(None);
+        talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1] in\r\n");
+        assert_eq!(talk.aside.hear(&[b'x'; LONGEST + 1], &mut talk.out).1, Some(Outcome::Lost));
+    }
+}

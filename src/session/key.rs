@@ -1,0 +1,75 @@
+//! What it takes to log in at a backend once more in a client's name: with what it has logged in, and where that led.
+//!
+//! Made of a password or a token that we have read; where the secret was never ours (relayed SCRAM, CRAM-MD5) there is none. It
+//! stays in memory while the session lasts, and prints nothing (architecture section 12, "secrets in memory").
+
+use std::{sync::Arc, time::Instant};
+
+use super::{effect::Dialled, gate::Tag, join::Join, login::Attempt};
+use crate::imap::id::Fields;
+
+/// The way in, once more.
+#[derive(Debug)]
+pub struct Key {
+    attempt: Attempt,
+    /// What the client said of itself before.
+    id: Fields,
+    /// Where it has arrived, and under which name: nowhere else is its mail.
+    backend: Arc<str>,
+    user: Arc<str>,
+}
+
+impl Key {
+    /// A client that has logged in so.
+    pub(super) fn new(attempt: &Attempt, dialled: &Dialled, id: Fields) -> Self {
+        let attempt = Attempt { tag: Tag::default(), device: None, again: true, ..attempt.clone() };
+        Self { attempt, id, backend: dialled.backend.clone(), user: dialled.user.clone() }
+    }
+
+    /// Who, as the client said it: what backends are found by.
+    pub fn user(&self) -> Option<Arc<str>> {
+        self.attempt.user.clone()
+    }
+
+    /// Whether this is where it leads.
+    pub(super) fn fits(&self, dialled: &Dialled) -> bool {
+        self.backend == dialled.backend && self.user == dialled.user
+    }
+
+    /// The login itself. `prefix` begins its tags.
+    pub(super) fn join(&self, dialled: Dialled, prefix: &Tag, now: Instant) -> Join {
+        Join::new(self.attempt.clone(), dialled, self.id.clone(), prefix, now)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::{
+        imap::Secret,
+        session::{idle::Pace, join::Credentials},
+    };
+
+    /// A connection to the backend `main`.
+    pub(in crate::session) fn dialled() -> Dialled {
+        let (backend, user) = ("main".into(), "joe".into());
+        let (profile, look, pace) = (None, None, Pace::default());
+        Dialled { backend, user, starttls: false, origin: None, profile, look, pace, auxiliary: true }
+    }
+
+    /// Joe's.
+    pub(crate) fn key() -> Arc<Key> {
+        let credentials = Credentials::Password { authzid: String::new(), password: Secret::new(b"secret".to_vec()) };
+        let user = Some("joe".into());
+        let attempt = Attempt { tag: Tag::default(), user, credentials, device: None, again: false };
+        Arc::new(Key::new(&attempt, &dialled(), Fields::default()))
+    }
+
+    #[test]
+    fn it_opens_one_account_and_tells_nobody_how() {
+        let (key, dialled) = (key(), dialled());
+        assert!(key.fits(&dialled));
+        assert!(!key.fits(&Dialled { user: "ann".into(), ..dialled }));
+        assert!(!format!("{key:?}").contains("secret"));
+    }
+}
