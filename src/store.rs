@@ -157,6 +157,14 @@ pub enum Change {
     },
     /// A mailbox is no more.
     Deleted(Box<[u8]>),
+    /// This change, where this entry stands as it does here, and the entry goes with it. Where it does not stand so the change
+    /// was made already, or is not to be made any more: nothing changes.
+    Once {
+        /// The entry.
+        mark: Entry,
+        /// The change.
+        change: Box<Change>,
+    },
     /// A device was seen, perhaps for the first time. Of those that nothing is kept of, so many are remembered
     /// ([`MOST_DEVICES`]): the ones seen last.
     Seen(Device),
