@@ -164,6 +164,14 @@ pub fn has_ours(name: &EntryName, depth: Depth, on_server: bool, backend: &Capab
     is_ours(name, on_server, backend) || ours(on_server, backend).any(below)
 }
 
+/// Whether a command that we cannot read may name what is kept here, or reach it from above.
+pub fn may_name_ours(arguments: &[u8]) -> bool {
+    let arguments = arguments.to_ascii_lowercase();
+    let below = |root: &'static str| root.trim_start_matches("/private").trim_start_matches("/shared");
+    let mut words = OURS.iter().map(|(root, ..)| below(root)).chain(["/notify", "depth"]);
+    words.any(|word| memchr::memmem::find(&arguments, word.as_bytes()).is_some())
+}
+
 fn ours(on_server: bool, backend: &Capabilities) -> impl Iterator<Item = EntryName> {
     let ours = OURS.iter().filter(move |(_, on, _)| on.is(on_server));
     let ours = ours.filter(|(_, _, native)| native.is_empty() || !backend.has(native));

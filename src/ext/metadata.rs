@@ -139,7 +139,11 @@ fn enables(arguments: &[u8]) -> impl Iterator<Item = &str> {
 }
 
 async fn get(given: Given, server: Server) -> Result<Ending, Refusal> {
-    match Get::parse(&given.arguments).map_err(bad)? {
+    let get = match Get::parse(&given.arguments) {
+        Err(_) if is_their_affair(&server, &given.arguments) => return Ok(Ending::Forward),
+        read => read.map_err(bad)?,
+    };
+    match get {
         Get::Entries { mailbox, entries, depth, most } => {
             let mailbox = list::canonical(&mailbox);
             let wanted = Wanted { mailbox, entries, depth, most };
@@ -209,10 +213,30 @@ impl Wanted {
         server: &Server,
         theirs: &impl Fn(&EntryName) -> bool,
     ) -> Result<(Vec<(EntryName, Box<[u8]>)>, u64), Refusal> {
-        let entries: Vec<_> = self.entries.iter().filter(|name| theirs(name)).collect();
-        if entries.is_empty() {
-            return Ok(Default::default());
+        // What is none of its entries is no place to many a backend: BAD, with all that stands beside it.
+        let (roots, entries): (Vec<_>, Vec<_>) =
+            self.entries.iter().filter(|name| theirs(name)).partition(|name| name.is_root());
+        let (mut values, mut longest) = (Vec::new(), 0);
+        for entries in [entries, roots].into_iter().filter(|entries| !entries.is_empty()) {
+            let answers = server.ask(GETMETADATA, self.question(&entries)).await?;
+            if answers.status == Status::Bad && entries.iter().all(|name| name.is_root()) {
+                continue;
+            }
+            let answers = answers.passed_on()?;
+            for line in &answers.parts {
+                match metadata::values(line) {
+                    Some(pairs) => values.extend(pairs),
+                    // The backend tells what others have changed, and the client has asked for that.
+                    None => server.answer(line.clone()),
+                }
+            }
+            longest = longest.max(long_entries(&answers.text));
         }
+        Ok((values, longest))
+    }
+
+    /// The question to the backend.
+    fn question(&self, entries: &[&EntryName]) -> Vec<u8> {
         let depth = match self.depth {
             Depth::Zero => "0",
             Depth::One => "1",
@@ -226,16 +250,7 @@ impl Wanted {
             token::write_astring(name.as_str().as_bytes(), &mut arguments);
         }
         arguments.push(b')');
-        let answers = server.ask(GETMETADATA, arguments).await?.passed_on()?;
-        let mut values = Vec::new();
-        for line in &answers.parts {
-            match metadata::values(line) {
-                Some(pairs) => values.extend(pairs),
-                // The backend tells what others have changed, and the client has asked for that.
-                None => server.answer(line.clone()),
-            }
-        }
-        Ok((values, long_entries(&answers.text)))
+        arguments
     }
 }
 
@@ -280,12 +295,12 @@ async fn get_attributes(
     Ok(entries.into_iter().map(|(entry, found)| draft_line(&entry, &found)).collect())
 }
 
-/// Where a pattern begins, to ask a backend that knows no patterns: `/private/vendor` and `/shared/vendor` for `/vendor/k*`.
-/// Nobody can be asked for what begins with a wildcard, and what stands below `/notify` is ours.
+/// Where a pattern begins, to ask a backend that knows no patterns: `/private/vendor` and `/shared/vendor` for `/vendor/k*`, the
+/// roots for `/*`. What stands below `/notify` is ours.
 fn roots(pattern: &str) -> Vec<EntryName> {
     let wild = pattern.find(['*', '%']);
     let fixed = wild.map_or(pattern, |at| &pattern[..pattern[..at].rfind('/').unwrap_or(0)]);
-    let names = ["/private", "/shared"].map(|root| EntryName::parse(format!("{root}{fixed}").as_bytes()));
+    let names = ["/private", "/shared"].map(|root| EntryName::place(format!("{root}{fixed}").as_bytes()));
     names.into_iter().flatten().filter(|name| name.components().nth(1) != Some("notify")).collect()
 }
 
@@ -314,6 +329,11 @@ async fn read(given: &Given, server: &Server, mailbox: &[u8]) -> Result<Vec<(Ent
     let inband = server.plan().told.has("IDLE");
     let settings = &server.plan().account;
     Ok(annotation::visible(entries, mailbox.is_empty(), &given.device.device, settings, inband, now))
+}
+
+/// Whether a command that we cannot read is the backend's: it knows such commands, and none of ours is in it.
+fn is_their_affair(server: &Server, arguments: &[u8]) -> bool {
+    is_native(server, false) && !annotation::may_name_ours(arguments)
 }
 
 /// Whether the backend keeps such annotations itself.
