@@ -53,6 +53,9 @@ const ENABLE: &Verb = verb::row_of("ENABLE");
 const GETMETADATA: &Verb = verb::row_of("GETMETADATA");
 const MYRIGHTS: &Verb = verb::row_of("MYRIGHTS");
 
+/// Octets of patterns times octets of names that one command compares: a quarter of a second.
+const MOST_WORK: usize = 1 << 28;
+
 /// A value of the backend's that is longer is left out, as if the client had said MAXSIZE: it is to be held.
 const LONGEST_VALUE: u32 = 64 << 10;
 
@@ -277,6 +280,19 @@ async fn get_attributes(
         let (values, _) = wanted.ask_backend(server, &theirs).await?;
         rows.extend(values.into_iter().filter(|(name, _)| theirs(name)));
     }
+    found(rows, patterns, attributes)
+}
+
+/// What of these rows the draft's GETMETADATA is told.
+fn found(
+    rows: BTreeMap<EntryName, Box<[u8]>>,
+    patterns: &[Box<str>],
+    attributes: &[Attribute],
+) -> Result<Vec<Vec<u8>>, Refusal> {
+    let octets: usize = rows.keys().map(|name| name.as_str().len()).sum();
+    if octets.saturating_mul(patterns.iter().map(|pattern| pattern.len()).sum()) > MOST_WORK {
+        return Err(Refusal::no("LIMIT", "too many and too long patterns for so many entries"));
+    }
     let mut entries: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
     for (row, value) in rows {
         let name = draft::name(&row);
@@ -364,4 +380,23 @@ async fn accessible(server: &Server, mailbox: &[u8]) -> Result<(), Refusal> {
 
 fn bad(error: MetadataError) -> Refusal {
     Refusal::bad(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_compared_as_far_as_a_quarter_of_a_second_goes() {
+        let rows = |count: usize| {
+            let row = |at| EntryName::parse(format!("/private/{}{at}", "a".repeat(50)).as_bytes()).unwrap();
+            (0..count).map(|at| (row(at), b"x"[..].into())).collect::<BTreeMap<_, Box<[u8]>>>()
+        };
+        let value = [Attribute { name: "value".into(), scope: None }];
+        let told = |rows, pattern: &str| found(rows, &[pattern.into()], &value).map(|lines| lines.len());
+        assert_eq!(told(rows(2000), "/a*"), Ok(2000));
+        let bomb = "*a".repeat(32 << 10);
+        assert_eq!(told(rows(2), &format!("{bomb}b")), Ok(0));
+        assert_eq!(told(rows(2000), &bomb).unwrap_err().code, "LIMIT");
+    }
 }
