@@ -16,7 +16,10 @@
 mod edit;
 mod names;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     account::{annotation, draft},
@@ -53,6 +56,9 @@ const ENABLE: &Verb = verb::row_of("ENABLE");
 const GETMETADATA: &Verb = verb::row_of("GETMETADATA");
 const MYRIGHTS: &Verb = verb::row_of("MYRIGHTS");
 
+/// From one look for all mailboxes with entries to the next: each is a LIST to the backend.
+const SWEEP_AGAIN: Duration = Duration::from_secs(3600);
+
 /// Octets of patterns times octets of names that one command compares: a quarter of a second.
 const MOST_WORK: usize = 1 << 28;
 
@@ -66,11 +72,24 @@ struct Metadata {
     of_mailboxes: bool,
     /// Changes of the server are.
     of_server: bool,
+    /// When all mailboxes with entries were last looked for.
+    swept: Option<Instant>,
     script: Option<Script>,
 }
 
 impl Layer for Metadata {
     fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
+        let sweeps = match command.verb.name {
+            "GETMETADATA" | "SETMETADATA" => {
+                self.swept.is_none_or(|at| out.now().saturating_duration_since(at) >= SWEEP_AGAIN)
+            }
+            _ => false,
+        };
+        match command.verb.name {
+            _ if sweeps => self.swept = Some(out.now()),
+            "DELETE" | "RENAME" => self.swept = None,
+            _ => {}
+        }
         let run: fn(Given, Server) -> Work = match command.verb.name {
             "ENABLE" => {
                 self.of_server = true;
@@ -82,10 +101,17 @@ impl Layer for Metadata {
             "RENAME" => |given, server| Box::pin(names::rename(given, server)),
             _ => |given, server| Box::pin(edit::set(given, server)),
         };
-        self.script = Script::begin(command, out, run);
+        self.script = match sweeps {
+            true => Script::begin(command, out, |given, server| Box::pin(swept(given, server, run))),
+            false => Script::begin(command, out, run),
+        };
     }
 
     fn reply(&mut self, ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
+        // What could not be made up for now is tried again with the next command.
+        if reply == Reply::Unavailable {
+            self.swept = None;
+        }
         Script::hear(&mut self.script, ask, reply, out);
     }
 
@@ -96,6 +122,12 @@ impl Layer for Metadata {
             out.answer(told(what));
         }
     }
+}
+
+/// Looks for all mailboxes with entries first. Whether that could be done or not, the command is done by its own lights.
+async fn swept(given: Given, server: Server, run: fn(Given, Server) -> Work) -> Result<Ending, Refusal> {
+    let _ = names::sweep(&server).await;
+    run(given, server).await
 }
 
 /// Whether these entries are the session's: what belongs to one device, no other hears of.
@@ -359,8 +391,7 @@ fn is_native(server: &Server, on_server: bool) -> bool {
 
 /// RFC 5464 section 3.3: the mailbox can be listed, and the user may do something with its content.
 async fn accessible(server: &Server, mailbox: &[u8]) -> Result<(), Refusal> {
-    let names = server.list(mailbox).await?;
-    let Some(listed) = names.iter().find(|listed| *list::canonical(&listed.name) == *mailbox) else {
+    let Some(listed) = names::find(server, mailbox).await? else {
         names::lose(server, mailbox).await?;
         return Err(Refusal::no("NONEXISTENT", "no such mailbox"));
     };
