@@ -60,9 +60,9 @@ pub enum Wrong {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
     /// Octets of payload.
-    pub size: Option<u64>,
+    pub size: Option<u32>,
     /// Notifications.
-    pub total: Option<u64>,
+    pub total: Option<u32>,
 }
 
 /// Whose word a value is.
@@ -146,13 +146,14 @@ fn one_of(text: &str, words: &[&str], expected: &str) -> Result<(), Wrong> {
 }
 
 impl Limit {
-    /// `size=N`, `total=N`, or both with a space between them; N is not zero.
+    /// `size=N`, `total=N`, or both with a space between them; N is an nz-number of RFC 3501: 32 bits, and no zero in front.
     pub fn parse(text: &str) -> Result<Self, ChannelError> {
         let expected = ChannelError("size=N or total=N, N octets or notifications a day");
         let mut limit = Self::default();
         for part in text.split(' ') {
             let (name, number) = part.split_once('=').ok_or(expected)?;
-            let number: u64 = number.parse().ok().filter(|number| *number > 0).ok_or(expected)?;
+            let digits = number.bytes().all(|octet| octet.is_ascii_digit()) && !number.starts_with('0');
+            let number: u32 = number.parse().ok().filter(|_| digits).ok_or(expected)?;
             match name.to_ascii_lowercase().as_str() {
                 "size" if limit.size.is_none() => limit.size = Some(number),
                 "total" if limit.total.is_none() => limit.total = Some(number),
