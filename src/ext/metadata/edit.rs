@@ -256,7 +256,9 @@ impl<'a> Edit<'a> {
             return Ok(());
         }
         if self.defaults.is_none() {
-            self.defaults = Some(self.server.entries(Query::Mailbox(Box::default())).await?.0);
+            // A default concerns every mailbox.
+            let query = if mailbox.is_empty() { Query::Entries } else { Query::Mailbox(Box::default()) };
+            self.defaults = Some(self.server.entries(query).await?.0);
         }
         let defaults = self.defaults.iter().flatten().cloned();
         let entries = before.into_iter().chain(defaults);
