@@ -287,13 +287,6 @@ impl Quota {
     /// None: for what the proxy keeps for itself.
     pub const NONE: Self = Self { entries: u64::MAX, octets: u64::MAX };
 
-    /// Whether an account with these entries keeps to it when they have been changed; the store itself decides when it is asked.
-    pub fn foresee(self, entries: Vec<Entry>, edits: &[Edit]) -> Result<(), StoreError> {
-        let after = changed(entries, edits);
-        let octets = after.iter().map(|(key, value)| key.name.as_str().len() + value.len());
-        self.judge(after.len() as u64, octets.sum::<usize>() as u64)
-    }
-
     /// Whether an account with so many entries and octets keeps to it.
     fn judge(self, entries: u64, octets: u64) -> Result<(), StoreError> {
         match () {

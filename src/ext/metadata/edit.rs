@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{accessible, bad, is_native, names::load, write_pair};
+use super::{accessible, bad, is_native, is_their_affair, names::load, write_pair};
 use crate::{
     account::{
         annotation::{self, Role},
@@ -31,7 +31,7 @@ use crate::{
         layer::Refusal,
         script::{Ending, Given, Server},
     },
-    store::{self, Change, Device, DeviceName, Entry, Key, Owner, Query, Source},
+    store::{self, Change, Device, DeviceName, Entry, Key, Owner, Query, Quota, Source},
 };
 
 const SETMETADATA: &Verb = verb::row_of("SETMETADATA");
@@ -43,7 +43,11 @@ const MOST_MAILBOXES: usize = 1000;
 const MOST_EDITS: usize = 10_000;
 
 pub(super) async fn set(given: Given, server: Server) -> Result<Ending, Refusal> {
-    let (mailboxes, edits) = match Set::parse(&given.arguments).map_err(bad)? {
+    let set = match Set::parse(&given.arguments) {
+        Err(_) if is_their_affair(&server, &given.arguments) => return Ok(Ending::Forward),
+        read => read.map_err(bad)?,
+    };
+    let (dialect, mailboxes, edits) = match set {
         Set::Entries { mailbox, edits } => {
             let mailbox = list::canonical(&mailbox);
             let ours =
@@ -51,13 +55,14 @@ pub(super) async fn set(given: Given, server: Server) -> Result<Ending, Refusal>
             if is_native(&server, mailbox.is_empty()) && !edits.iter().any(ours) {
                 return Ok(Ending::Forward);
             }
-            (vec![mailbox], edits)
+            (Dialect::Rfc5464, vec![mailbox], edits)
         }
         Set::Attributes { mailbox, edits } => {
             let row =
                 |(entry, attribute, value): (Box<str>, Attribute, _)| Ok((draft::row(&entry, &attribute)?, value));
             let edits = edits.into_iter().map(row).collect::<Result<_, draft::DraftError>>();
-            (named(&server, &mailbox).await?, edits.map_err(|error| Refusal::bad(error.to_string()))?)
+            let edits = edits.map_err(|error| Refusal::bad(error.to_string()))?;
+            (Dialect::Draft, named(&server, &mailbox).await?, edits)
         }
     };
     let assigns = |(name, _): &(EntryName, _)| name.as_str() == special_use::ENTRY;
@@ -67,11 +72,13 @@ pub(super) async fn set(given: Given, server: Server) -> Result<Ending, Refusal>
     if edits.len() * mailboxes.len() > MOST_EDITS {
         return Err(Refusal::no("LIMIT", "too many entries of too many mailboxes at once"));
     }
-    let mut edit = Edit::new(&given, &server, edits)?;
+    let on_server = mailboxes.iter().all(|mailbox| mailbox.is_empty());
+    let mut edit = Edit::new(&given, &server, dialect, on_server, edits)?;
+    edit.fits(mailboxes.len())?;
     for mailbox in &mailboxes {
         edit.apply(mailbox).await?;
     }
-    edit.save().await?;
+    edit.save(&mailboxes[0]).await?;
     Ending::done("SETMETADATA done")
 }
 
@@ -96,6 +103,23 @@ async fn named(server: &Server, pattern: &[u8]) -> Result<Vec<Box<[u8]>>, Refusa
     }
 }
 
+/// In whose words a command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Rfc5464,
+    Draft,
+}
+
+impl Dialect {
+    /// The code of a value that is too large; the draft's has no number.
+    fn too_large(self, most: u64) -> String {
+        match self {
+            Self::Rfc5464 => format!("METADATA MAXSIZE {most}"),
+            Self::Draft => "METADATA TOOBIG".to_owned(),
+        }
+    }
+}
+
 /// Entries, and what becomes of them.
 type Edits = Vec<(EntryName, Option<Value>)>;
 
@@ -105,7 +129,10 @@ type Ours = (Role, EntryName, Option<Value>);
 /// A SETMETADATA on its way to the store.
 struct Edit<'a> {
     server: &'a Server,
-    edits: Edits,
+    /// What we keep, in each mailbox.
+    ours: Vec<Ours>,
+    /// What the backend is to keep.
+    theirs: Edits,
     before: &'a Binding,
     /// The device that it belongs to; another one than before if the command says so.
     device: Binding,
@@ -115,71 +142,86 @@ struct Edit<'a> {
     now: i64,
     /// What the client is told of entries that it did not name.
     lines: Vec<Vec<u8>>,
-    /// What the backend is to keep, mailbox by mailbox.
-    theirs: Vec<(Box<[u8]>, Edits)>,
     /// What the store has of the server, for the defaults of the device.
     defaults: Option<Vec<Entry>>,
 }
 
 impl<'a> Edit<'a> {
-    /// The device is settled first: what else is set belongs to it.
-    fn new(given: &'a Given, server: &'a Server, edits: Edits) -> Result<Self, Refusal> {
-        let mut device = given.device.clone();
-        for (name, value) in &edits {
-            if !name.is_leaf() {
-                return Err(Refusal::bad("an entry below /vendor/ has a name behind the vendor's"));
-            }
-            if name.as_str() == annotation::DEVICE {
-                let value = value.as_ref().ok_or_else(|| Refusal::no("CANNOT", "a device has a name"))?;
-                let name = DeviceName::parse(&value.octets).map_err(|error| Refusal::bad(error.to_string()))?;
-                device = Binding { device: name, source: Source::Entry };
+    /// What can be judged without the store is judged here, and the device is settled: what is set belongs to it, in whatever
+    /// order the command names it.
+    fn new(
+        given: &'a Given,
+        server: &'a Server,
+        dialect: Dialect,
+        on_server: bool,
+        edits: Edits,
+    ) -> Result<Self, Refusal> {
+        if edits.iter().any(|(name, _)| !name.is_leaf()) {
+            return Err(Refusal::bad("an entry below /vendor/ has a name behind the vendor's"));
+        }
+        let native = is_native(server, on_server);
+        let is_theirs = |name: &EntryName| native && !annotation::is_ours(name, on_server, &server.plan().backend);
+        let (theirs, ours): (Edits, Edits) = edits.into_iter().partition(|(name, _)| is_theirs(name));
+        let role = |(name, value)| (annotation::role(&name, on_server), name, value);
+        let ours: Vec<Ours> = ours.into_iter().map(role).collect();
+        for (role, name, value) in &ours {
+            check(server, dialect, role, name, value.as_ref())?;
+        }
+        let (before, device, keys, touched) = (&given.device, given.device.clone(), Vec::new(), Vec::new());
+        let (ours, lines) = (last_words(ours), Vec::new());
+        let mut edit = Self { server, ours, theirs, before, device, keys, touched, now: 0, lines, defaults: None };
+        edit.settle_device()?;
+        Ok(edit)
+    }
+
+    /// By the entry that names it, else by what it registers.
+    fn settle_device(&mut self) -> Result<(), Refusal> {
+        let mut registered = Vec::new();
+        for (role, _, value) in &self.ours {
+            match (role, value) {
+                (Role::Device, Some(value)) => {
+                    let name = DeviceName::parse(&value.octets).map_err(|error| Refusal::bad(error.to_string()))?;
+                    self.device = Binding { device: name, source: Source::Entry };
+                }
+                (Role::Token, Some(value)) => {
+                    registered.extend(Token::parse(&value.octets, 0).map(|token| token.device()))
+                }
+                (Role::Subscription(id), Some(_)) => registered.push(registration::subscriber(id)),
+                _ => {}
             }
         }
-        let (before, keys, touched) = (&given.device, Vec::new(), Vec::new());
-        let (lines, theirs) = (Vec::new(), Vec::new());
-        Ok(Self { server, edits, before, device, keys, touched, now: 0, lines, theirs, defaults: None })
+        registered.into_iter().for_each(|device| self.register(device));
+        Ok(())
+    }
+
+    /// A pattern names many mailboxes, and each would hold the values; and no backend takes several of them back at once.
+    fn fits(&self, mailboxes: usize) -> Result<(), Refusal> {
+        if mailboxes > 1 && !self.theirs.is_empty() {
+            return Err(Refusal::no("CANNOT", "the backend keeps such entries, of one mailbox at a time"));
+        }
+        let octets: usize = self.ours.iter().filter_map(|(_, _, value)| value.as_ref()).map(|it| it.octets.len()).sum();
+        let most = self.server.plan().account.quota().octets;
+        match octets.saturating_mul(mailboxes) as u64 > most {
+            true => Err(over_quota(OverQuota::Octets(most))),
+            false => Ok(()),
+        }
     }
 
     /// Looks at what becomes of one mailbox, or of the server.
     async fn apply(&mut self, mailbox: &[u8]) -> Result<(), Refusal> {
-        let on_server = mailbox.is_empty();
-        if !on_server {
+        if !mailbox.is_empty() {
             accessible(self.server, mailbox).await?;
-        }
-        let backend = &self.server.plan().backend;
-        let native = is_native(self.server, on_server);
-        let is_theirs = |name: &EntryName| native && !annotation::is_ours(name, on_server, backend);
-        let (theirs, ours): (Vec<_>, Vec<_>) = self.edits.clone().into_iter().partition(|(name, _)| is_theirs(name));
-        let roles: Vec<_> =
-            ours.into_iter().map(|(name, value)| (annotation::role(&name, on_server), name, value)).collect();
-        for (role, _, value) in &roles {
-            self.check(role, value.as_ref())?;
         }
         let (before, now) = load(self.server, mailbox).await?;
         self.now = now;
-        for (role, name, value) in last_words(roles) {
+        for (role, name, value) in self.ours.clone() {
             let value = value.map(|value| value.octets);
             match (role, value) {
                 (Role::SpecialUse, Some(value)) => self.assign(mailbox, name, &value).await?,
                 (role, value) => self.edit(mailbox, role, name, value, &before)?,
             }
         }
-        self.judge(mailbox, before).await?;
-        if !theirs.is_empty() {
-            self.theirs.push((mailbox.into(), theirs));
-        }
-        Ok(())
-    }
-
-    fn check(&self, role: &Role, value: Option<&Value>) -> Result<(), Refusal> {
-        match role {
-            Role::ReadOnly => Err(Refusal::no("NOPERM", "this entry can only be read")),
-            Role::Unknown => Err(Refusal::no("CANNOT", "there is no such entry here")),
-            _ => {
-                let settings = &self.server.plan().account;
-                value.map_or(Ok(()), |value| annotation::check(role, &value.octets, settings)).map_err(wrong)
-            }
-        }
+        self.judge(mailbox, before).await
     }
 
     fn edit(
@@ -202,16 +244,12 @@ impl<'a> Edit<'a> {
                 let token = Token::parse(&value, now).ok_or_else(|| Refusal::bad("this is no device token"))?;
                 let dead = before.iter().filter(|entry| Token::of_row(entry).is_some_and(|token| !token.lives(now)));
                 self.keys.extend(dead.map(|entry| (entry.key.clone(), None)));
-                self.register(token.device());
                 self.keys.push((key(Owner::Device(token.device())), Some(token.stored())));
             }
             (Role::Subscription(id), value) => {
                 let device = registration::subscriber(&id);
                 let value = value.map(|value| Subscription::parse(&value, now)).transpose();
                 let value = value.map_err(|why| Refusal::no("CANNOT", why))?.map(|it| it.stored());
-                if value.is_some() {
-                    self.register(device.clone());
-                }
                 self.keys.push((key(Owner::Device(device)), value));
             }
             (_, value) => self.keys.push((key(annotation::owner(&name, &self.device.device)), value)),
@@ -280,10 +318,13 @@ impl<'a> Edit<'a> {
         owners.filter(|owner| **owner == was).for_each(|owner| *owner = is.clone());
     }
 
-    async fn tell_backend(&self, mailbox: &[u8], edits: &[(EntryName, Option<Value>)]) -> Result<(), Refusal> {
+    async fn tell_backend(&self, mailbox: &[u8]) -> Result<(), Refusal> {
+        if self.theirs.is_empty() {
+            return Ok(());
+        }
         let mut arguments = Vec::new();
         token::write_string(mailbox, &mut arguments);
-        for (at, (name, value)) in edits.iter().enumerate() {
+        for (at, (name, value)) in self.theirs.iter().enumerate() {
             arguments.extend_from_slice(if at == 0 { b" (" } else { b" " });
             match value {
                 Some(value) => write_pair(name.as_str(), &value.octets, &mut arguments),
@@ -297,33 +338,37 @@ impl<'a> Edit<'a> {
         self.server.ask(SETMETADATA, arguments).await?.passed_on().map(|_| ())
     }
 
-    /// All of it or nothing: what we refuse is refused before the backend hears of it, and what the backend refuses before
-    /// anything of ours is kept.
-    async fn tell(&self) -> Result<(), Refusal> {
-        if self.theirs.is_empty() {
-            return Ok(());
-        }
-        if self.keys.iter().any(|(_, value)| value.is_some()) {
-            let (entries, _) = self.server.entries(Query::Entries).await?;
-            let quota = self.server.plan().account.quota();
-            let over = quota.foresee(entries, &self.keys).err().and_then(|error| OverQuota::of(&error));
-            over.map_or(Ok(()), |which| Err(over_quota(which)))?;
-        }
-        for (mailbox, edits) in &self.theirs {
-            self.tell_backend(mailbox, edits).await?;
-        }
-        Ok(())
+    /// What stands now where something is set, to be put back.
+    async fn standing(&self) -> Result<Vec<store::Edit>, Refusal> {
+        let (entries, _) = self.server.entries(Query::Entries).await?;
+        let entries: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        Ok(self.keys.iter().map(|(key, _)| (key.clone(), entries.get(key).cloned())).collect())
     }
 
-    /// On the disk, then told.
-    async fn save(self) -> Result<(), Refusal> {
-        self.tell().await?;
-        let Self { server, keys, device, touched, lines, now, .. } = self;
-        let mut changed = 0;
-        if !keys.is_empty() {
-            let quota = server.plan().account.quota();
-            changed = server.save(Change::Entries { edits: keys, quota }).await?.map_err(over_quota)?.entries;
+    /// On the disk. How many entries that were.
+    async fn keep(&self, edits: Vec<store::Edit>, quota: Quota) -> Result<u64, Refusal> {
+        match edits.is_empty() {
+            true => Ok(0),
+            false => Ok(self.server.save(Change::Entries { edits, quota }).await?.map_err(over_quota)?.entries),
         }
+    }
+
+    /// All of it or nothing: ours is kept first, and what the backend then refuses is taken back. Should that fail too, or the proxy
+    /// end in between, ours is there without what the backend should have.
+    async fn store(&self, mailbox: &[u8]) -> Result<u64, Refusal> {
+        let standing = if self.theirs.is_empty() { Vec::new() } else { self.standing().await? };
+        let changed = self.keep(self.keys.clone(), self.server.plan().account.quota()).await?;
+        let told = self.tell_backend(mailbox).await;
+        if told.is_err() {
+            let _ = self.keep(standing, Quota::NONE).await;
+        }
+        told.map(|()| changed)
+    }
+
+    /// Kept, then told.
+    async fn save(self, mailbox: &[u8]) -> Result<(), Refusal> {
+        let changed = self.store(mailbox).await?;
+        let Self { server, device, touched, lines, now, .. } = self;
         lines.into_iter().for_each(|line| server.answer(line));
         if device != *self.before {
             let name = device.device.clone();
@@ -344,6 +389,31 @@ impl<'a> Edit<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether an entry may have this value, as far as that can be said of it alone.
+fn check(
+    server: &Server,
+    dialect: Dialect,
+    role: &Role,
+    name: &EntryName,
+    value: Option<&Value>,
+) -> Result<(), Refusal> {
+    let settings = &server.plan().account;
+    match (role, value) {
+        (Role::ReadOnly, _) => return Err(Refusal::no("NOPERM", "this entry can only be read")),
+        (Role::Unknown, _) => return Err(Refusal::no("CANNOT", "there is no such entry here")),
+        (Role::Device, None) => return Err(Refusal::no("CANNOT", "a device has a name")),
+        (_, None) => return Ok(()),
+        _ => {}
+    }
+    let octets = value.map_or(&[][..], |value| &value.octets);
+    // With its name it is all that the user keeps.
+    let most = settings.quota().octets.saturating_sub(name.as_str().len() as u64);
+    if octets.len() as u64 > most {
+        return Err(Refusal::no(dialect.too_large(most), "this value is larger than all that a user may keep here"));
+    }
+    annotation::check(role, octets, settings).map_err(wrong)
 }
 
 fn over_quota(which: OverQuota) -> Refusal {
