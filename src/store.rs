@@ -159,6 +159,14 @@ pub enum Change {
     },
     /// A mailbox is no more.
     Deleted(Box<[u8]>),
+    /// This change, where this entry stands as it does here, and the entry goes with it. Where it does not stand so the change
+    /// was made already, or is not to be made any more: nothing changes.
+    Once {
+        /// The entry.
+        mark: Entry,
+        /// The change.
+        change: Box<Change>,
+    },
     /// A device was seen, perhaps for the first time. Of those that nothing is kept of, so many are remembered
     /// ([`MOST_DEVICES`]): the ones seen last.
     Seen(Device),
@@ -280,13 +288,6 @@ impl Source {
 impl Quota {
     /// None: for what the proxy keeps for itself.
     pub const NONE: Self = Self { entries: u64::MAX, octets: u64::MAX };
-
-    /// Whether an account with these entries keeps to it when they have been changed; the store itself decides when it is asked.
-    pub fn foresee(self, entries: Vec<Entry>, edits: &[Edit]) -> Result<(), StoreError> {
-        let after = changed(entries, edits);
-        let octets = after.iter().map(|(key, value)| key.name.as_str().len() + value.len());
-        self.judge(after.len() as u64, octets.sum::<usize>() as u64)
-    }
 
     /// Whether an account with so many entries and octets keeps to it.
     fn judge(self, entries: u64, octets: u64) -> Result<(), StoreError> {

@@ -39,6 +39,10 @@ pub trait Between {
     }
     /// The operator wants an end.
     fn drain(&mut self);
+    /// It is killed, and another one begins with what it has kept.
+    fn kill(&mut self) {}
+    /// What is kept can be read and written, only read, or neither.
+    fn store_becomes(&mut self, _store: Disk) {}
     /// Another session of the account has something to say: only a proxy hears it.
     fn noticed(&mut self, _notice: &Notice) {}
     /// What those who follow events have heard; none where nobody tells any.
@@ -73,6 +77,30 @@ pub trait Between {
     }
     /// How often this side went over to TLS or DEFLATE: what was sent in clear behind that is lost.
     fn upgrades(&self, side: Side) -> usize;
+}
+
+/// What the disk under the store is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disk {
+    /// It can be read and written.
+    #[default]
+    Well,
+    /// It can only be read.
+    Full,
+    /// It can be neither read nor written.
+    Gone,
+}
+
+impl Disk {
+    /// `well`, `full` or `gone`.
+    pub fn parse(word: &str) -> Result<Self, String> {
+        match word {
+            "well" => Ok(Self::Well),
+            "full" => Ok(Self::Full),
+            "gone" => Ok(Self::Gone),
+            _ => Err("a store that is well, full or gone".to_owned()),
+        }
+    }
 }
 
 /// How a connection was closed.
@@ -299,6 +327,21 @@ impl Scene {
         }
         self.between.pass_time(left);
         self.collect();
+    }
+
+    /// The proxy is killed, with its connections, and another one begins.
+    pub fn kill(&mut self) {
+        self.trace.push("P: kill".to_owned());
+        self.between.kill();
+        self.connection = None;
+        self.to_backend.clear();
+        self.to_client.clear();
+    }
+
+    /// What the disk under the store is good for from now on.
+    pub fn store_becomes(&mut self, store: Disk) {
+        self.trace.push(format!("O: store {store:?}").to_lowercase());
+        self.between.store_becomes(store);
     }
 
     /// Another session of the account has something to say.

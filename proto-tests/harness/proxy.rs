@@ -40,7 +40,7 @@ use lemonade_proxy::{
 };
 
 use crate::{
-    cast::{Between, End, NOON, index},
+    cast::{Between, Disk, End, NOON, index},
     events,
     model::Settings,
 };
@@ -80,8 +80,8 @@ pub struct Setup {
     pub mechanisms: Vec<Mechanism>,
     /// `[account]`.
     pub account: Arc<account::Settings>,
-    /// Nothing can be kept any more.
-    pub store_is_full: bool,
+    /// What the disk under the store is good for.
+    pub disk: Disk,
     /// Somebody follows events.
     pub followed: bool,
 }
@@ -90,6 +90,7 @@ pub struct Setup {
 pub struct Proxy {
     session: Session,
     setup: Setup,
+    seed: u64,
     since: Instant,
     now: Instant,
     peers: [Peer; 2],
@@ -182,7 +183,7 @@ impl Setup {
                 events: account::settings::Events { messages: Messages::None },
                 ..account::Settings::default()
             }),
-            store_is_full: false,
+            disk: Disk::Well,
             followed: true,
         }
     }
@@ -206,8 +207,8 @@ impl Setup {
                 };
                 Ok(())
             }
-            "store" if value == "full" => {
-                self.store_is_full = true;
+            "store" => {
+                self.disk = Disk::parse(value)?;
                 Ok(())
             }
             "profile" => {
@@ -370,18 +371,24 @@ impl Proxy {
     /// A client has just connected.
     pub fn new(setup: Setup, seed: u64) -> Self {
         let now = Instant::now();
+        Self::beginning(setup, seed, Arc::new(Memory::default()), now, now)
+    }
+
+    /// A client has connected to one that begins with what is kept here, at this moment of a scene that began then.
+    fn beginning(setup: Setup, seed: u64, store: Arc<dyn Store>, since: Instant, now: Instant) -> Self {
         let mut proxy = Self {
             session: Session::new(Arc::new(setup.front()), setup.tls, seed, now),
             out: Effects { followed: setup.followed, ..Effects::default() },
             setup,
-            since: now,
+            seed,
+            since,
             now,
             peers: [Peer::default(), Peer::default()],
             dialling: None,
             ended: None,
             authenticated: false,
             refused: 0,
-            store: Arc::new(Memory::default()),
+            store,
             published: Vec::new(),
             shadows: Arc::default(),
             shared: None,
@@ -471,7 +478,8 @@ impl Proxy {
         while let Some(Request { from, keeping }) = self.requests.pop_front() {
             let account = whose();
             let result = match &keeping {
-                Keeping::Save(_) if self.setup.store_is_full => Err(StoreError::Unavailable("disk full".into())),
+                Keeping::Save(_) if self.setup.disk == Disk::Full => Err(StoreError::Unavailable("disk full".into())),
+                _ if self.setup.disk == Disk::Gone => Err(StoreError::Unavailable("no disk".into())),
                 Keeping::Save(change) => at_once(self.store.save(&account, change)).map(Kept::Saved),
                 Keeping::Load(query) => at_once(self.store.load(&account, query)).map(Kept::Found),
             };
@@ -705,6 +713,15 @@ impl Between for Proxy {
             self.tell(Input::Drain);
             self.pump();
         }
+    }
+
+    fn kill(&mut self) {
+        let (setup, seed, store) = (self.setup.clone(), self.seed.wrapping_add(1), Arc::clone(&self.store));
+        *self = Self::beginning(setup, seed, store, self.since, self.now);
+    }
+
+    fn store_becomes(&mut self, store: Disk) {
+        self.setup.disk = store;
     }
 
     fn noticed(&mut self, notice: &Notice) {

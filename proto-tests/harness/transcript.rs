@@ -33,9 +33,10 @@
 //! | `C.`, `<.` | the client, or the backend, closes its connection; `O:` lines behind `<.` happen before there is another one |
 //! | `!S`, `!>` | no such line comes to the client, no such command was executed by the backend, in the whole session |
 //! | `E:` | those who follow events hear of this one: `E: MailboxCreate Work`, see [`crate::events`]; each event has its line, from the first to the last |
-//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `delete BOX`, `rename BOX NAME`, `subscribe BOX`, `unsubscribe BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE`; it has looked at a mailbox and found nothing, or something: `looked BOX`, `found BOX`, each perhaps with a STATUS, `looked BOX (MESSAGES 3)`; it has changed `names` |
+//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `delete BOX`, `rename BOX NAME`, `subscribe BOX`, `unsubscribe BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE`; it has looked at a mailbox and found nothing, or something: `looked BOX`, `found BOX`, each perhaps with a STATUS, `looked BOX (MESSAGES 3)`; it has changed `names`; the disk under what is kept becomes `store full`, `store gone`, `store well` |
 //! | `T:` | time passes: `T: 29m` |
 //! | `P: drain` | the operator ends the proxy |
+//! | `P: kill` | the proxy is killed; another one begins, with what was kept, and what the header says has happened before happens again |
 //!
 //! A comment begins with `;`, behind two blanks or at the start of a line. A tag `p1` in `>` and `<` lines is a variable:
 //! the prefix of the proxy's own tags is random.
@@ -51,8 +52,9 @@
 //! one another come in any order); `proxy: only` (what is shown is the proxy's doing, the model alone cannot);
 //! `events: unfollowed` (nobody follows, so no event is made), `events: messages` or `messages and flags` (those who follow hear
 //! of messages too);
-//! `account: SMS=WAKEUP entries=3` (channels and settings of `[account]`), `store: full` (nothing can be kept any more),
-//! `extensions: FILTERS=always MOVE=never`, `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see [`crate::proxy`].
+//! `account: SMS=WAKEUP entries=3` (channels and settings of `[account]`), `store: full` (nothing can be kept any more; `store: gone`:
+//! nor read), `extensions: FILTERS=always MOVE=never`, `listener:`, `dial:`, `limits:`, `timeouts:` for the proxy, see
+//! [`crate::proxy`].
 //!
 //! With `order: any` an untagged response without gaps stands for what it means: strings may be atoms, quoted or literals,
 //! attributes come in any order and case, LIST may add `\HasChildren` and the like where none of them is expected, and
@@ -184,6 +186,7 @@ enum Action {
     Other(String),
     Time(Duration),
     Drain,
+    Kill,
 }
 
 /// Why a transcript is not what happened.

@@ -22,7 +22,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use lemonade_proxy::store::{AccountName, Answer, Change, Changed, Found, Owner, Query, Store, memory::Memory};
+use lemonade_proxy::store::{AccountName, Answer, Change, Changed, Found, Owner, Query, Quota, Store, memory::Memory};
 use proto_tests::{
     cast::Cut,
     model::{Backend, Settings},
@@ -65,6 +65,17 @@ enum Flaw {
     LosesTheLast,
 }
 
+impl Flaw {
+    /// Whether a change that follows the backend's OK is not made.
+    fn forgets(self, change: &Change) -> bool {
+        match self {
+            Self::StaysBehind => matches!(change, Change::Renamed { .. }),
+            Self::Outlives => matches!(change, Change::Deleted(_)),
+            Self::LosesTheLast => false,
+        }
+    }
+}
+
 /// A store, perhaps with a flaw.
 #[derive(Default)]
 struct Kept {
@@ -75,9 +86,10 @@ struct Kept {
 impl Store for Kept {
     fn save<'a>(&'a self, account: &'a AccountName, change: &'a Change) -> Answer<'a, Changed> {
         match (change, self.flaw) {
-            (Change::Renamed { .. }, Some(Flaw::StaysBehind)) | (Change::Deleted(_), Some(Flaw::Outlives)) => {
-                Box::pin(async { Ok(Changed::default()) })
-            }
+            (Change::Once { mark, change }, Some(flaw)) if flaw.forgets(change) => Box::pin(async move {
+                let (edits, quota) = (vec![(mark.key.clone(), None)], Quota::NONE);
+                self.inner.save(account, &Change::Entries { edits, quota }).await
+            }),
             (Change::Entries { edits, quota }, Some(Flaw::LosesTheLast)) if edits.len() > 1 => Box::pin(async move {
                 let edits = edits[..edits.len() - 1].to_vec();
                 self.inner.save(account, &Change::Entries { edits, quota: *quota }).await

@@ -6,8 +6,11 @@
 //!
 //! A table of names, and of those that are kept here although the backend has annotations of its own. Requirements N12 to N15.
 
+use std::collections::BTreeMap;
+
 use super::{
     Settings,
+    moving::MOVING,
     preference::{NOTIFY, Preference, Wrong},
     registration, special_use,
 };
@@ -33,41 +36,32 @@ pub const STAY: [&str; 3] = [registration::TOKEN, special_use::ENTRY, MISSING];
 /// Seconds that the entries of a mailbox outlive it, unless we saw it deleted: a server may hide one for a while.
 const GRACE: i64 = 24 * 3600;
 
-/// What becomes of the entries of a mailbox that is not found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// There are none, or their time is not over.
-    Nothing,
-    /// Note when it began.
-    Mark(Edit),
-    /// They go.
-    Forget,
-}
-
-/// What is to be done about a mailbox that is not found, with these entries.
-pub fn lost(mailbox: &[u8], entries: &[Entry], now: i64) -> Loss {
-    match missing_since(entries) {
-        _ if entries.is_empty() => Loss::Nothing,
-        Some(since) if now >= since + GRACE => Loss::Forget,
-        Some(_) => Loss::Nothing,
-        None => mark(mailbox, Some(now)).map_or(Loss::Nothing, Loss::Mark),
+/// What is to be done when one has looked for mailboxes, by their keys: `true` is there, `false` is not. Of others nothing is known.
+/// One that is not there is marked with the time, and a day later its entries go; one that is there has no mark.
+pub fn swept(entries: &[Entry], looked: &BTreeMap<Box<[u8]>, bool>, now: i64) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (mailbox, there) in looked {
+        let own = entries.iter().filter(|entry| entry.key.mailbox == *mailbox && entry.key.name.as_str() != MOVING);
+        let (marks, kept): (Vec<_>, Vec<_>) = own.partition(|entry| entry.key.name.as_str() == MISSING);
+        let removed = |entries: &[&Entry]| entries.iter().map(|entry| (entry.key.clone(), None)).collect::<Vec<_>>();
+        match missing_since(&marks) {
+            _ if *there || kept.is_empty() => edits.extend(removed(&marks)),
+            Some(since) if now >= since + GRACE => edits.extend([removed(&kept), removed(&marks)].concat()),
+            Some(_) => {}
+            None => edits.extend(mark(mailbox, now)),
+        }
     }
+    edits
 }
 
-/// What is to be done about one that is found: nothing, unless it was not before.
-pub fn found(mailbox: &[u8], entries: &[Entry]) -> Option<Edit> {
-    missing_since(entries).and_then(|_| mark(mailbox, None))
+fn missing_since(marks: &[&Entry]) -> Option<i64> {
+    std::str::from_utf8(&marks.first()?.value).ok()?.parse().ok()
 }
 
-fn missing_since(entries: &[Entry]) -> Option<i64> {
-    let mark = entries.iter().find(|entry| entry.key.name.as_str() == MISSING)?;
-    std::str::from_utf8(&mark.value).ok()?.parse().ok()
-}
-
-fn mark(mailbox: &[u8], since: Option<i64>) -> Option<Edit> {
+fn mark(mailbox: &[u8], since: i64) -> Option<Edit> {
     let name = EntryName::parse(MISSING.as_bytes()).ok()?;
     let key = Key { mailbox: mailbox.into(), owner: Owner::User, name };
-    Some((key, since.map(|since| since.to_string().into_bytes().into())))
+    Some((key, Some(since.to_string().into_bytes().into())))
 }
 
 /// What an annotation is to us.
@@ -169,6 +163,14 @@ pub fn has_ours(name: &EntryName, depth: Depth, on_server: bool, native: &Capabi
     is_ours(name, on_server, native) || ours(on_server, native).any(below)
 }
 
+/// Whether a command that we cannot read may name what is kept here, or reach it from above.
+pub fn may_name_ours(arguments: &[u8]) -> bool {
+    let arguments = arguments.to_ascii_lowercase();
+    let below = |root: &'static str| root.trim_start_matches("/private").trim_start_matches("/shared");
+    let mut words = OURS.iter().map(|(root, ..)| below(root)).chain(["/notify", "depth"]);
+    words.any(|word| memchr::memmem::find(&arguments, word.as_bytes()).is_some())
+}
+
 fn ours(on_server: bool, native: &Capabilities) -> impl Iterator<Item = EntryName> {
     let ours = OURS.iter().filter(move |(_, on, _)| on.is(on_server));
     let ours = ours.filter(|(_, _, word)| word.is_empty() || !native.has(word));
@@ -214,7 +216,7 @@ pub fn visible(
     let shown = |entry: &Entry| match role(&entry.key.name, on_server) {
         Role::Subscription(_) => true,
         Role::Token => false,
-        Role::Unknown if entry.key.name.as_str() == MISSING => false,
+        Role::Unknown if [MISSING, MOVING].contains(&entry.key.name.as_str()) => false,
         _ => entry.key.owner == Owner::User || entry.key.owner == Owner::Device(device.clone()),
     };
     let kept = entries.into_iter().filter(shown).map(|entry| (entry.key.name, entry.value));
@@ -300,6 +302,51 @@ mod tests {
         assert!(has_ours(&entry("/private/vendor"), Depth::Infinity, false, &plain));
         assert!(!has_ours(&entry("/private/vendor"), Depth::Zero, false, &plain));
         assert!(!has_ours(&entry("/private/comment"), Depth::Infinity, false, &plain));
+    }
+
+    #[test]
+    fn what_cannot_be_read_may_name_what_is_ours() {
+        for (arguments, may) in [
+            ("INBOX (/private/vendor/LEMONADE/notify/x \"", true),
+            ("(DEPTH 7) INBOX /private", true),
+            ("\"\" /shared/filters//x", true),
+            ("/notify/* (channel", true),
+            ("(WIDTH 7) INBOX /private/comment", false),
+            ("INBOX (/private/vendor/kmail/x NIL", false),
+        ] {
+            assert_eq!(may_name_ours(arguments.as_bytes()), may, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn entries_wait_a_day_for_a_mailbox_that_is_not_found() {
+        let row = |mailbox: &str, name: &str, value: &str| {
+            let key = Key { mailbox: mailbox.as_bytes().into(), owner: Owner::User, name: entry(name) };
+            Entry { key, value: value.as_bytes().into() }
+        };
+        let comment = row("Work", "/private/comment", "x");
+        let marked = [comment.clone(), row("Work", MISSING, "1000")];
+        let moving = [comment.clone(), row("Work", MISSING, "1000"), row("Work", MOVING, "1000 0 0 ")];
+        let swept = |entries: &[Entry], there: Option<bool>, now: i64| {
+            let looked = there.map(|there| (b"Work"[..].into(), there)).into_iter().collect();
+            let edits = swept(entries, &looked, now).into_iter();
+            let text = |value: Box<[u8]>| String::from_utf8_lossy(&value).into_owned();
+            edits.map(|(key, value)| (key.name.to_string(), value.map(text))).collect::<Vec<_>>()
+        };
+        let gone = |name: &str| (name.to_owned(), None);
+        let none: [(String, Option<String>); 0] = [];
+        assert_eq!(
+            swept(std::slice::from_ref(&comment), Some(false), 1000),
+            [(MISSING.to_owned(), Some("1000".to_owned()))]
+        );
+        assert_eq!(swept(std::slice::from_ref(&comment), Some(true), 1000), none);
+        assert_eq!(swept(&marked, Some(false), 1000 + GRACE - 1), none);
+        assert_eq!(swept(&marked, Some(false), 1000 + GRACE), [gone("/private/comment"), gone(MISSING)]);
+        assert_eq!(swept(&marked, Some(true), 1000 + GRACE), [gone(MISSING)]);
+        assert_eq!(swept(&marked, None, 1000 + GRACE), none, "nobody has looked");
+        assert_eq!(swept(&moving, Some(false), 1000 + GRACE), [gone("/private/comment"), gone(MISSING)]);
+        assert_eq!(swept(&marked[1..], Some(false), 1000), [gone(MISSING)], "nothing is kept that could be lost");
+        assert_eq!(swept(&[], Some(false), 1000), none);
     }
 
     #[test]

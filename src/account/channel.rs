@@ -195,6 +195,15 @@ fn is_host(text: &str) -> bool {
     name || bracketed.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
+/// Digits alone: `+80` is none.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|octet| octet.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn without_port(text: &str) -> &str {
+    text.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(text, |(host, _)| host)
+}
+
 fn is_mail(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(local, host)| !local.is_empty() && !local.contains('@') && is_host(host))
 }
@@ -203,10 +212,9 @@ fn is_mail(text: &str) -> bool {
 fn is_sip(text: &str) -> bool {
     let rest = text.split_once(':').filter(|(scheme, _)| ["sip", "sips"].contains(scheme)).map(|(_, rest)| rest);
     let address = rest.map(|rest| rest.split([';', '?']).next().unwrap_or_default());
-    address.and_then(|address| address.rsplit_once('@')).is_some_and(|(user, host)| {
-        let host = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
-        !user.is_empty() && is_host(host)
-    })
+    address
+        .and_then(|address| address.rsplit_once('@'))
+        .is_some_and(|(user, host)| !user.is_empty() && is_host(without_port(host)))
 }
 
 fn is_jid(text: &str) -> bool {
@@ -215,14 +223,12 @@ fn is_jid(text: &str) -> bool {
 }
 
 fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0))
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
 }
 
 fn is_https(text: &str) -> bool {
     let rest = text.strip_prefix("https://");
-    rest.and_then(|rest| rest.split('/').next()).is_some_and(|authority| {
-        is_host(authority.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(authority, |it| it.0))
-    })
+    rest.and_then(|rest| rest.split('/').next()).is_some_and(|authority| is_host(without_port(authority)))
 }
 
 /// An endpoint, the receiver's key (an uncompressed point of P-256) and its secret of 16 octets (RFC 8291 section 2).
@@ -265,6 +271,9 @@ mod tests {
             (Kind::Sip, "sip:+1555@[2001:db8::1]", "sip:@host"),
             (Kind::Xmpp, "joe@example.org/phone", "example.org/phone"),
             (Kind::Udp, "[2001:db8::1]:4000", "host:0"),
+            (Kind::Udp, "phone.example.org:80", "phone.example.org:+80"),
+            (Kind::Sip, "sip:joe@example.org:5060", "sip:joe@example.org:+80"),
+            (Kind::Webhook, "https://example.org:80/", "https://example.org:+80/"),
             (Kind::Udp, "phone.example.org:4000", "phone.example.org"),
             (Kind::WebPush, &push, "https://push.example.org/x|AAAA|BBBB"),
             (Kind::Webhook, "https://example.org:8443/x?y", "http://example.org/"),

@@ -6,6 +6,7 @@
 //! | [`channel`] | how can a device be reached, and what is an address there? |
 //! | [`device`] | which devices are there, and what holds for them? |
 //! | [`draft`] | what does source document 001 call a row? |
+//! | [`moving`] | what is under way with the names of mailboxes? |
 //! | [`preference`] | what does a device prefer, and in which order does that hold? |
 //! | [`registration`] | how do clients of today register? |
 //! | [`settings`] | what does the operator say of accounts? |
@@ -15,6 +16,7 @@ pub mod annotation;
 pub mod channel;
 pub mod device;
 pub mod draft;
+pub mod moving;
 pub mod preference;
 pub mod registration;
 pub mod settings;

@@ -14,7 +14,7 @@ use super::channel::{Channel, ChannelError, Kind};
 use crate::{
     account::Settings,
     imap::{entry::EntryName, fetch::FetchItems},
-    store::{self, DeviceName, Edit, Entry, Owner},
+    store::{self, DeviceName, Edit, Entry, Key, Owner},
 };
 
 /// Below this stand the entries of source document 001, under their names of RFC 5464.
@@ -60,9 +60,9 @@ pub enum Wrong {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
     /// Octets of payload.
-    pub size: Option<u64>,
+    pub size: Option<u32>,
     /// Notifications.
-    pub total: Option<u64>,
+    pub total: Option<u32>,
 }
 
 /// Whose word a value is.
@@ -146,13 +146,14 @@ fn one_of(text: &str, words: &[&str], expected: &str) -> Result<(), Wrong> {
 }
 
 impl Limit {
-    /// `size=N`, `total=N`, or both with a space between them; N is not zero.
+    /// `size=N`, `total=N`, or both with a space between them; N is an nz-number of RFC 3501: 32 bits, and no zero in front.
     pub fn parse(text: &str) -> Result<Self, ChannelError> {
         let expected = ChannelError("size=N or total=N, N octets or notifications a day");
         let mut limit = Self::default();
         for part in text.split(' ') {
             let (name, number) = part.split_once('=').ok_or(expected)?;
-            let number: u64 = number.parse().ok().filter(|number| *number > 0).ok_or(expected)?;
+            let digits = number.bytes().all(|octet| octet.is_ascii_digit()) && !number.starts_with('0');
+            let number: u32 = number.parse().ok().filter(|_| digits).ok_or(expected)?;
             match name.to_ascii_lowercase().as_str() {
                 "size" if limit.size.is_none() => limit.size = Some(number),
                 "total" if limit.total.is_none() => limit.total = Some(number),
@@ -210,17 +211,35 @@ impl Preferences {
         }
     }
 
-    /// What will hold when these entries have been changed, if it goes together.
+    /// What will hold when these entries have been changed, if it goes together: there, and for defaults, which stand on the server,
+    /// in each mailbox among the entries.
     pub fn after(
         entries: impl Iterator<Item = Entry>,
         edits: &[Edit],
         device: &DeviceName,
         mailbox: &[u8],
     ) -> Result<Self, Wrong> {
-        let after = store::changed(entries, edits);
-        let after: Vec<_> = after.into_iter().map(|(key, value)| Entry { key, value }).collect();
-        let preferences = Self::resolve(&after, device, mailbox);
-        preferences.check().map(|()| preferences)
+        let own = Owner::Device(device.clone());
+        let preferred = |key: &Key| key.owner == own && Preference::find(&key.name, key.mailbox.is_empty()).is_some();
+        let after = store::changed(entries.filter(|entry| preferred(&entry.key)), edits);
+        let mut places: BTreeMap<Box<[u8]>, Vec<Entry>> = BTreeMap::new();
+        for (key, value) in after.into_iter().filter(|(key, _)| preferred(key)) {
+            places.entry(key.mailbox.clone()).or_default().push(Entry { key, value });
+        }
+        let defaults = places.remove(&b""[..]).unwrap_or_default();
+        let at = |mailbox: &[u8]| {
+            let own = places.get(mailbox).map_or(&[][..], Vec::as_slice);
+            let preferences = Self::resolve(&[&defaults[..], own].concat(), device, mailbox);
+            preferences.check().map(|()| preferences)
+        };
+        // A default holds wherever a mailbox has no word of its own, beside the words that it has.
+        let reaching = [Preference::Channel, Preference::Address].map(Preference::default_entry);
+        let reaches = edits.iter().any(|(key, _)| reaching.iter().any(|name| *name == key.name.as_str()));
+        for other in places.keys().filter(|_| mailbox.is_empty() && reaches) {
+            let name = String::from_utf8_lossy(other);
+            at(other).map_err(|wrong| Wrong::Impossible(format!("mailbox \"{name}\": {wrong}")))?;
+        }
+        at(mailbox)
     }
 
     /// Whether channel and address go together; no address is the device's own, if its network knows it.

@@ -39,6 +39,8 @@ pub enum Depth {
     Infinity,
 }
 
+const ROOTS: [&str; 2] = ["/private", "/shared"];
+
 impl EntryName {
     /// No name is longer, in octets. The RFC sets no bound; ours is four times the longest name that anybody writes.
     pub const LONGEST: usize = 256;
@@ -61,6 +63,17 @@ impl EntryName {
             true => Ok(name),
             false => Err(EntryNameError::Root),
         }
+    }
+
+    /// Reads a name to look below: one of the two roots as well, where nothing stands itself.
+    pub fn place(octets: &[u8]) -> Result<Self, EntryNameError> {
+        let root = ROOTS.iter().find(|root| root.as_bytes().eq_ignore_ascii_case(octets));
+        root.map_or_else(|| Self::parse(octets), |root| Ok(Self((*root).into())))
+    }
+
+    /// Whether it is one of the two roots.
+    pub fn is_root(&self) -> bool {
+        ROOTS.contains(&&*self.0)
     }
 
     /// The name in lower case.
@@ -137,6 +150,17 @@ mod tests {
         assert!(EntryName::parse(longest.as_bytes()).is_ok());
         assert_eq!(EntryName::parse(format!("{longest}a").as_bytes()), Err(EntryNameError::TooLong));
         assert_eq!(EntryName::parse(b"/private/\xff"), Err(EntryNameError::Octet));
+    }
+
+    #[test]
+    fn one_can_look_below_a_root() {
+        for text in ["/private", "/SHARED"] {
+            let root = EntryName::place(text.as_bytes()).unwrap();
+            assert!(root.is_root() && !name(&format!("{text}/x")).is_root());
+            assert!(name(&format!("{text}/x/y")).is_within(&root, Depth::Infinity));
+        }
+        assert_eq!(EntryName::place(b"/privat"), Err(EntryNameError::Root));
+        assert!(!name("/private/x").is_within(&EntryName::place(b"/shared").unwrap(), Depth::Infinity));
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Get {
         }
         let names = cursor.list_or_one(Cursor::astring)?;
         cursor.end()?;
-        let entries = names.iter().map(|name| EntryName::parse(name)).collect::<Result<_, _>>()?;
+        let entries = names.iter().map(|name| EntryName::place(name)).collect::<Result<_, _>>()?;
         let (depth, most) = options;
         Ok(Self::Entries { mailbox: (&*first).into(), entries, depth, most })
     }
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     fn entry(name: &str) -> EntryName {
-        EntryName::parse(name.as_bytes()).unwrap()
+        EntryName::place(name.as_bytes()).unwrap()
     }
 
     fn get(mailbox: &str, entries: &[&str], depth: Depth, most: Option<u32>) -> Result<Get, String> {
@@ -320,6 +320,7 @@ mod tests {
             ("INBOX (/private/a", Err("expected ) at octet 17".to_owned())),
             ("INBOX /private/a x", Err("expected the end of the command at octet 16".to_owned())),
             ("INBOX /comment", Err(EntryNameError::Root.to_string())),
+            ("(DEPTH infinity) \"\" /private", get("", &["/private"], Depth::Infinity, None)),
             ("INBOX /private//a", Err(EntryNameError::Path.to_string())),
             ("(DEPTH 2) INBOX /private/a", Err("expected 0, 1 or infinity at octet 7".to_owned())),
             ("(WIDTH 2) INBOX /private/a", Err("expected MAXSIZE or DEPTH at octet 1".to_owned())),

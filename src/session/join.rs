@@ -448,7 +448,8 @@ mod tests {
             let attempt = Attempt { tag: Tag::default(), user, credentials, device: None, again: false };
             let (backend, user) = ("main".into(), "admin".into());
             let (profile, look, pace) = (None, None, Default::default());
-            let dialled = Dialled { backend, user, starttls: false, origin: None, profile, look, pace, auxiliary: true };
+            let dialled =
+                Dialled { backend, user, starttls: false, origin: None, profile, look, pace, auxiliary: true };
             let mut join = Join::new(attempt, dialled, Fields::default(), &Tag::default(), Instant::now());
             join.message(sasl::encode(&Secret::new(said.to_vec())).expose(), &mut Effects::default());
             join.acting()

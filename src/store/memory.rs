@@ -120,6 +120,11 @@ impl Account {
                 self.entries.retain(|key, _| key.mailbox != *mailbox);
                 changed.entries = (entries - self.entries.len()) as u64;
             }
+            Change::Once { mark, change } if self.entries.get(&mark.key) == Some(&mark.value) => {
+                self.entries.remove(&mark.key);
+                return self.change(change);
+            }
+            Change::Once { .. } => {}
             Change::Seen(device) => {
                 let first_seen = self.devices.get(&device.name).map_or(device.first_seen, |known| known.first_seen);
                 self.devices.insert(device.name.clone(), Device { first_seen, ..device.clone() });

@@ -274,6 +274,12 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
         Change::Deleted(mailbox) => {
             changed.entries = remove(within, id, mailbox).await?;
         }
+        Change::Once { mark, change } => {
+            if stands(within, id, mark).await? {
+                edit(within, id, &mark.key, None).await?;
+                changed = Box::pin(apply(within, id, change)).await?;
+            }
+        }
         Change::Seen(device) => {
             let asked = sqlx::query(
                 "INSERT INTO device (account, name, source, first_seen, last_seen) VALUES ($1, $2, $3, $4, $5) \
@@ -340,6 +346,15 @@ async fn edit(
     let asked = sqlx::query(sql).bind(id).bind(&*key.mailbox).bind(key.owner.column()).bind(key.name.as_str());
     let asked = if let Some(value) = value { asked.bind(value) } else { asked };
     Ok(asked.execute(&mut **within).await?.rows_affected())
+}
+
+/// Whether there is this entry, with this value.
+async fn stands(within: &mut Transaction<'_, Sqlite>, id: i64, entry: &Entry) -> Result<bool, sqlx::Error> {
+    let Entry { key, value } = entry;
+    let sql = "SELECT COUNT(*) FROM entry \
+               WHERE account = $1 AND mailbox = $2 AND device = $3 AND name = $4 AND value = $5";
+    let asked = sqlx::query_scalar::<_, i64>(sql).bind(id).bind(&*key.mailbox).bind(key.owner.column());
+    Ok(asked.bind(key.name.as_str()).bind(&**value).fetch_one(&mut **within).await? > 0)
 }
 
 /// Removes the entries of one mailbox.

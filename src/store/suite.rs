@@ -137,6 +137,30 @@ async fn entries_follow_a_mailbox_to_its_new_name() {
 }
 
 #[tokio::test]
+async fn a_change_that_hangs_on_an_entry_is_made_once() {
+    on_each(|store| async move {
+        let store = &*store;
+        save(store, "joe", set("a", "", "/private/comment", b"a")).await;
+        save(store, "joe", set("z", "", "/private/mark", b"from a")).await;
+        let once = |mark: &[u8], quota| {
+            let (from, to) = (b"a".as_slice().into(), b"z".as_slice().into());
+            let mark = Entry { key: key("z", "", "/private/mark"), value: mark.into() };
+            Change::Once { mark, change: Box::new(Change::Copied { from, to, except: &[], quota }) }
+        };
+        assert_eq!(save(store, "joe", once(b"from b", ANY)).await, Changed::default());
+        let none = Quota { entries: 0, octets: 0 };
+        assert!(store.save(&account("joe"), &once(b"from a", none)).await.is_err());
+        assert_eq!(entries(store, "joe", Query::Entries).await.len(), 2, "all of it or nothing");
+        assert_eq!(save(store, "joe", once(b"from a", ANY)).await.entries, 1);
+        save(store, "joe", set("z", "", "/private/comment", b"changed since")).await;
+        assert_eq!(save(store, "joe", once(b"from a", ANY)).await, Changed::default());
+        let now = ["a - /private/comment a", "z - /private/comment changed since"];
+        assert_eq!(entries(store, "joe", Query::Entries).await, now);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn names_of_devices_are_free_and_so_only_the_last_ones_are_remembered() {
     on_each(|store| async move {
         let store = &*store;
@@ -217,6 +241,31 @@ async fn a_random_walk_finds_no_difference() {
                 quota,
             },
             3 => Change::Seen(Device { name: device("d"), source: Source::Id, first_seen: step, last_seen: step }),
+            4 if below(2) == 0 => {
+                let change = match below(3) {
+                    0 => Change::Deleted(mailbox.into()),
+                    _ => Change::Renamed {
+                        from: BOXES[2 + below(4)].as_bytes().into(),
+                        to: mailbox.into(),
+                        delimiter: Some(b'.'),
+                    },
+                };
+                let mark = Entry { key: key(BOXES[below(6)], "", NAMES[0]), value: vec![b'x'; below(4)].into() };
+                save(
+                    &memory,
+                    "joe",
+                    Change::Entries { edits: vec![(mark.key.clone(), Some(mark.value.clone()))], quota: ANY },
+                )
+                .await;
+                save(
+                    &database,
+                    "joe",
+                    Change::Entries { edits: vec![(mark.key.clone(), Some(mark.value.clone()))], quota: ANY },
+                )
+                .await;
+                let value = if below(3) == 0 { b"another".as_slice().into() } else { mark.value };
+                Change::Once { mark: Entry { key: mark.key, value }, change: Box::new(change) }
+            }
             4 if below(4) == 0 => Change::Forget(device("d")),
             5 if below(6) == 0 => Change::Purge,
             _ => {

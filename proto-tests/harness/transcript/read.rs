@@ -237,6 +237,7 @@ fn actions(line: &str) -> Result<Vec<Action>, String> {
         "O:" => vec![Action::Other(text.to_owned())],
         "T:" => vec![Action::Time(span(text)?)],
         "P:" if text == "drain" => vec![Action::Drain],
+        "P:" if text == "kill" => vec![Action::Kill],
         _ => return Err("a line of a transcript".to_owned()),
     })
 }

@@ -16,7 +16,7 @@ use super::{
     unordered,
 };
 use crate::{
-    cast::{Between, Cut, Scene, take_line},
+    cast::{Between, Cut, Disk, Scene, take_line},
     model::Message,
 };
 
@@ -202,6 +202,12 @@ impl Play<'_> {
                 self.scene.run_backend();
                 self.scene.drain();
             }
+            Action::Kill => {
+                self.scene.kill();
+                // The prefix of own tags is another one.
+                self.variables = Variables::new();
+                self.prologue()?;
+            }
             Action::Client(_)
             | Action::ClientLine(_)
             | Action::Backend { .. }
@@ -344,6 +350,10 @@ impl Play<'_> {
         }
         let words: Vec<&str> = what.split_whitespace().collect();
         match words.as_slice() {
+            ["store", disk] => {
+                self.scene.store_becomes(Disk::parse(disk)?);
+                return Ok(());
+            }
             ["names"] => {
                 self.scene.noticed(&Notice::Names);
                 return Ok(());

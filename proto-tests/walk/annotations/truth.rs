@@ -129,6 +129,10 @@ impl Truth {
         if mailboxes.is_empty() {
             return Err("no mailbox".to_owned());
         }
+        let theirs = |(name, _): &Edit| self.is_theirs(&(mailboxes[0].clone(), String::new(), name.clone()));
+        if mailboxes.len() > 1 && edits.iter().any(theirs) {
+            return Err("the backend takes back what it keeps of one mailbox at a time".to_owned());
+        }
         for mailbox in mailboxes {
             if !mailbox.is_empty() && !self.mailboxes.contains(mailbox) {
                 return Err(format!("no mailbox {mailbox}"));
@@ -144,8 +148,7 @@ impl Truth {
                 }
             }
         }
-        let theirs = |(name, _): &&Edit| self.is_theirs(&(mailboxes[0].clone(), String::new(), name.clone()));
-        let adds = edits.iter().any(|edit| edit.1.is_some() && edit.0 != DEVICE && !theirs(&edit));
+        let adds = edits.iter().any(|edit| edit.1.is_some() && edit.0 != DEVICE && !theirs(edit));
         match adds && after.entries_here().len() > self.most {
             true => Err(format!("more than {} entries", self.most)),
             false => Ok((after, device)),
