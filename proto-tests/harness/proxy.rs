@@ -689,6 +689,10 @@ impl Between for Proxy {
         Some(std::mem::take(&mut self.events))
     }
 
+    fn take_published(&mut self) -> Option<Vec<Notice>> {
+        Some(std::mem::take(&mut self.published))
+    }
+
     fn take_sent(&mut self, to: Side) -> Vec<u8> {
         let peer = &mut self.peers[index(to)];
         if peer.stalled {

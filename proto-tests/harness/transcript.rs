@@ -36,6 +36,7 @@
 //! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `delete BOX`, `rename BOX NAME`, `subscribe BOX`, `unsubscribe BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE`; it has looked at a mailbox and found nothing, or something: `looked BOX`, `found BOX`, each perhaps with a STATUS, `looked BOX (MESSAGES 3)`; it has changed `names` |
 //! | `T:` | time passes: `T: 29m` |
 //! | `P: drain` | the operator ends the proxy |
+//! | `P: looked BOX` | the proxy tells the other sessions of the account that this mailbox was looked at and nothing found, or something: `P: found BOX`; each look has its line, from the first to the last |
 //!
 //! A comment begins with `;`, behind two blanks or at the start of a line. A tag `p1` in `>` and `<` lines is a variable:
 //! the prefix of the proxy's own tags is random.
@@ -180,6 +181,8 @@ enum Action {
     NeverBackend(Pattern),
     /// Those who follow events hear of this one.
     Event(Pattern),
+    /// The other sessions of the account hear of a look at a mailbox: what the line says.
+    Published(String),
     Other(String),
     Time(Duration),
     Drain,

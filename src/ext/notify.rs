@@ -102,6 +102,8 @@ struct Asked {
     since: Instant,
     lines: Vec<Vec<u8>>,
     octets: usize,
+    /// Meanwhile another session has found something there: the answer may be older.
+    overtaken: bool,
 }
 
 /// What it is about.
@@ -217,7 +219,11 @@ impl Notifier {
     fn looked(&mut self, looked: &Looked, out: &mut Out<'_>) {
         let about = |asked: &Asked| matches!(&asked.step, Step::Status(key) if *key == looked.mailbox);
         let selected = out.mailbox().is_some_and(|name| list::canonical(name) == looked.mailbox);
-        if selected || self.asked.as_ref().is_some_and(about) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| about(asked)) {
+            asked.overtaken |= looked.stirred;
+            return;
+        }
+        if selected {
             return;
         }
         let Some(Watch { mailboxes, tree, .. }) = self.watch.as_deref_mut() else { return };
@@ -255,12 +261,12 @@ impl Notifier {
 
     fn ask(&mut self, step: Step, verb: &'static Verb, arguments: Vec<u8>, out: &mut Out<'_>) {
         let ask = out.ask(verb, arguments);
-        self.asked = Some(Asked { ask, step, since: out.now(), lines: Vec::new(), octets: 0 });
+        self.asked = Some(Asked { ask, step, since: out.now(), lines: Vec::new(), octets: 0, overtaken: false });
     }
 
     /// A question of ours has ended; `None`: without an answer.
     fn answered(&mut self, status: Option<response::Status>, out: &mut Out<'_>) {
-        let Some(Asked { step, since, lines, octets, .. }) = self.asked.take() else { return };
+        let Some(Asked { step, since, lines, octets, overtaken, .. }) = self.asked.take() else { return };
         let Some(watch) = &mut self.watch else { return };
         // Behind whatever the client has to say.
         out.wake_at(out.now());
@@ -287,6 +293,7 @@ impl Notifier {
                     }
                     looked.into_iter().for_each(|line| out.answer(line));
                     schedule(&key, watched, stirred, out);
+                    watched.due = watched.due.filter(|_| !overtaken);
                 }
                 if watch.round() > out.plan().account.notify.round.0 {
                     self.overflow(out);

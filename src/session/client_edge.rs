@@ -412,7 +412,7 @@ impl Open {
             ("IDLE", Some(_)) => self.client.down = Down::AwaitIdle,
             _ => {
                 self.client.listening = None;
-                self.news.doubt_flags();
+                self.news.act(head.verb);
                 self.watch_on();
             }
         }

@@ -129,8 +129,10 @@ pub(super) struct News {
     next: Option<Instant>,
     /// Something came since the last look.
     stirred: bool,
-    /// Something came that the other sessions of the account were not told of.
+    /// Something came, or was done, that the other sessions of the account were not told of.
     unpublished: bool,
+    /// There is something that only a look of its own shows: what another session finds does not stand for that.
+    owes: bool,
     /// When it was last looked.
     looked: Option<Instant>,
     /// Messages that the client was told of, the last ones, and that are to be shown to it.
@@ -214,6 +216,7 @@ impl News {
             next: None,
             stirred: false,
             unpublished: false,
+            owes: false,
             looked: None,
             unshown: 0,
             under_way: None,
@@ -259,13 +262,17 @@ impl News {
         (self.idle, self.under_way, self.next) = (BackendIdle::Off, None, None);
     }
 
-    /// The client does something itself.
-    pub(super) fn doubt_flags(&mut self) {
+    /// The client does something itself. What it changes need not come back to this session (`+FLAGS.SILENT`), and is news to
+    /// the others.
+    pub(super) fn act(&mut self, verb: &Verb) {
+        const CHANGES: [&str; 6] = ["EXPUNGE", "MOVE", "STORE", "UID EXPUNGE", "UID MOVE", "UID STORE"];
+        self.unpublished |= CHANGES.contains(&verb.name);
         self.seen.iter_mut().for_each(|seen| seen.stale = true);
     }
 
-    /// The mailbox is another one now.
+    /// The mailbox is another one now. What this session has found in it by opening it, the others need not know.
     pub(super) fn forget(&mut self) {
+        self.unpublished = true;
         self.seen = None;
         self.doubted = false;
         self.lacks_uids = false;
@@ -343,6 +350,8 @@ impl Open {
             if self.news.next.is_none() && self.selected && self.news.under_way.is_none() && !self.gate.has(Owner::Idle)
             {
                 self.news.every = self.news.pace.shortest.0;
+                // What others have found before, this session was not told.
+                self.news.owes = true;
                 self.news.probed.get_or_insert(now);
                 self.news.schedule(now);
             }
@@ -426,12 +435,16 @@ impl Open {
             mailbox.uidnext = mailbox.uidnext.map(|uidnext| uidnext.saturating_add(came));
         }
         if !self.may_tell().arrivals {
-            self.news.stirred |= count > self.numbering.count();
+            if count > self.numbering.count() {
+                self.news.stir();
+            }
             return self.numbering.hold_exists(count);
         }
         let before = self.numbering.told();
         let told = self.numbering.exists(count);
-        self.news.stirred |= told != before;
+        if told != before {
+            self.news.stir();
+        }
         self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
         let shows = self.client.is_idle() || self.client.notify.is_some();
         let own = self.client.stores && self.news.unshown == 0;
@@ -476,7 +489,7 @@ impl Open {
             return;
         }
         self.news.next = None;
-        self.news.stirred = false;
+        (self.news.stirred, self.news.owes) = (false, false);
         self.news.looked = Some(now);
         out.looks += 1;
         let probe = self.is_probed() && self.news.probed.is_none_or(|probed| now >= probed + self.news.until_probe());
@@ -553,7 +566,9 @@ impl Open {
         let (Some(uid), Some(flags)) = (fetched.uid(), fetched.value("FLAGS")) else { return };
         let settling = self.is_settling();
         let differ = self.news.seen.as_mut().map_or(settling, |seen| seen.differ(uid, flags));
-        self.news.stirred |= differ;
+        if differ {
+            self.news.stir();
+        }
         if differ && let Some(place) = self.numbering.uids().and_then(|uids| uids.place(uid)) {
             let rest = [format!(" FETCH (UID {uid} FLAGS ").as_bytes(), flags, b")\r\n"].concat();
             if self.may_tell().flags || !self.numbering.hold_flags(place, &rest) {
@@ -684,18 +699,25 @@ impl Open {
     /// something was found, it is looked at once. STATUS alone shows no flags: that nothing was found by it says little.
     pub(super) fn heed(&mut self, looked: &Looked) {
         let selected = self.mailbox.as_ref().map(|mailbox| list::canonical(&mailbox.name));
-        if self.news.next.is_none() || selected.as_ref() != Some(&looked.mailbox) {
+        if selected.as_ref() != Some(&looked.mailbox) || !self.is_listening() {
             return;
         }
         let messages = looked.status.as_ref().and_then(|status| status.messages);
         let other = messages.is_some_and(|messages| messages != self.numbering.count());
-        let News { every, pace, looked: before, next, .. } = &mut self.news;
+        let now = self.now;
+        let News { every, pace, looked: before, next, owes, seen, .. } = &mut self.news;
         if looked.stirred || other {
-            *next = Some(before.map_or(self.now, |before| self.now.max(before + pace.shortest.0)));
-        } else if looked.status.is_none() {
+            // A look that is under way may have come too early.
+            *owes = true;
+            seen.iter_mut().for_each(|seen| seen.again = Some(now));
+            *next = next.map(|_| before.map_or(now, |before| now.max(before + pace.shortest.0)));
+        } else if let (None, Some(due), false) = (&looked.status, &mut *next, *owes) {
             *every = (*every * 3 / 2).min(pace.longest.0);
-            // A little later than the other, who so goes on to look for both.
-            *next = Some(self.now + *every * 9 / 8);
+            // A little later than the other, who so goes on to look for both; but not so late that news come too late if it goes.
+            let late = (*every * 9 / 8).min(pace.longest.0 + Duration::from_secs(1));
+            // Flags that are in no STATUS are looked for here too.
+            let again = seen.as_ref().and_then(|seen| seen.again).unwrap_or(now + late);
+            *due = (now + late).min(again.max(*due));
         }
     }
 
@@ -706,8 +728,8 @@ impl Open {
             let looked = Looked { mailbox: list::canonical(&mailbox.name), stirred, status: None };
             out.push(Effect::Publish(Box::new(Notice::Looked(looked))));
         }
-        let News { every, pace, stirred, .. } = &mut self.news;
-        *every = if *stirred { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
+        let News { every, pace, stirred, owes, .. } = &mut self.news;
+        *every = if *stirred || *owes { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
         if self.is_listening() && self.news.asks() {
             self.news.schedule(self.backend.heard);
         }

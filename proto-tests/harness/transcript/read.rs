@@ -235,6 +235,7 @@ fn actions(line: &str) -> Result<Vec<Action>, String> {
         "O:" => vec![Action::Other(text.to_owned())],
         "T:" => vec![Action::Time(span(text)?)],
         "P:" if text == "drain" => vec![Action::Drain],
+        "P:" if text.starts_with("looked ") || text.starts_with("found ") => vec![Action::Published(text.to_owned())],
         _ => return Err("a line of a transcript".to_owned()),
     })
 }
