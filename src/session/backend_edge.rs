@@ -389,9 +389,8 @@ impl Open {
     fn head(&mut self, line: &[u8], at: usize, out: &mut Effects) -> Result<(Flow, bool), End> {
         let head = response::line(line);
         let text = head.is_text();
-        // What our own looks bring is judged by what it changes.
         if matches!(head, Line::Untagged { kind: Kind::Expunge | Kind::Vanished | Kind::Fetch, .. })
-            && self.news.is_resting()
+            && !self.news.is_comparing()
         {
             self.news.stir();
         }

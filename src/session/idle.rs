@@ -8,8 +8,10 @@
 //!     >  p2 SELECT INBOX   one that tells nothing of a selected mailbox: selected again, and compared by UID
 //!     >  p3 UID FETCH 1:* (UID FLAGS)
 //!
-//! Which of these it is says the server's profile, or its capabilities; a backend whose IDLE keeps silent is found out. DONE is
-//! answered at once: a question under way is answered to us, and the client's next command waits for that.
+//! Which of these it is says the server's profile, or its capabilities; a backend that keeps new messages to itself is found out,
+//! by a STATUS behind its IDLE or NOOP every five minutes. Flags are in no STATUS: a backend that nobody knows and that keeps only
+//! those to itself is not found out, because all messages would have to be looked at for it; its operator may name a profile. DONE
+//! is answered at once: a question under way is answered to us, and the client's next command waits for that.
 //! Requirements N2 and N4.
 
 use std::{
@@ -141,8 +143,12 @@ pub(super) struct News {
     under_way: Option<Box<Glance>>,
     /// What was seen when a mailbox was selected again, or its STATUS asked for, the last time.
     seen: Option<Box<Seen>>,
-    /// There was a count that the backend had not told: the first time it may have been on its way.
-    doubted: bool,
+    /// What the backend had told when it was last looked whether it keeps things from us, just before.
+    told: Known,
+    /// There was something that it had not told: the first time that may have been on its way.
+    doubt: Option<Doubt>,
+    /// How far UIDNEXT was from what arrivals made of it: messages may come and go between two words of the backend.
+    skipped: u32,
     /// When it was last looked whether it keeps things from us.
     probed: Option<Instant>,
     /// The backend does not tell the UIDs of this mailbox: news go without.
@@ -161,6 +167,22 @@ struct Glance {
     uidnext: Option<u32>,
     /// When all messages began to be looked at.
     began: Option<Instant>,
+}
+
+/// What a backend has told of the messages there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    count: u32,
+    uidnext: Option<u32>,
+}
+
+/// A backend was seen to keep something to itself.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    /// What was known then. When more is known, it has told something after all.
+    known: Known,
+    /// It was just now.
+    fresh: bool,
 }
 
 /// What was seen last.
@@ -204,7 +226,7 @@ impl News {
     const SILENCE: Duration = Duration::from_secs(3);
 
     fn until_probe(&self) -> Duration {
-        if self.doubted { Self::DOUBT } else { Self::PROBE }
+        if self.doubt.is_some_and(|doubt| doubt.fresh) { Self::DOUBT } else { Self::PROBE }
     }
 
     pub(super) fn new(look: Look, pace: Pace) -> Self {
@@ -221,7 +243,9 @@ impl News {
             unshown: 0,
             under_way: None,
             seen: None,
-            doubted: false,
+            told: Known::default(),
+            doubt: None,
+            skipped: 0,
             probed: None,
             lacks_uids: false,
         }
@@ -257,6 +281,11 @@ impl News {
         self.under_way.is_some()
     }
 
+    /// Whether what comes is the mailbox as a look at all of it finds it: judged by what it changes.
+    pub(super) fn is_comparing(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|glance| glance.began.is_some())
+    }
+
     /// The backend is gone, and with it what was asked.
     pub(super) fn lose(&mut self) {
         (self.idle, self.under_way, self.next) = (BackendIdle::Off, None, None);
@@ -274,7 +303,7 @@ impl News {
     pub(super) fn forget(&mut self) {
         self.unpublished = true;
         self.seen = None;
-        self.doubted = false;
+        (self.doubt, self.skipped) = (None, 0);
         self.lacks_uids = false;
         self.unshown = 0;
     }
@@ -369,6 +398,7 @@ impl Open {
         self.news.next = None;
         self.news.idle = match self.news.idle {
             BackendIdle::On { .. } => {
+                self.news.told = self.known();
                 out.put(Side::Backend, b"DONE\r\n");
                 BackendIdle::Ending
             }
@@ -492,16 +522,28 @@ impl Open {
         (self.news.stirred, self.news.owes) = (false, false);
         self.news.looked = Some(now);
         out.looks += 1;
-        let probe = self.is_probed() && self.news.probed.is_none_or(|probed| now >= probed + self.news.until_probe());
         match (self.news.look, self.mailbox.is_some()) {
             (Look::Reselect, true) if self.news.seen.as_ref().is_none_or(|seen| seen.stale) => self.survey(out),
             (Look::Reselect, true) => self.ask_status(out),
-            _ if probe => {
-                self.news.probed = Some(now);
-                self.ask_status(out);
-            }
             _ => self.say(NOOP, b"", out),
         }
+    }
+
+    /// Whether it is time to see whether the backend, having said what there is to say, keeps things to itself.
+    fn is_probe_due(&self) -> bool {
+        let since = self.news.probed.map(|probed| probed + self.news.until_probe());
+        self.is_listening() && self.is_probed() && since.is_none_or(|due| self.backend.heard >= due)
+    }
+
+    fn probe(&mut self, out: &mut Effects) {
+        self.news.probed = Some(self.backend.heard);
+        self.ask_status(out);
+    }
+
+    /// What the backend has told.
+    fn known(&self) -> Known {
+        let uidnext = self.mailbox.as_ref().and_then(|mailbox| mailbox.uidnext);
+        Known { count: self.numbering.count(), uidnext: uidnext.map(|next| next.wrapping_add(self.news.skipped)) }
     }
 
     /// What the mailbox looks like before anything has changed: its UIDs and flags.
@@ -582,14 +624,15 @@ impl Open {
     pub(super) fn looked(&mut self, verb: &'static Verb, status: Status, out: &mut Effects) -> Result<(), End> {
         match verb.name {
             "IDLE" => {
-                let due = self.news.probed.is_none_or(|probed| self.backend.heard >= probed + self.news.until_probe());
-                let probe =
-                    due && self.is_probed() && matches!(self.news.idle, BackendIdle::Ending) && self.is_listening();
+                let probe = matches!(self.news.idle, BackendIdle::Ending) && self.is_probe_due();
                 self.news.idle = self.news.idle.ended(self.backend.heard);
                 if probe {
-                    self.news.probed = Some(self.backend.heard);
-                    self.ask_status(out);
+                    self.probe(out);
                 }
+            }
+            "NOOP" if self.is_probe_due() => {
+                self.news.told = self.known();
+                self.probe(out);
             }
             "STATUS" => self.compare(status, out),
             "FETCH" if self.is_settling() && status != Status::Ok => return Err(self.mailbox_lost(out)),
@@ -607,6 +650,7 @@ impl Open {
                     false => self.ask_all(count, out),
                 }
                 self.mailbox.iter_mut().for_each(|mailbox| mailbox.uidnext = uidnext.or(mailbox.uidnext));
+                self.news.skipped = 0;
             }
             _ => self.rest(out),
         }
@@ -617,17 +661,10 @@ impl Open {
     fn compare(&mut self, status: Status, out: &mut Effects) {
         let said = self.news.under_way.take().and_then(|glance| glance.status).filter(|_| status == Status::Ok);
         let Some(said) = said else { return self.rest(out) };
-        let messages = number_of(&said, b"MESSAGES");
-        let fits = messages.is_none_or(|messages| messages == self.numbering.count());
+        let fits = number_of(&said, b"MESSAGES").is_none_or(|messages| messages == self.numbering.count());
         match self.news.look {
             Look::Idle | Look::Noop => {
-                // News may be on their way. Twice in a row is no coincidence.
-                if !fits && std::mem::replace(&mut self.news.doubted, true) {
-                    self.news.look = self.news.look.next();
-                    (self.news.doubted, self.news.probed) = (false, Some(self.backend.heard));
-                    out.push(Effect::Learned(self.news.look));
-                }
-                self.news.doubted &= !fits;
+                self.judge(&said, out);
                 self.rest(out);
             }
             Look::Reselect => {
@@ -645,6 +682,31 @@ impl Open {
                 }
             }
         }
+    }
+
+    /// Whether the backend has kept to itself what STATUS says. News may have been on their way; twice, and not a word between, is
+    /// no coincidence, however much happens in the mailbox.
+    fn judge(&mut self, said: &[u8], out: &mut Effects) {
+        let (told, mode) = (self.news.told, self.news.mode());
+        let (messages, uidnext) = (number_of(said, b"MESSAGES"), number_of(said, b"UIDNEXT"));
+        let counts = messages.is_none_or(|messages| messages == told.count);
+        // One has come and one has gone: in IDLE that is told, between two NOOPs there may be nothing left to tell.
+        let gives = mode != Look::Idle || uidnext.zip(told.uidnext).is_none_or(|(next, told)| next == told);
+        let known = self.known();
+        if let (true, Some(next), Some(before)) = (messages == Some(known.count), uidnext, known.uidnext) {
+            self.news.skipped = self.news.skipped.wrapping_add(next.wrapping_sub(before));
+        }
+        let doubt = self.news.doubt.take().filter(|doubt| doubt.known == told);
+        self.news.doubt = match (counts && gives, doubt) {
+            (true, doubt) => doubt.map(|doubt| Doubt { fresh: false, ..doubt }),
+            (false, None) => Some(Doubt { known: self.known(), fresh: true }),
+            (false, Some(_)) => {
+                self.news.look = mode.next();
+                self.news.probed = Some(self.backend.heard);
+                out.push(Effect::Learned(self.news.look));
+                None
+            }
+        };
     }
 
     /// Whether the name of the mailbox means another one than it did. Behind a loss, not to be told is as bad.
