@@ -241,12 +241,9 @@ impl Open {
         let line = &rest[..end];
         if self.backend.up == Up::Boundary && self.is_glimpsed(line) {
             match whole(rest, end) {
-                Extent::Whole(end) => {
-                    self.glimpse(Kind::Status, 0, &rest[..end]);
-                    return Ok(end);
-                }
+                Extent::Whole(end) if !self.glimpse(Kind::Status, 0, &rest[..end]) => return Ok(end),
                 Extent::Partial => return Ok(0),
-                Extent::TooLong => {}
+                Extent::Whole(_) | Extent::TooLong => {}
             }
         }
         if let (Up::Boundary, Some((level, ask))) = (self.backend.up, self.asked(line)) {
@@ -366,7 +363,7 @@ impl Open {
         Some(load)
     }
 
-    /// Whether this is the STATUS that we have asked for to hear of news: the mailbox's name may be a literal in it.
+    /// Whether this may be the STATUS that we have asked for to hear of news: the mailbox's name may be a literal in it.
     fn is_glimpsed(&self, line: &[u8]) -> bool {
         let asked = self.gate.verb_of(Owner::Idle).is_some_and(|verb| verb.claims.has(Kind::Status));
         asked && matches!(response::line(line), Line::Untagged { kind: Kind::Status, .. })

@@ -579,10 +579,13 @@ impl Open {
     /// The backend says something while we look. Whether it is for the client.
     pub(super) fn glimpse(&mut self, kind: Kind, number: u32, line: &[u8]) -> bool {
         let Some(verb) = self.gate.verb_of(Owner::Idle) else { return true };
+        let selected = self.mailbox.as_ref().map_or(b"" as &[u8], |mailbox| &mailbox.name);
         let Some(glance) = &mut self.news.under_way else { return true };
         match (verb.name, kind) {
             ("STATUS", Kind::Status) => {
-                glance.status = items(line).or(glance.status.take());
+                // That of another mailbox is the backend's own idea (RFC 5465 5.2), and for the client.
+                let Some(said) = items(line, selected) else { return true };
+                glance.status = Some(said);
                 false
             }
             ("SELECT" | "EXAMINE", Kind::Exists) => {
@@ -810,10 +813,11 @@ impl Open {
     }
 }
 
-/// The items of a STATUS response, as they came.
-fn items(line: &[u8]) -> Option<Vec<u8>> {
+/// The items of a STATUS response, as they came, if it is about this mailbox.
+fn items(line: &[u8], mailbox: &[u8]) -> Option<Vec<u8>> {
     let mut cursor = Cursor::new(response::text(line, 2));
-    cursor.astring().ok()?;
+    let name = cursor.astring().ok()?;
+    (list::canonical(&name) == list::canonical(mailbox)).then_some(())?;
     cursor.space().ok()?;
     cursor.list_as_written().ok().map(<[u8]>::to_ascii_uppercase)
 }
