@@ -379,14 +379,16 @@ impl Visit {
         }
     }
 
-    /// The backend tells its news so, and not as it says.
+    /// The backend tells its news so, and not as it says, as far as this session has found out.
     pub(super) fn learned(&self, look: Look) {
+        let say = || tracing::info!(look = look.name(), "news are kept from the session: asked otherwise");
+        self.client.seat.entry().say(Level::INFO, say);
         let setup = self.shell.setup.load();
-        let Some(dialer) = self.client.seat.account().and_then(|account| setup.dialers.get(&*account.backend)) else {
-            return;
-        };
-        dialer.look.store(Some(Arc::new(look)));
-        tracing::warn!(backend = %dialer.name, look = look.name(), "the backend keeps news to itself: asked otherwise");
+        let Some(account) = self.client.seat.account() else { return };
+        let Some(dialer) = setup.dialers.get(&*account.backend) else { return };
+        if let Some(look) = dialer.learning.found(&account.user, look, Instant::now()) {
+            tracing::warn!(backend = %dialer.name, look = look.name(), "the backend keeps news to itself: asked otherwise");
+        }
     }
 
     /// What the session does now, for those who look at it from outside.

@@ -124,7 +124,7 @@ pub enum Effect {
     Seen(Box<Sighting>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
-    /// This backend tells its news so, and not as it says: other sessions there need not find out.
+    /// This backend tells its news so, and not as it says, as far as this session has found out.
     Learned(Look),
     /// The backend connection was lost under a client that listens: how far it is to be had again.
     Reconnect(Reconnect),
