@@ -248,12 +248,11 @@ impl Notifier {
     fn settle(&mut self, out: &mut Out<'_>) {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(watch) = found else { return };
-        let settings = &out.plan().account.notify;
         let now = out.now();
         self.watch = watch;
         (self.asked, self.names) = (None, None);
         if let Some(watch) = &mut self.watch {
-            self.names = watch.needs_names().then(|| now + settings.names.0);
+            self.names = watch.needs_names().then(|| later(out));
             watch.mailboxes.iter_mut().for_each(|(key, watched)| schedule(key, watched, false, out));
             out.wake_at(now);
         }
@@ -299,7 +298,7 @@ impl Notifier {
                     self.overflow(out);
                 }
             }
-            Step::List | Step::Lsub(_) if !good => self.names = Some(out.now() + out.plan().account.notify.names.0),
+            Step::List | Step::Lsub(_) if !good => self.names = Some(later(out)),
             Step::List => {
                 let listed = names(lines, out);
                 match watch.needs_subscriptions() {
@@ -340,9 +339,8 @@ impl Notifier {
     fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<Renaming>, out: &mut Out<'_>) {
         let Some(watch) = &mut self.watch else { return };
         watch.tell(tree, changes, renamed.as_ref()).into_iter().for_each(|line| out.answer(line));
-        let settings = &out.plan().account.notify;
-        self.names = Some(out.now() + settings.names.0);
-        if watch.mailboxes.len() > settings.mailboxes as usize {
+        self.names = Some(later(out));
+        if watch.mailboxes.len() > out.plan().account.notify.mailboxes as usize {
             self.overflow(out);
         }
     }
@@ -458,7 +456,12 @@ fn schedule(key: &[u8], watched: &mut Watched, stirred: bool, out: &Out<'_>) {
     let pace = out.pace();
     let before = if stirred || watched.every.is_zero() { pace.shortest.0 } else { watched.every * 3 / 2 };
     watched.every = if key == b"INBOX" { before.min(pace.longest.0) } else { out.plan().account.notify.every.0 };
-    watched.due = Some(out.now() + watched.every);
+    watched.due = Some(out.now() + out.spread(watched.every));
+}
+
+/// When to compare names again.
+fn later(out: &Out<'_>) -> Instant {
+    out.now() + out.spread(out.plan().account.notify.names.0)
 }
 
 /// The client has stored messages itself. Where it is not said which, what was known is void.

@@ -7,7 +7,7 @@
 //! `{n+}` is written only where the backend said that it reads it, in commands that it knows (architecture 4.5): servers run
 //! the content of a literal as commands when they did not expect one.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
@@ -15,7 +15,7 @@ use super::{
     client_edge::Down,
     effect::{Effect, Effects, End, Fault, Notice, Side},
     gate::{Owner, Running, Tag},
-    idle::BackendIdle,
+    idle::{self, BackendIdle},
     layer::{Ask, Reply},
     mapping::Load,
     open::Open,
@@ -99,6 +99,11 @@ impl BackendEdge {
             finding: None,
             heard: now,
         }
+    }
+
+    /// A distance between two looks, as it is to be this time: no two sessions have the same.
+    pub(super) fn spread(&self, every: Duration) -> Duration {
+        idle::spread(every, &self.prefix, self.tags)
     }
 
     /// A tag of ours: nobody else's begins so.

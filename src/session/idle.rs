@@ -16,7 +16,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
     time::{Duration, Instant},
 };
 
@@ -56,6 +56,14 @@ impl Default for Pace {
     fn default() -> Self {
         Self { shortest: Span::seconds(2), longest: Span::seconds(30) }
     }
+}
+
+/// Up to an eighth of a distance between two looks is taken off, so that sessions that have begun together, as when a backend comes
+/// back, do not go on to ask together. `number`: of the look, so that two that fall together do so once.
+pub(super) fn spread(every: Duration, whose: &[u8], number: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (whose, number).hash(&mut hasher);
+    every - (every / 8).mul_f64(hasher.finish() as f64 / u64::MAX as f64)
 }
 
 /// What a client wants to hear of its mailbox without asking: in IDLE, and under NOTIFY at any time.
@@ -327,10 +335,6 @@ impl News {
     pub(super) fn mode(&self) -> Look {
         if self.asks() { self.look.max(Look::Noop) } else { self.look }
     }
-
-    fn schedule(&mut self, now: Instant) {
-        self.next = Some(now + self.every);
-    }
 }
 
 const FETCH: &Verb = verb::row_of("FETCH");
@@ -382,7 +386,7 @@ impl Open {
                 // What others have found before, this session was not told.
                 self.news.owes = true;
                 self.news.probed.get_or_insert(now);
-                self.news.schedule(now);
+                self.schedule(now);
             }
         } else if self.idle_from().is_some_and(|from| now >= from) {
             self.say(IDLE, b"", out);
@@ -796,8 +800,13 @@ impl Open {
         let News { every, pace, stirred, owes, .. } = &mut self.news;
         *every = if *stirred || *owes { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
         if self.is_listening() && self.news.asks() {
-            self.news.schedule(self.backend.heard);
+            self.schedule(self.backend.heard);
         }
+    }
+
+    /// The next look comes when its time has come.
+    fn schedule(&mut self, now: Instant) {
+        self.news.next = Some(now + self.backend.spread(self.news.every));
     }
 
     /// The mailbox is gone, or another one has its name: the client has to begin anew.
@@ -826,4 +835,26 @@ fn items(line: &[u8], mailbox: &[u8]) -> Option<Vec<u8>> {
 fn number_of(items: &[u8], word: &[u8]) -> Option<u32> {
     let mut words = items.split(|octet| b"() ".contains(octet)).skip_while(|other| *other != word);
     std::str::from_utf8(words.nth(1)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_begin_together_do_not_ask_together() {
+        let every = Duration::from_secs(30);
+        let sessions = 1000_u32;
+        let names: Vec<String> = (0..sessions).map(|session| format!("L{session:07X}-")).collect();
+        let mut asked = [0; 60];
+        for name in &names {
+            let looks = (0..20).map(|number| spread(every, name.as_bytes(), number)).inspect(|distance| {
+                assert!((every * 7 / 8..=every).contains(distance), "{distance:?}");
+            });
+            // The second of the minute in which the twentieth look comes.
+            asked[looks.sum::<Duration>().as_secs() as usize % asked.len()] += 1;
+        }
+        let most = asked.into_iter().max().unwrap();
+        assert!(most < sessions / 6, "{most} of {sessions} ask in one second");
+    }
 }

@@ -10,9 +10,14 @@
 //! The server below is the next layer that hears the question, or the backend. Architecture sections 3 and 5. Facts of the
 //! mailbox come to layers when the first layer needs one.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
+    backend_edge::BackendEdge,
     effect::{Binding, Keeping, Kept, Notice, Origin},
     idle::{Listening, Pace},
     plan::Plan,
@@ -238,6 +243,7 @@ pub struct Out<'a> {
     pub(super) notified: bool,
     pub(super) now: Instant,
     pub(super) pace: Pace,
+    pub(super) backend: &'a BackendEdge,
 }
 
 impl Out<'_> {
@@ -380,6 +386,11 @@ impl Out<'_> {
     /// How often the backend may be asked for news.
     pub fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// A distance between two looks, as it is to be this time: sessions that have begun together do not all ask together.
+    pub fn spread(&self, every: Duration) -> Duration {
+        self.backend.spread(every)
     }
 
     /// Says the time of day, in seconds since 1970.

@@ -192,6 +192,7 @@ impl Open {
             notified: self.client.notify.is_some(),
             now: self.now,
             pace: self.news.pace(),
+            backend: &self.backend,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
