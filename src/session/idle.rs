@@ -527,8 +527,15 @@ impl Open {
         self.news.looked = Some(now);
         out.looks += 1;
         match (self.news.look, self.mailbox.is_some()) {
-            (Look::Reselect, true) if self.news.seen.as_ref().is_none_or(|seen| seen.stale) => self.survey(out),
-            (Look::Reselect, true) => self.ask_status(out),
+            (Look::Reselect, true) => match &mut self.news.seen {
+                Some(seen) if !seen.stale && seen.again.is_some_and(|again| now >= again) => {
+                    // Whatever STATUS says, all is looked at: it need not be asked.
+                    seen.status.clear();
+                    self.reselect(out);
+                }
+                Some(seen) if !seen.stale => self.ask_status(out),
+                _ => self.survey(out),
+            },
             _ => self.say(NOOP, b"", out),
         }
     }
@@ -554,7 +561,7 @@ impl Open {
     fn survey(&mut self, out: &mut Effects) {
         let status = self.news.seen.take().map(|seen| seen.status).unwrap_or_default();
         self.news.seen = Some(Box::new(Seen { status, ..Seen::default() }));
-        self.news.under_way = Some(Box::new(Glance { began: Some(self.backend.heard), ..Glance::default() }));
+        self.news.under_way = Some(Box::new(Glance { began: Some(self.now), ..Glance::default() }));
         self.ask_all(self.numbering.count(), out);
     }
 
@@ -675,11 +682,8 @@ impl Open {
                 self.rest(out);
             }
             Look::Reselect => {
-                let now = self.backend.heard;
-                let same = self.news.seen.as_ref().is_some_and(|seen| {
-                    let fresh = seen.again.is_none_or(|again| now < again);
-                    fresh && (seen.status == said || (seen.status.is_empty() && fits))
-                });
+                let same = |seen: &Seen| seen.status == said || (seen.status.is_empty() && fits);
+                let same = self.news.seen.as_deref().is_some_and(same);
                 if let Some(seen) = &mut self.news.seen {
                     seen.status = said;
                 }
@@ -743,7 +747,7 @@ impl Open {
             Some(mailbox) if mailbox.examined => verb::row_of("EXAMINE"),
             _ => verb::row_of("SELECT"),
         };
-        self.news.under_way = Some(Box::new(Glance { began: Some(self.backend.heard), ..Glance::default() }));
+        self.news.under_way = Some(Box::new(Glance { began: Some(self.now), ..Glance::default() }));
         self.news.stirred = false;
         let name = self.mailbox_name();
         self.say(verb, &name, out);
@@ -758,7 +762,9 @@ impl Open {
         let Some(glance) = self.news.under_way.take() else { return };
         if let (Some(seen), Some(began)) = (&mut self.news.seen, glance.began) {
             let now = self.backend.heard;
-            seen.again = Some(now + self.news.pace.longest.0.max((now - began) * Seen::SHARE));
+            // In silence each look is one at all of them, also one that comes a little early.
+            let soonest = self.news.pace.longest.0 * 7 / 8;
+            seen.again = Some(now + soonest.max((now - began) * Seen::SHARE));
         }
         self.settled(out);
         self.rest(out);
