@@ -100,6 +100,8 @@ pub struct Proxy {
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
     pub published: Vec<Notice>,
+    /// Commands that the backend was given because the client listens.
+    pub looks: u64,
     shadows: Arc<Shadows>,
     shared: Option<Shared>,
     /// What the session has seen, all of it together.
@@ -354,6 +356,7 @@ impl Proxy {
             refused: 0,
             store: Arc::new(Memory::default()),
             published: Vec::new(),
+            looks: 0,
             shadows: Arc::default(),
             shared: None,
             seen: None,
@@ -525,6 +528,7 @@ impl Proxy {
         let mut void = false;
         let mut effects = std::mem::take(&mut self.out);
         self.out.followed = self.setup.followed;
+        self.looks += effects.looks;
         let text = std::mem::take(&mut effects.text);
         for effect in effects.list.drain(..) {
             match effect {

@@ -367,7 +367,7 @@ pub struct Effects {
     pub text: Vec<u8>,
     /// Commands that began, for the metrics.
     pub commands: u64,
-    /// Times that the backend was asked for news on behalf of a client that idles.
+    /// Commands that the backend was given on behalf of a client that listens.
     pub looks: u64,
     /// Somebody follows events, says the caller: then they are worth making.
     pub followed: bool,

@@ -88,6 +88,15 @@ impl Listening {
     pub const NOTHING: Self = Self { arrivals: false, format: None, removals: false, at_once: false, flags: false };
 }
 
+/// By what a client has said that it wants to hear of its mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// IDLE.
+    Idle,
+    /// NOTIFY, for as long as it holds: its commands do not end it.
+    Notify,
+}
+
 /// IDLE towards the backend.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BackendIdle {
@@ -355,6 +364,16 @@ impl Open {
         self.client.is_idle() || notified()
     }
 
+    /// Whether the client listens to what happens in the mailbox that is selected, its own commands disregarded.
+    pub(super) fn listener(&self) -> Option<Listener> {
+        let notified =
+            || self.selected && self.client.notify.as_deref().is_some_and(|told| *told != Listening::NOTHING);
+        match self.client.is_idle() {
+            true => Some(Listener::Idle),
+            false => notified().then_some(Listener::Notify),
+        }
+    }
+
     /// From when on the backend idles too. A client that does not idle itself may be about to say more (architecture 4.11).
     pub(super) fn idle_from(&self) -> Option<Instant> {
         let may = self.is_listening()
@@ -525,7 +544,6 @@ impl Open {
         self.news.next = None;
         (self.news.stirred, self.news.owes) = (false, false);
         self.news.looked = Some(now);
-        out.looks += 1;
         match (self.news.look, self.mailbox.is_some()) {
             (Look::Reselect, true) => match &mut self.news.seen {
                 Some(seen) if !seen.stale && seen.again.is_some_and(|again| now >= again) => {
@@ -584,7 +602,13 @@ impl Open {
         let space: &[u8] = if arguments.is_empty() { b"" } else { b" " };
         let octets = [&tag, b" ".as_slice(), verb.name.as_bytes(), space, arguments, b"\r\n"].concat();
         self.write(&octets, None, &tag, verb, None, out);
+        self.count_look(out);
         self.gate.start(Running::ours(tag, verb, Owner::Idle));
+    }
+
+    /// A command of ours goes to the backend: for the sake of news, unless a command of the client's wants it.
+    pub(super) fn count_look(&self, out: &mut Effects) {
+        out.looks += u64::from(self.client.is_idle() || !self.gate.client_waits());
     }
 
     /// The backend says something while we look. Whether it is for the client.

@@ -349,6 +349,7 @@ impl Open {
             self.witness_command(&octets, out);
             self.see_command(&octets);
             self.write(&octets, None, &tag, verb, None, out);
+            self.count_look(out);
             self.gate.start(Running::ours(tag, verb, from));
         }
     }
