@@ -233,7 +233,8 @@ impl Notifier {
             |status: &&Status| (status.unseen.is_some() || !watched.flags) && (status.modseq.is_some() || !self.modseq);
         match looked.status.as_ref().filter(complete) {
             Some(status) => {
-                let news = look(watched, Some(status.clone()), false, &looked.mailbox, tree);
+                let now = steady(status.clone(), watched.status.as_ref(), out);
+                let news = look(watched, Some(now), false, &looked.mailbox, tree);
                 schedule(&looked.mailbox, watched, news.is_some(), out);
                 news.into_iter().for_each(|line| out.answer(line));
             }
@@ -284,7 +285,8 @@ impl Notifier {
                         return;
                     }
                     watched.doubtful = false;
-                    let looked = look(watched, now.map(|(_, now)| now).filter(|_| good), refused, &key, &watch.tree);
+                    let now = now.filter(|_| good).map(|(_, now)| steady(now, watched.status.as_ref(), out));
+                    let looked = look(watched, now, refused, &key, &watch.tree);
                     let stirred = looked.is_some();
                     if let Some(status) = watched.status.clone().filter(|_| good) {
                         let (mailbox, status) = (key.clone(), Some(status));
@@ -310,7 +312,9 @@ impl Notifier {
             Step::Renamed { renaming, tree, changes } => {
                 let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == renaming.to);
                 let before = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.clone());
-                let same = now.zip(before).is_some_and(|((_, now), before)| is_same(&now, &before));
+                let same = now
+                    .zip(before)
+                    .is_some_and(|((_, now), before)| is_same(&steady(now, Some(&before), out), &before));
                 self.tell(tree, &changes, Some(renaming).filter(|_| same), out);
             }
         }
@@ -449,6 +453,14 @@ fn look(watched: &mut Watched, now: Option<Status>, refused: bool, key: &[u8], t
     let news = now.as_ref().zip(before.as_ref()).and_then(|(now, before)| now.news(before, watched.flags, key));
     watched.status = now.or(before.filter(|_| !refused));
     news
+}
+
+/// How a mailbox stands, without what means nothing before this backend.
+fn steady(now: Status, before: Option<&Status>, out: &Out<'_>) -> Status {
+    match before {
+        Some(before) if out.moves_uidnext() => now.steady(before),
+        _ => now,
+    }
 }
 
 /// When to look again: INBOX as the backend's pace has it, others when the operator says.

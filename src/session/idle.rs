@@ -619,7 +619,10 @@ impl Open {
         match (verb.name, kind) {
             ("STATUS", Kind::Status) => {
                 // That of another mailbox is the backend's own idea (RFC 5465 5.2), and for the client.
-                let Some(said) = items(line, selected) else { return true };
+                let Some(mut said) = items(line, selected) else { return true };
+                if self.profile.moves_uidnext {
+                    remove(&mut said, b"UIDNEXT");
+                }
                 glance.status = Some(said);
                 false
             }
@@ -859,6 +862,13 @@ fn items(line: &[u8], mailbox: &[u8]) -> Option<Vec<u8>> {
     (list::canonical(&name) == list::canonical(mailbox)).then_some(())?;
     cursor.space().ok()?;
     cursor.list_as_written().ok().map(<[u8]>::to_ascii_uppercase)
+}
+
+/// Takes a word out, and the number behind it.
+fn remove(items: &mut Vec<u8>, word: &[u8]) {
+    let words: Vec<&[u8]> = items.split(|octet| b"() ".contains(octet)).filter(|word| !word.is_empty()).collect();
+    let kept = words.chunks(2).filter(|pair| pair[0] != word).map(|pair| pair.join(&b' '));
+    *items = kept.collect::<Vec<_>>().join(&b' ');
 }
 
 /// The number behind this word.

@@ -21,6 +21,7 @@ use super::{
     effect::{Binding, Keeping, Kept, Notice, Origin},
     idle::{Listening, Pace},
     plan::Plan,
+    profile::Profile,
 };
 use crate::{
     account,
@@ -244,6 +245,7 @@ pub struct Out<'a> {
     pub(super) now: Instant,
     pub(super) pace: Pace,
     pub(super) backend: &'a BackendEdge,
+    pub(super) profile: &'static Profile,
 }
 
 impl Out<'_> {
@@ -386,6 +388,11 @@ impl Out<'_> {
     /// How often the backend may be asked for news.
     pub fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// Whether the backend's UIDNEXT grows without a message having come.
+    pub fn moves_uidnext(&self) -> bool {
+        self.profile.moves_uidnext
     }
 
     /// A distance between two looks, as it is to be this time: sessions that have begun together do not all ask together.

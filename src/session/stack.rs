@@ -193,6 +193,7 @@ impl Open {
             now: self.now,
             pace: self.news.pace(),
             backend: &self.backend,
+            profile: self.profile,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
