@@ -740,6 +740,8 @@ impl Open {
             (false, None) => Some(Doubt { known: self.known(), fresh: true }),
             (false, Some(_)) => {
                 self.news.look = mode.next();
+                // What others have found by asking, this session has not.
+                self.news.owes = true;
                 self.news.probed = Some(self.backend.heard);
                 out.push(Effect::Learned(self.news.look));
                 None
@@ -801,7 +803,7 @@ impl Open {
     /// something was found, it is looked at once. STATUS alone shows no flags: that nothing was found by it says little.
     pub(super) fn heed(&mut self, looked: &Looked) {
         let selected = self.mailbox.as_ref().map(|mailbox| list::canonical(&mailbox.name));
-        if selected.as_ref() != Some(&looked.mailbox) || !self.is_listening() {
+        if selected.as_ref() != Some(&looked.mailbox) || self.listener().is_none() {
             return;
         }
         let messages = looked.status.as_ref().and_then(|status| status.messages);
