@@ -130,7 +130,7 @@ async def cost(proxy, _backend, count, silence):
     return [
         ("RSS of an idling client", f"{grown:.1f} KiB"),
         ("CPU time of an idling client, an hour", f"{1000 * spent * hour:.1f} ms"),
-        ("questions to the backend for an idling client, an hour", f"{asked * hour:.0f}"),
+        ("commands to the backend for an idling client, an hour", f"{asked * hour:.0f}"),
     ]
 
 
@@ -142,7 +142,7 @@ def resident(proxy):
 def looks(proxy):
     with urllib.request.urlopen(f"http://127.0.0.1:{proxy.admin_port}/metrics") as metrics:
         lines = metrics.read().decode().splitlines()
-    return next((int(line.split()[1]) for line in lines if line.startswith("lemonade_idle_looks_total ")), 0)
+    return sum(int(line.split()[1]) for line in lines if line.startswith("lemonade_listening_commands_total{"))
 
 
 def table(rows, program):

@@ -49,6 +49,10 @@ pub trait Between {
     fn take_events(&mut self) -> Option<Vec<String>> {
         None
     }
+    /// What the other sessions of the account were told; none where nobody tells them anything.
+    fn take_published(&mut self) -> Option<Vec<Notice>> {
+        None
+    }
     /// What is known of the mailbox that is selected, for those who follow; none where nobody does.
     fn seen(&self) -> Option<(&[u8], &Shadow)> {
         None
@@ -363,6 +367,13 @@ impl Scene {
         let events = self.between.take_events()?;
         self.trace.extend(events.iter().map(|event| format!("E: {event}")));
         Some(events)
+    }
+
+    /// What the other sessions of the account were told; none where nobody tells them anything.
+    pub fn take_published(&mut self) -> Option<Vec<Notice>> {
+        let published = self.between.take_published()?;
+        self.trace.extend(published.iter().map(|notice| format!("P: {notice:?}")));
+        Some(published)
     }
 
     /// How the connection to this side was ended.

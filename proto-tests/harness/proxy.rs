@@ -106,6 +106,8 @@ pub struct Proxy {
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
     pub published: Vec<Notice>,
+    /// Commands that the backend was given because the client listens.
+    pub looks: u64,
     shadows: Arc<Shadows>,
     shared: Option<Shared>,
     /// What the session has seen, all of it together.
@@ -390,6 +392,7 @@ impl Proxy {
             refused: 0,
             store,
             published: Vec::new(),
+            looks: 0,
             shadows: Arc::default(),
             shared: None,
             seen: None,
@@ -563,6 +566,7 @@ impl Proxy {
         let mut void = false;
         let mut effects = std::mem::take(&mut self.out);
         self.out.followed = self.setup.followed;
+        self.looks += effects.looks;
         let text = std::mem::take(&mut effects.text);
         for effect in effects.list.drain(..) {
             match effect {
@@ -735,6 +739,10 @@ impl Between for Proxy {
 
     fn take_events(&mut self) -> Option<Vec<String>> {
         Some(std::mem::take(&mut self.events))
+    }
+
+    fn take_published(&mut self) -> Option<Vec<Notice>> {
+        Some(std::mem::take(&mut self.published))
     }
 
     fn take_sent(&mut self, to: Side) -> Vec<u8> {

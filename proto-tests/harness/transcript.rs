@@ -37,6 +37,7 @@
 //! | `T:` | time passes: `T: 29m` |
 //! | `P: drain` | the operator ends the proxy |
 //! | `P: kill` | the proxy is killed; another one begins, with what was kept, and what the header says has happened before happens again |
+//! | `P: looked BOX` | the proxy tells the other sessions of the account that this mailbox was looked at and nothing found, or something: `P: found BOX`; each look has its line, from the first to the last |
 //!
 //! A comment begins with `;`, behind two blanks or at the start of a line. A tag `p1` in `>` and `<` lines is a variable:
 //! the prefix of the proxy's own tags is random.
@@ -183,6 +184,8 @@ enum Action {
     NeverBackend(Pattern),
     /// Those who follow events hear of this one.
     Event(Pattern),
+    /// The other sessions of the account hear of a look at a mailbox: what the line says.
+    Published(String),
     Other(String),
     Time(Duration),
     Drain,

@@ -9,6 +9,7 @@
 //! | `commands` | what does it say, and what must come of it? |
 //! | `world` | who carries octets, and what is true at the end? |
 //! | `cuts` | what is left when a peer goes at any octet? |
+//! | `looks` | does every session of an account hear of news, whoever has found them? |
 //! | `stalls` | what is held for a reader that does not read? |
 //! | `flaws` | would the walk notice? |
 //! | `annotations` | is what is read what was set, on either device, after every rename? |
@@ -18,6 +19,7 @@ mod client;
 mod commands;
 mod cuts;
 mod flaws;
+mod looks;
 mod stalls;
 mod world;
 

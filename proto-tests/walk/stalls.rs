@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lemonade_proxy::session::effect::Side;
+use lemonade_proxy::{session::effect::Side, units::Span};
 use proto_tests::{
     cast::Between,
     model::Settings,
@@ -15,16 +15,24 @@ const MOST_HELD: usize = 256 << 10;
 /// A gibibyte.
 const MUCH: u64 = 1 << 30;
 
+/// What the backend has.
+const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ IDLE";
+
 /// A session that is logged in and has a mailbox open.
 fn open() -> Proxy {
-    let mut proxy = Proxy::new(Setup::before(&Settings::with("IMAP4rev1 LITERAL+ IDLE")), 11);
+    open_with(Setup::before(&Settings::with(CAPABILITIES)))
+}
+
+/// The same before a proxy of these settings.
+fn open_with(setup: Setup) -> Proxy {
+    let mut proxy = Proxy::new(setup, 11);
     proxy.hear(Side::Client, b"a LOGIN joe secret\r\n");
     assert!(proxy.wants_backend());
     proxy.connected();
-    proxy.hear(Side::Backend, b"* OK [CAPABILITY IMAP4rev1 LITERAL+ IDLE] ready\r\n");
+    proxy.hear(Side::Backend, format!("* OK [CAPABILITY {CAPABILITIES}] ready\r\n").as_bytes());
     let said = String::from_utf8(proxy.take_sent(Side::Backend)).expect("text");
     let tag = said.split(' ').next().expect("a tag").to_owned();
-    proxy.hear(Side::Backend, format!("{tag} OK [CAPABILITY IMAP4rev1 LITERAL+ IDLE] in\r\n").as_bytes());
+    proxy.hear(Side::Backend, format!("{tag} OK [CAPABILITY {CAPABILITIES}] in\r\n").as_bytes());
     proxy.hear(Side::Client, b"b SELECT INBOX\r\n");
     proxy.hear(Side::Backend, b"* 3 EXISTS\r\nb OK [READ-WRITE] done\r\n");
     let said = String::from_utf8(proxy.take_sent(Side::Client)).expect("text");
@@ -164,4 +172,23 @@ fn a_bye_is_seen_while_the_client_does_not_read() {
     assert!(proxy.ended().is_some());
     proxy.stall(Side::Client, false);
     assert!(proxy.take_sent(Side::Client).starts_with(b"* BYE enough\r\n"));
+}
+
+#[test]
+fn a_client_that_idles_in_a_response_is_not_woken_for_nothing() {
+    let mut setup = Setup::before(&Settings::with(CAPABILITIES));
+    setup.timeouts.still_here = Some(Span::minutes(2));
+    let mut proxy = open_with(setup);
+    proxy.hear(Side::Client, b"c IDLE\r\n");
+    let said = String::from_utf8(proxy.take_sent(Side::Backend)).expect("text");
+    assert!(said.ends_with(" IDLE\r\n"), "{said}");
+    proxy.hear(Side::Backend, b"+ idling\r\n* 3 FETCH (BODY[] {1000}\r\nhalf of it");
+    // The paper shell complains of a deadline in the past that does not move.
+    proxy.pass_time(Duration::from_secs(300));
+    proxy.take_sent(Side::Client);
+    let left = proxy.carrying(Side::Backend);
+    proxy.carry_unseen(Side::Backend, left);
+    proxy.hear(Side::Backend, b")\r\n");
+    proxy.pass_time(Duration::from_secs(1));
+    assert_eq!(proxy.take_sent(Side::Client), b")\r\n* OK Still here\r\n");
 }

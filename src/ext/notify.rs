@@ -99,6 +99,8 @@ struct Asked {
     since: Instant,
     lines: Vec<Vec<u8>>,
     octets: usize,
+    /// Meanwhile another session has found something there: the answer may be older.
+    overtaken: bool,
 }
 
 /// What it is about.
@@ -210,7 +212,11 @@ impl Notifier {
     fn looked(&mut self, looked: &Looked, out: &mut Out<'_>) {
         let about = |asked: &Asked| matches!(&asked.step, Step::Status(key) if *key == looked.mailbox);
         let selected = out.mailbox().is_some_and(|name| list::canonical(name) == looked.mailbox);
-        if selected || self.asked.as_ref().is_some_and(about) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| about(asked)) {
+            asked.overtaken |= looked.stirred;
+            return;
+        }
+        if selected {
             return;
         }
         let Some(Watch { mailboxes, tree, .. }) = self.watch.as_deref_mut() else { return };
@@ -221,7 +227,8 @@ impl Notifier {
             |status: &&Status| (status.unseen.is_some() || !watched.flags) && (status.modseq.is_some() || !modseq);
         match looked.status.as_ref().filter(complete) {
             Some(status) => {
-                let news = look(watched, Some(status.clone()), false, &looked.mailbox, tree);
+                let now = steady(status.clone(), watched.status.as_ref(), out);
+                let news = look(watched, Some(now), false, &looked.mailbox, tree);
                 schedule(&looked.mailbox, watched, news.is_some(), out);
                 news.into_iter().for_each(|line| out.answer(line));
             }
@@ -236,12 +243,11 @@ impl Notifier {
     fn settle(&mut self, out: &mut Out<'_>) {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(watch) = found else { return };
-        let settings = &out.plan().account.notify;
         let now = out.now();
         self.watch = watch;
         (self.asked, self.names) = (None, None);
         if let Some(watch) = &mut self.watch {
-            self.names = watch.needs_names().then(|| now + settings.names.0);
+            self.names = watch.needs_names().then(|| later(out));
             watch.mailboxes.iter_mut().for_each(|(key, watched)| schedule(key, watched, false, out));
             out.wake_at(now);
         }
@@ -249,12 +255,12 @@ impl Notifier {
 
     fn ask(&mut self, step: Step, verb: &'static Verb, arguments: Vec<u8>, out: &mut Out<'_>) {
         let ask = out.ask(verb, arguments);
-        self.asked = Some(Asked { ask, step, since: out.now(), lines: Vec::new(), octets: 0 });
+        self.asked = Some(Asked { ask, step, since: out.now(), lines: Vec::new(), octets: 0, overtaken: false });
     }
 
     /// A question of ours has ended; `None`: without an answer.
     fn answered(&mut self, status: Option<response::Status>, out: &mut Out<'_>) {
-        let Some(Asked { step, since, lines, octets, .. }) = self.asked.take() else { return };
+        let Some(Asked { step, since, lines, octets, overtaken, .. }) = self.asked.take() else { return };
         let Some(watch) = &mut self.watch else { return };
         // Behind whatever the client has to say.
         out.wake_at(out.now());
@@ -273,7 +279,8 @@ impl Notifier {
                         return;
                     }
                     watched.doubtful = false;
-                    let looked = look(watched, now.map(|(_, now)| now).filter(|_| good), refused, &key, &watch.tree);
+                    let now = now.filter(|_| good).map(|(_, now)| steady(now, watched.status.as_ref(), out));
+                    let looked = look(watched, now, refused, &key, &watch.tree);
                     let stirred = looked.is_some();
                     if let Some(status) = watched.status.clone().filter(|_| good) {
                         let (mailbox, status) = (key.clone(), Some(status));
@@ -281,12 +288,13 @@ impl Notifier {
                     }
                     looked.into_iter().for_each(|line| out.answer(line));
                     schedule(&key, watched, stirred, out);
+                    watched.due = watched.due.filter(|_| !overtaken);
                 }
                 if watch.round() > out.plan().account.notify.round.0 {
                     self.overflow(out);
                 }
             }
-            Step::List | Step::Lsub(_) if !good => self.names = Some(out.now() + out.plan().account.notify.names.0),
+            Step::List | Step::Lsub(_) if !good => self.names = Some(later(out)),
             Step::List => {
                 let listed = names(lines, out);
                 match watch.needs_subscriptions() {
@@ -298,7 +306,9 @@ impl Notifier {
             Step::Renamed { renaming, tree, changes } => {
                 let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == renaming.to);
                 let before = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.clone());
-                let same = now.zip(before).is_some_and(|((_, now), before)| is_same(&now, &before));
+                let same = now
+                    .zip(before)
+                    .is_some_and(|((_, now), before)| is_same(&steady(now, Some(&before), out), &before));
                 self.tell(tree, &changes, Some(renaming).filter(|_| same), out);
             }
         }
@@ -327,9 +337,8 @@ impl Notifier {
     fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<Renaming>, out: &mut Out<'_>) {
         let Some(watch) = &mut self.watch else { return };
         watch.tell(tree, changes, renamed.as_ref()).into_iter().for_each(|line| out.answer(line));
-        let settings = &out.plan().account.notify;
-        self.names = Some(out.now() + settings.names.0);
-        if watch.mailboxes.len() > settings.mailboxes as usize {
+        self.names = Some(later(out));
+        if watch.mailboxes.len() > out.plan().account.notify.mailboxes as usize {
             self.overflow(out);
         }
     }
@@ -442,12 +451,25 @@ fn look(watched: &mut Watched, now: Option<Status>, refused: bool, key: &[u8], t
     news
 }
 
+/// How a mailbox stands, without what means nothing before this backend.
+fn steady(now: Status, before: Option<&Status>, out: &Out<'_>) -> Status {
+    match before {
+        Some(before) if out.moves_uidnext() => now.steady(before),
+        _ => now,
+    }
+}
+
 /// When to look again: INBOX as the backend's pace has it, others when the operator says.
 fn schedule(key: &[u8], watched: &mut Watched, stirred: bool, out: &Out<'_>) {
     let pace = out.pace();
     let before = if stirred || watched.every.is_zero() { pace.shortest.0 } else { watched.every * 3 / 2 };
     watched.every = if key == b"INBOX" { before.min(pace.longest.0) } else { out.plan().account.notify.every.0 };
-    watched.due = Some(out.now() + watched.every);
+    watched.due = Some(out.now() + out.spread(watched.every));
+}
+
+/// When to compare names again.
+fn later(out: &Out<'_>) -> Instant {
+    out.now() + out.spread(out.plan().account.notify.names.0)
 }
 
 /// The client has stored messages itself. Where it is not said which, what was known is void.

@@ -22,12 +22,13 @@ use tokio::{
 
 use super::{
     backends::{Backend, ProxyProtocol, Scheme, Url},
+    learning::Learning,
     probe::Condition,
     proxy_header::{self, Ends},
     tls::{self, TlsError},
     transport::{Tcp, Transport},
 };
-use crate::session::{effect::DialError, plan::Plan, profile::Look};
+use crate::session::{effect::DialError, plan::Plan};
 
 /// One backend, ready to be called.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub struct Dialer {
     pub condition: ArcSwap<Condition>,
     /// The plan of the last session that logged in.
     pub plan: ArcSwapOption<Plan>,
-    /// How it tells its news, if a session has found out.
-    pub look: ArcSwapOption<Look>,
+    /// How it tells its news, as far as sessions have found out.
+    pub learning: Learning,
     hosts: Vec<Arc<Host>>,
     tcp: Tcp,
     logins: Arc<Semaphore>,
@@ -120,7 +121,7 @@ impl Dialer {
             trust,
             condition: ArcSwap::default(),
             plan: ArcSwapOption::empty(),
-            look: ArcSwapOption::empty(),
+            learning: Learning::default(),
             hosts: settings.urls.iter().filter_map(|url| Host::new(url, settings)).map(Arc::new).collect(),
             tcp: tcp.clone(),
             logins: Arc::new(Semaphore::new(settings.logins_in_flight as usize)),

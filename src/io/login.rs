@@ -131,7 +131,7 @@ impl Shell {
             starttls: host.url.scheme == Scheme::Starttls,
             origin: dialer.settings.trusted.then(|| origin(&ends, session)),
             profile: dialer.settings.named_profile(),
-            look: dialer.look.load().as_deref().copied(),
+            look: dialer.learning.look(&name, Instant::now()),
             pace: dialer.settings.pace,
             auxiliary: dialer.settings.auxiliary > 0,
         };

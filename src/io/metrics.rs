@@ -82,7 +82,7 @@ pub const METRICS: &[Metric] = &[
     LOGINS,
     LOGIN_DURATION,
     COMMANDS,
-    IDLE_CLIENTS,
+    LISTENERS,
     LOOKS,
     OCTETS,
     LITERALS,
@@ -131,17 +131,17 @@ const LOGIN_DURATION: Metric = histogram(
     "From the client's LOGIN or AUTHENTICATE to the end of a successful login, the backend's part included.",
 );
 const COMMANDS: Metric = counter("lemonade_commands_total", Unit::Count, &[], "Commands received from clients.");
-const IDLE_CLIENTS: Metric = gauge(
-    "lemonade_idle_clients",
+const LISTENERS: Metric = gauge(
+    "lemonade_listening_clients",
     Unit::Count,
-    &[tag::<News>()],
-    "Clients in IDLE now, by how news come from their backend.",
+    &[NAMED_BACKEND, tag::<Listener>(), tag::<News>()],
+    "Clients that hear of their selected mailbox without asking, by what they have said and by how news come.",
 );
 const LOOKS: Metric = counter(
-    "lemonade_idle_looks_total",
+    "lemonade_listening_commands_total",
     Unit::Count,
-    &[],
-    "Times a backend was asked for news on behalf of an idling client, because it does not tell them by itself.",
+    BACKEND,
+    "Commands given to the backend for the sake of clients that listen, by IDLE or NOTIFY; its own IDLE is one.",
 );
 const OCTETS: Metric = counter(
     "lemonade_transferred_bytes_total",
@@ -360,7 +360,17 @@ words! {
 }
 
 words! {
-    /// How an idling client hears of news.
+    /// By what a client listens.
+    Listener as "kind" {
+        /// IDLE.
+        Idle = "idle",
+        /// NOTIFY.
+        Notify = "notify",
+    }
+}
+
+words! {
+    /// How a client that listens hears of news.
     News as "news" {
         /// The backend tells them in IDLE.
         Idle = "idle",
@@ -490,10 +500,6 @@ pub struct Meters {
     pub login_duration: Histogram,
     /// Commands of clients.
     pub commands: Counter,
-    /// Clients in IDLE, moved by [`Held`].
-    pub idle_clients: Family<News, Gauge>,
-    /// Questions for news.
-    pub looks: Counter,
     /// Octets of IMAP.
     pub octets: Family<Way, Counter>,
     /// Literals not held.
@@ -532,6 +538,10 @@ pub struct BackendMeters {
     pub logins: Gauge,
     /// Auxiliary connections, moved by [`Held`].
     pub auxiliary: Gauge,
+    /// Clients that listen, moved by [`Held`].
+    pub listeners: Family<(Listener, News), Gauge>,
+    /// Commands for their sake.
+    pub looks: Counter,
     /// Connections tried.
     pub dials: Family<Outcome, Counter>,
     /// Seconds a connection took.
@@ -566,8 +576,6 @@ impl Meters {
             logins: family(&LOGINS, &[], |key| recorder.register_counter(key, &ABOUT)),
             login_duration: recorder.register_histogram(&key(&LOGIN_DURATION, Vec::new()), &ABOUT),
             commands: recorder.register_counter(&key(&COMMANDS, Vec::new()), &ABOUT),
-            idle_clients: family(&IDLE_CLIENTS, &[], |key| recorder.register_gauge(key, &ABOUT)),
-            looks: recorder.register_counter(&key(&LOOKS, Vec::new()), &ABOUT),
             octets: family(&OCTETS, &[], |key| recorder.register_counter(key, &ABOUT)),
             literals: family(&LITERALS, &[], |key| recorder.register_counter(key, &ABOUT)),
             faults: family(&FAULTS, &[], |key| recorder.register_counter(key, &ABOUT)),
@@ -599,6 +607,8 @@ impl Meters {
             sessions: recorder.register_gauge(&key(&BACKEND_SESSIONS, only()), &ABOUT),
             logins: recorder.register_gauge(&key(&BACKEND_LOGINS, only()), &ABOUT),
             auxiliary: recorder.register_gauge(&key(&BACKEND_AUXILIARY, only()), &ABOUT),
+            listeners: family(&LISTENERS, &only(), |key| recorder.register_gauge(key, &ABOUT)),
+            looks: recorder.register_counter(&key(&LOOKS, only()), &ABOUT),
             dials: family(&BACKEND_DIALS, &only(), |key| recorder.register_counter(key, &ABOUT)),
             dial_duration: recorder.register_histogram(&key(&BACKEND_DIAL_DURATION, only()), &ABOUT),
         };

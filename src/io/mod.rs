@@ -9,7 +9,7 @@
 //! | [`listener`], [`sockets`] | where do clients come in, and what happens before their session begins? |
 //! | [`session_task`], `peer`, `visit` | who drives a session? |
 //! | [`login`], [`routing`], [`dialer`], [`backends`] | how does a user come to the right backend? |
-//! | [`probe`] | how is a backend, and what can it do? |
+//! | [`probe`], [`learning`] | how is a backend, what can it do, and what does it not do? |
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
 //! | [`events`], [`shadows`] | who follows what happens in the message store, and what of it is news? |
@@ -26,6 +26,7 @@ pub mod dialer;
 pub mod drain;
 pub mod events;
 pub mod keeper;
+pub mod learning;
 pub mod listener;
 pub mod log;
 pub mod login;

@@ -36,6 +36,7 @@ use crate::{
         aside::{self, Sent},
         effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Reconnect, Side},
         front::Front,
+        idle::Listener,
         profile::Look,
     },
     store::Source,
@@ -77,17 +78,22 @@ pub(super) struct Visit {
     trace: Option<Box<Trace>>,
     /// The mailbox that it sees for those who follow.
     shared: Option<Shared>,
-    /// How its news come while it idles, and its place in the metric of that.
-    idling: Option<(Look, Held)>,
+    /// How its news come while it listens, and its place in the metric of that.
+    listens: Option<((Listener, Look), Held)>,
 }
 
-/// How news come, as metrics have it.
-fn label(news: Look) -> metrics::News {
-    match news {
+/// Who listens, and how news come, as metrics have it.
+fn labels((listener, look): (Listener, Look)) -> (metrics::Listener, metrics::News) {
+    let listener = match listener {
+        Listener::Idle => metrics::Listener::Idle,
+        Listener::Notify => metrics::Listener::Notify,
+    };
+    let news = match look {
         Look::Idle => metrics::News::Idle,
         Look::Noop => metrics::News::Noop,
         Look::Reselect => metrics::News::Reselect,
-    }
+    };
+    (listener, news)
 }
 
 /// A login that is under way.
@@ -121,7 +127,7 @@ impl Visit {
             who: None,
             trace: None,
             shared: None,
-            idling: None,
+            listens: None,
         }
     }
 
@@ -386,21 +392,27 @@ impl Visit {
         }
     }
 
-    /// The backend was asked for news so often.
+    /// The backend was given so many commands for the sake of news.
     pub(super) fn looks(&self, count: u64) {
-        if count > 0 {
-            self.shell.meters.looks.increment(count);
-        }
+        let meters = (count > 0).then(|| self.meters()).flatten();
+        meters.into_iter().for_each(|meters| meters.looks.increment(count));
     }
 
-    /// The backend tells its news so, and not as it says.
+    /// What is counted of the backend of a session that is logged in.
+    fn meters(&self) -> Option<Arc<metrics::BackendMeters>> {
+        self.client.seat.account().map(|account| self.shell.meters.backend(&account.backend))
+    }
+
+    /// The backend tells its news so, and not as it says, as far as this session has found out.
     pub(super) fn learned(&self, look: Look) {
+        let say = || tracing::info!(look = look.name(), "news are kept from the session: asked otherwise");
+        self.client.seat.entry().say(Level::INFO, say);
         let setup = self.shell.setup.load();
-        let Some(dialer) = self.client.seat.account().and_then(|account| setup.dialers.get(&*account.backend)) else {
-            return;
-        };
-        dialer.look.store(Some(Arc::new(look)));
-        tracing::warn!(backend = %dialer.name, look = look.name(), "the backend keeps news to itself: asked otherwise");
+        let Some(account) = self.client.seat.account() else { return };
+        let Some(dialer) = setup.dialers.get(&*account.backend) else { return };
+        if let Some(look) = dialer.learning.found(&account.user, look, Instant::now()) {
+            tracing::warn!(backend = %dialer.name, look = look.name(), "the backend keeps news to itself: asked otherwise");
+        }
     }
 
     /// What the session does now, for those who look at it from outside.
@@ -408,9 +420,11 @@ impl Visit {
         if session.plan().is_some() {
             self.client.seat.becomes(if session.is_idle() { State::Idle } else { State::Authenticated });
         }
-        let news = session.news();
-        if news != self.idling.as_ref().map(|(news, _)| *news) {
-            self.idling = news.map(|news| (news, Held::new(&self.shell.meters.idle_clients[label(news)])));
+        let listens = session.listens();
+        if listens != self.listens.as_ref().map(|(listens, _)| *listens) {
+            let meters = self.meters();
+            let held = listens.zip(meters).map(|(how, meters)| (how, Held::new(&meters.listeners[labels(how)])));
+            self.listens = held;
         }
     }
 

@@ -97,6 +97,14 @@ impl Status {
         Some(line(name, &items))
     }
 
+    /// Of a server whose UIDNEXT grows by itself: where there are as many messages as before, it means nothing that it has.
+    pub fn steady(mut self, before: &Self) -> Self {
+        if self.messages == before.messages && !differ(self.uidvalidity, before.uidvalidity) {
+            self.uidnext = before.uidnext;
+        }
+        self
+    }
+
     /// The client has stored messages itself, the last one under this UID: that is no news to it.
     pub fn add(&mut self, count: u32, last: u32) {
         self.messages = self.messages.map(|messages| messages.saturating_add(count));
@@ -172,6 +180,15 @@ mod tests {
             let expected = expected.map(|items| format!("* STATUS a ({items})").into_bytes());
             assert_eq!(told, expected, "{before} -> {now}");
         }
+    }
+
+    #[test]
+    fn uidnext_that_moves_by_itself_is_no_news() {
+        let before = status("MESSAGES 5 UIDNEXT 9 UNSEEN 1");
+        let now = |items: &str| status(items).steady(&before).news(&before, true, b"a");
+        assert_eq!(now("MESSAGES 5 UIDNEXT 10 UNSEEN 1"), None);
+        assert_eq!(now("MESSAGES 5 UIDNEXT 10 UNSEEN 2"), Some(b"* STATUS a (UNSEEN 2)".to_vec()));
+        assert_eq!(now("MESSAGES 6 UIDNEXT 10 UNSEEN 1"), Some(b"* STATUS a (UIDNEXT 10 MESSAGES 6)".to_vec()));
     }
 
     #[test]

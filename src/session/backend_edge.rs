@@ -7,7 +7,7 @@
 //! `{n+}` is written only where the backend said that it reads it, in commands that it knows (architecture 4.5): servers run
 //! the content of a literal as commands when they did not expect one.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
@@ -15,7 +15,7 @@ use super::{
     client_edge::Down,
     effect::{Effect, Effects, End, Fault, Notice, Side},
     gate::{Owner, Running, Tag},
-    idle::BackendIdle,
+    idle::{self, BackendIdle},
     layer::{Ask, Reply},
     mapping::Load,
     open::Open,
@@ -98,6 +98,11 @@ impl BackendEdge {
             finding: None,
             heard: now,
         }
+    }
+
+    /// A distance between two looks, as it is to be this time: no two sessions have the same.
+    pub(super) fn spread(&self, every: Duration) -> Duration {
+        idle::spread(every, &self.prefix, self.tags)
     }
 
     /// A tag of ours: nobody else's begins so.
@@ -240,12 +245,9 @@ impl Open {
         let line = &rest[..end];
         if self.backend.up == Up::Boundary && self.is_glimpsed(line) {
             match whole(rest, end) {
-                Extent::Whole(end) => {
-                    self.glimpse(Kind::Status, 0, &rest[..end]);
-                    return Ok(end);
-                }
+                Extent::Whole(end) if !self.glimpse(Kind::Status, 0, &rest[..end]) => return Ok(end),
                 Extent::Partial => return Ok(0),
-                Extent::TooLong => {}
+                Extent::Whole(_) | Extent::TooLong => {}
             }
         }
         if let (Up::Boundary, Some((level, ask))) = (self.backend.up, self.asked(line)) {
@@ -365,7 +367,7 @@ impl Open {
         Some(load)
     }
 
-    /// Whether this is the STATUS that we have asked for to hear of news: the mailbox's name may be a literal in it.
+    /// Whether this may be the STATUS that we have asked for to hear of news: the mailbox's name may be a literal in it.
     fn is_glimpsed(&self, line: &[u8]) -> bool {
         let asked = self.gate.verb_of(Owner::Idle).is_some_and(|verb| verb.claims.has(Kind::Status));
         asked && matches!(response::line(line), Line::Untagged { kind: Kind::Status, .. })
@@ -388,9 +390,8 @@ impl Open {
     fn head(&mut self, line: &[u8], at: usize, out: &mut Effects) -> Result<(Flow, bool), End> {
         let head = response::line(line);
         let text = head.is_text();
-        // What our own looks bring is judged by what it changes.
         if matches!(head, Line::Untagged { kind: Kind::Expunge | Kind::Vanished | Kind::Fetch, .. })
-            && self.news.is_resting()
+            && !self.news.is_comparing()
         {
             self.news.stir();
         }

@@ -424,7 +424,7 @@ impl Open {
             ("IDLE", Some(_)) => self.client.down = Down::AwaitLayer,
             _ => {
                 self.client.listening = None;
-                self.news.doubt_flags();
+                self.news.act(head.verb);
                 self.watch_on();
             }
         }

@@ -129,7 +129,7 @@ pub enum Effect {
     Seen(Box<Sighting>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
-    /// This backend tells its news so, and not as it says: other sessions there need not find out.
+    /// This backend tells its news so, and not as it says, as far as this session has found out.
     Learned(Look),
     /// The backend connection was lost under a client that listens: how far it is to be had again.
     Reconnect(Reconnect),
@@ -372,7 +372,7 @@ pub struct Effects {
     pub text: Vec<u8>,
     /// Commands that began, for the metrics.
     pub commands: u64,
-    /// Times that the backend was asked for news on behalf of a client that idles.
+    /// Commands that the backend was given on behalf of a client that listens.
     pub looks: u64,
     /// Somebody follows events, says the caller: then they are worth making.
     pub followed: bool,

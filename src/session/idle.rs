@@ -8,13 +8,15 @@
 //!     >  p2 SELECT INBOX   one that tells nothing of a selected mailbox: selected again, and compared by UID
 //!     >  p3 UID FETCH 1:* (UID FLAGS)
 //!
-//! Which of these it is says the server's profile, or its capabilities; a backend whose IDLE keeps silent is found out. DONE is
-//! answered at once: a question under way is answered to us, and the client's next command waits for that.
+//! Which of these it is says the server's profile, or its capabilities; a backend that keeps new messages to itself is found out,
+//! by a STATUS behind its IDLE or NOOP every five minutes. Flags are in no STATUS: a backend that nobody knows and that keeps only
+//! those to itself is not found out, because all messages would have to be looked at for it; its operator may name a profile. DONE
+//! is answered at once: a question under way is answered to us, and the client's next command waits for that.
 //! Requirements N2 and N4.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
     time::{Duration, Instant},
 };
 
@@ -56,6 +58,14 @@ impl Default for Pace {
     }
 }
 
+/// Up to an eighth of a distance between two looks is taken off, so that sessions that have begun together, as when a backend comes
+/// back, do not go on to ask together. `number`: of the look, so that two that fall together do so once.
+pub(super) fn spread(every: Duration, whose: &[u8], number: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (whose, number).hash(&mut hasher);
+    every - (every / 8).mul_f64(hasher.finish() as f64 / u64::MAX as f64)
+}
+
 /// What a client wants to hear of its mailbox without asking: in IDLE, and under NOTIFY at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
@@ -76,6 +86,15 @@ impl Listening {
     pub const ALL: Self = Self { arrivals: true, format: None, removals: true, at_once: false, flags: true };
     /// Nothing.
     pub const NOTHING: Self = Self { arrivals: false, format: None, removals: false, at_once: false, flags: false };
+}
+
+/// By what a client has said that it wants to hear of its mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// IDLE.
+    Idle,
+    /// NOTIFY, for as long as it holds: its commands do not end it.
+    Notify,
 }
 
 /// IDLE towards the backend.
@@ -129,8 +148,10 @@ pub(super) struct News {
     next: Option<Instant>,
     /// Something came since the last look.
     stirred: bool,
-    /// Something came that the other sessions of the account were not told of.
+    /// Something came, or was done, that the other sessions of the account were not told of.
     unpublished: bool,
+    /// There is something that only a look of its own shows: what another session finds does not stand for that.
+    owes: bool,
     /// When it was last looked.
     looked: Option<Instant>,
     /// Messages that the client was told of, the last ones, and that are to be shown to it.
@@ -139,8 +160,12 @@ pub(super) struct News {
     under_way: Option<Box<Glance>>,
     /// What was seen when a mailbox was selected again, or its STATUS asked for, the last time.
     seen: Option<Box<Seen>>,
-    /// There was a count that the backend had not told: the first time it may have been on its way.
-    doubted: bool,
+    /// What the backend had told when it was last looked whether it keeps things from us, just before.
+    told: Known,
+    /// There was something that it had not told: the first time that may have been on its way.
+    doubt: Option<Doubt>,
+    /// How far UIDNEXT was from what arrivals made of it: messages may come and go between two words of the backend.
+    skipped: u32,
     /// When it was last looked whether it keeps things from us.
     probed: Option<Instant>,
     /// The backend does not tell the UIDs of this mailbox: news go without.
@@ -159,6 +184,22 @@ struct Glance {
     uidnext: Option<u32>,
     /// When all messages began to be looked at.
     began: Option<Instant>,
+}
+
+/// What a backend has told of the messages there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    count: u32,
+    uidnext: Option<u32>,
+}
+
+/// A backend was seen to keep something to itself.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    /// What was known then. When more is known, it has told something after all.
+    known: Known,
+    /// It was just now.
+    fresh: bool,
 }
 
 /// What was seen last.
@@ -205,7 +246,7 @@ impl News {
     const MOST_SHOWN: u32 = 50;
 
     fn until_probe(&self) -> Duration {
-        if self.doubted { Self::DOUBT } else { Self::PROBE }
+        if self.doubt.is_some_and(|doubt| doubt.fresh) { Self::DOUBT } else { Self::PROBE }
     }
 
     pub(super) fn new(look: Look, pace: Pace) -> Self {
@@ -217,11 +258,14 @@ impl News {
             next: None,
             stirred: false,
             unpublished: false,
+            owes: false,
             looked: None,
             unshown: 0,
             under_way: None,
             seen: None,
-            doubted: false,
+            told: Known::default(),
+            doubt: None,
+            skipped: 0,
             probed: None,
             lacks_uids: false,
         }
@@ -257,20 +301,29 @@ impl News {
         self.under_way.is_some()
     }
 
+    /// Whether what comes is the mailbox as a look at all of it finds it: judged by what it changes.
+    pub(super) fn is_comparing(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|glance| glance.began.is_some())
+    }
+
     /// The backend is gone, and with it what was asked.
     pub(super) fn lose(&mut self) {
         (self.idle, self.under_way, self.next) = (BackendIdle::Off, None, None);
     }
 
-    /// The client does something itself.
-    pub(super) fn doubt_flags(&mut self) {
+    /// The client does something itself. What it changes need not come back to this session (`+FLAGS.SILENT`), and is news to
+    /// the others.
+    pub(super) fn act(&mut self, verb: &Verb) {
+        const CHANGES: [&str; 6] = ["EXPUNGE", "MOVE", "STORE", "UID EXPUNGE", "UID MOVE", "UID STORE"];
+        self.unpublished |= CHANGES.contains(&verb.name);
         self.seen.iter_mut().for_each(|seen| seen.stale = true);
     }
 
-    /// The mailbox is another one now.
+    /// The mailbox is another one now. What this session has found in it by opening it, the others need not know.
     pub(super) fn forget(&mut self) {
+        self.unpublished = true;
         self.seen = None;
-        self.doubted = false;
+        (self.doubt, self.skipped) = (None, 0);
         self.lacks_uids = false;
         self.unshown = 0;
     }
@@ -294,10 +347,6 @@ impl News {
     pub(super) fn mode(&self) -> Look {
         if self.asks() { self.look.max(Look::Noop) } else { self.look }
     }
-
-    fn schedule(&mut self, now: Instant) {
-        self.next = Some(now + self.every);
-    }
 }
 
 const FETCH: &Verb = verb::row_of("FETCH");
@@ -316,6 +365,16 @@ impl Open {
                 && !self.gate.client_waits()
         };
         self.client.is_idle() || notified()
+    }
+
+    /// Whether the client listens to what happens in the mailbox that is selected, its own commands disregarded.
+    pub(super) fn listener(&self) -> Option<Listener> {
+        let notified =
+            || self.selected && self.client.notify.as_deref().is_some_and(|told| *told != Listening::NOTHING);
+        match self.client.is_idle() {
+            true => Some(Listener::Idle),
+            false => notified().then_some(Listener::Notify),
+        }
     }
 
     /// From when on the backend idles too. A client that does not idle itself may be about to say more (architecture 4.11).
@@ -346,8 +405,10 @@ impl Open {
             if self.news.next.is_none() && self.selected && self.news.under_way.is_none() && !self.gate.has(Owner::Idle)
             {
                 self.news.every = self.news.pace.shortest.0;
+                // What others have found before, this session was not told.
+                self.news.owes = true;
                 self.news.probed.get_or_insert(now);
-                self.news.schedule(now);
+                self.schedule(now);
             }
         } else if self.idle_from().is_some_and(|from| now >= from) {
             self.say(IDLE, b"", out);
@@ -363,6 +424,7 @@ impl Open {
         self.news.next = None;
         self.news.idle = match self.news.idle {
             BackendIdle::On { .. } => {
+                self.news.told = self.known();
                 out.put(Side::Backend, b"DONE\r\n");
                 BackendIdle::Ending
             }
@@ -429,12 +491,16 @@ impl Open {
             mailbox.uidnext = mailbox.uidnext.map(|uidnext| uidnext.saturating_add(came));
         }
         if !self.may_tell().arrivals {
-            self.news.stirred |= count > self.numbering.count();
+            if count > self.numbering.count() {
+                self.news.stir();
+            }
             return self.numbering.hold_exists(count);
         }
         let before = self.numbering.told();
         let told = self.numbering.exists(count);
-        self.news.stirred |= told != before;
+        if told != before {
+            self.news.stir();
+        }
         self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
         let shows = self.client.is_idle() || self.client.notify.is_some();
         let own = self.client.stores && self.news.unshown == 0;
@@ -479,26 +545,44 @@ impl Open {
             return;
         }
         self.news.next = None;
-        self.news.stirred = false;
+        (self.news.stirred, self.news.owes) = (false, false);
         self.news.looked = Some(now);
-        out.looks += 1;
-        let probe = self.is_probed() && self.news.probed.is_none_or(|probed| now >= probed + self.news.until_probe());
         match (self.news.look, self.mailbox.is_some()) {
-            (Look::Reselect, true) if self.news.seen.as_ref().is_none_or(|seen| seen.stale) => self.survey(out),
-            (Look::Reselect, true) => self.ask_status(out),
-            _ if probe => {
-                self.news.probed = Some(now);
-                self.ask_status(out);
-            }
+            (Look::Reselect, true) => match &mut self.news.seen {
+                Some(seen) if !seen.stale && seen.again.is_some_and(|again| now >= again) => {
+                    // Whatever STATUS says, all is looked at: it need not be asked.
+                    seen.status.clear();
+                    self.reselect(out);
+                }
+                Some(seen) if !seen.stale => self.ask_status(out),
+                _ => self.survey(out),
+            },
             _ => self.say(NOOP, b"", out),
         }
+    }
+
+    /// Whether it is time to see whether the backend, having said what there is to say, keeps things to itself.
+    fn is_probe_due(&self) -> bool {
+        let since = self.news.probed.map(|probed| probed + self.news.until_probe());
+        self.is_listening() && self.is_probed() && since.is_none_or(|due| self.backend.heard >= due)
+    }
+
+    fn probe(&mut self, out: &mut Effects) {
+        self.news.probed = Some(self.backend.heard);
+        self.ask_status(out);
+    }
+
+    /// What the backend has told.
+    fn known(&self) -> Known {
+        let uidnext = self.mailbox.as_ref().and_then(|mailbox| mailbox.uidnext);
+        Known { count: self.numbering.count(), uidnext: uidnext.map(|next| next.wrapping_add(self.news.skipped)) }
     }
 
     /// What the mailbox looks like before anything has changed: its UIDs and flags.
     fn survey(&mut self, out: &mut Effects) {
         let status = self.news.seen.take().map(|seen| seen.status).unwrap_or_default();
         self.news.seen = Some(Box::new(Seen { status, ..Seen::default() }));
-        self.news.under_way = Some(Box::new(Glance { began: Some(self.backend.heard), ..Glance::default() }));
+        self.news.under_way = Some(Box::new(Glance { began: Some(self.now), ..Glance::default() }));
         self.ask_all(self.numbering.count(), out);
     }
 
@@ -521,16 +605,28 @@ impl Open {
         let space: &[u8] = if arguments.is_empty() { b"" } else { b" " };
         let octets = [&tag, b" ".as_slice(), verb.name.as_bytes(), space, arguments, b"\r\n"].concat();
         self.write(&octets, None, &tag, verb, None, out);
+        self.count_look(out);
         self.gate.start(Running::ours(tag, verb, Owner::Idle));
+    }
+
+    /// A command of ours goes to the backend: for the sake of news, unless a command of the client's wants it.
+    pub(super) fn count_look(&self, out: &mut Effects) {
+        out.looks += u64::from(self.client.is_idle() || !self.gate.client_waits());
     }
 
     /// The backend says something while we look. Whether it is for the client.
     pub(super) fn glimpse(&mut self, kind: Kind, number: u32, line: &[u8]) -> bool {
         let Some(verb) = self.gate.verb_of(Owner::Idle) else { return true };
+        let selected = self.mailbox.as_ref().map_or(b"" as &[u8], |mailbox| &mailbox.name);
         let Some(glance) = &mut self.news.under_way else { return true };
         match (verb.name, kind) {
             ("STATUS", Kind::Status) => {
-                glance.status = items(line).or(glance.status.take());
+                // That of another mailbox is the backend's own idea (RFC 5465 5.2), and for the client.
+                let Some(mut said) = items(line, selected) else { return true };
+                if self.profile.moves_uidnext {
+                    remove(&mut said, b"UIDNEXT");
+                }
+                glance.status = Some(said);
                 false
             }
             ("SELECT" | "EXAMINE", Kind::Exists) => {
@@ -556,7 +652,9 @@ impl Open {
         let (Some(uid), Some(flags)) = (fetched.uid(), fetched.value("FLAGS")) else { return };
         let settling = self.is_settling();
         let differ = self.news.seen.as_mut().map_or(settling, |seen| seen.differ(uid, flags));
-        self.news.stirred |= differ;
+        if differ {
+            self.news.stir();
+        }
         if differ && let Some(place) = self.numbering.uids().and_then(|uids| uids.place(uid)) {
             let rest = [format!(" FETCH (UID {uid} FLAGS ").as_bytes(), flags, b")\r\n"].concat();
             if self.may_tell().flags || !self.numbering.hold_flags(place, &rest) {
@@ -570,14 +668,15 @@ impl Open {
     pub(super) fn looked(&mut self, verb: &'static Verb, status: Status, out: &mut Effects) -> Result<(), End> {
         match verb.name {
             "IDLE" => {
-                let due = self.news.probed.is_none_or(|probed| self.backend.heard >= probed + self.news.until_probe());
-                let probe =
-                    due && self.is_probed() && matches!(self.news.idle, BackendIdle::Ending) && self.is_listening();
+                let probe = matches!(self.news.idle, BackendIdle::Ending) && self.is_probe_due();
                 self.news.idle = self.news.idle.ended(self.backend.heard);
                 if probe {
-                    self.news.probed = Some(self.backend.heard);
-                    self.ask_status(out);
+                    self.probe(out);
                 }
+            }
+            "NOOP" if self.is_probe_due() => {
+                self.news.told = self.known();
+                self.probe(out);
             }
             "STATUS" => self.compare(status, out),
             "FETCH" if self.is_settling() && status != Status::Ok => return Err(self.mailbox_lost(out)),
@@ -595,6 +694,7 @@ impl Open {
                     false => self.ask_all(count, out),
                 }
                 self.mailbox.iter_mut().for_each(|mailbox| mailbox.uidnext = uidnext.or(mailbox.uidnext));
+                self.news.skipped = 0;
             }
             _ => self.rest(out),
         }
@@ -605,25 +705,15 @@ impl Open {
     fn compare(&mut self, status: Status, out: &mut Effects) {
         let said = self.news.under_way.take().and_then(|glance| glance.status).filter(|_| status == Status::Ok);
         let Some(said) = said else { return self.rest(out) };
-        let messages = number_of(&said, b"MESSAGES");
-        let fits = messages.is_none_or(|messages| messages == self.numbering.count());
+        let fits = number_of(&said, b"MESSAGES").is_none_or(|messages| messages == self.numbering.count());
         match self.news.look {
             Look::Idle | Look::Noop => {
-                // News may be on their way. Twice in a row is no coincidence.
-                if !fits && std::mem::replace(&mut self.news.doubted, true) {
-                    self.news.look = self.news.look.next();
-                    (self.news.doubted, self.news.probed) = (false, Some(self.backend.heard));
-                    out.push(Effect::Learned(self.news.look));
-                }
-                self.news.doubted &= !fits;
+                self.judge(&said, out);
                 self.rest(out);
             }
             Look::Reselect => {
-                let now = self.backend.heard;
-                let same = self.news.seen.as_ref().is_some_and(|seen| {
-                    let fresh = seen.again.is_none_or(|again| now < again);
-                    fresh && (seen.status == said || (seen.status.is_empty() && fits))
-                });
+                let same = |seen: &Seen| seen.status == said || (seen.status.is_empty() && fits);
+                let same = self.news.seen.as_deref().is_some_and(same);
                 if let Some(seen) = &mut self.news.seen {
                     seen.status = said;
                 }
@@ -633,6 +723,33 @@ impl Open {
                 }
             }
         }
+    }
+
+    /// Whether the backend has kept to itself what STATUS says. News may have been on their way; twice, and not a word between, is
+    /// no coincidence, however much happens in the mailbox.
+    fn judge(&mut self, said: &[u8], out: &mut Effects) {
+        let (told, mode) = (self.news.told, self.news.mode());
+        let (messages, uidnext) = (number_of(said, b"MESSAGES"), number_of(said, b"UIDNEXT"));
+        let counts = messages.is_none_or(|messages| messages == told.count);
+        // One has come and one has gone: in IDLE that is told, between two NOOPs there may be nothing left to tell.
+        let gives = mode != Look::Idle || uidnext.zip(told.uidnext).is_none_or(|(next, told)| next == told);
+        let known = self.known();
+        if let (true, Some(next), Some(before)) = (messages == Some(known.count), uidnext, known.uidnext) {
+            self.news.skipped = self.news.skipped.wrapping_add(next.wrapping_sub(before));
+        }
+        let doubt = self.news.doubt.take().filter(|doubt| doubt.known == told);
+        self.news.doubt = match (counts && gives, doubt) {
+            (true, doubt) => doubt.map(|doubt| Doubt { fresh: false, ..doubt }),
+            (false, None) => Some(Doubt { known: self.known(), fresh: true }),
+            (false, Some(_)) => {
+                self.news.look = mode.next();
+                // What others have found by asking, this session has not.
+                self.news.owes = true;
+                self.news.probed = Some(self.backend.heard);
+                out.push(Effect::Learned(self.news.look));
+                None
+            }
+        };
     }
 
     /// Whether the name of the mailbox means another one than it did. Behind a loss, not to be told is as bad.
@@ -662,7 +779,7 @@ impl Open {
             Some(mailbox) if mailbox.examined => verb::row_of("EXAMINE"),
             _ => verb::row_of("SELECT"),
         };
-        self.news.under_way = Some(Box::new(Glance { began: Some(self.backend.heard), ..Glance::default() }));
+        self.news.under_way = Some(Box::new(Glance { began: Some(self.now), ..Glance::default() }));
         self.news.stirred = false;
         let name = self.mailbox_name();
         self.say(verb, &name, out);
@@ -677,7 +794,9 @@ impl Open {
         let Some(glance) = self.news.under_way.take() else { return };
         if let (Some(seen), Some(began)) = (&mut self.news.seen, glance.began) {
             let now = self.backend.heard;
-            seen.again = Some(now + self.news.pace.longest.0.max((now - began) * Seen::SHARE));
+            // In silence each look is one at all of them, also one that comes a little early.
+            let soonest = self.news.pace.longest.0 * 7 / 8;
+            seen.again = Some(now + soonest.max((now - began) * Seen::SHARE));
         }
         self.settled(out);
         self.rest(out);
@@ -687,18 +806,25 @@ impl Open {
     /// something was found, it is looked at once. STATUS alone shows no flags: that nothing was found by it says little.
     pub(super) fn heed(&mut self, looked: &Looked) {
         let selected = self.mailbox.as_ref().map(|mailbox| list::canonical(&mailbox.name));
-        if self.news.next.is_none() || selected.as_ref() != Some(&looked.mailbox) {
+        if selected.as_ref() != Some(&looked.mailbox) || self.listener().is_none() {
             return;
         }
         let messages = looked.status.as_ref().and_then(|status| status.messages);
         let other = messages.is_some_and(|messages| messages != self.numbering.count());
-        let News { every, pace, looked: before, next, .. } = &mut self.news;
+        let now = self.now;
+        let News { every, pace, looked: before, next, owes, seen, .. } = &mut self.news;
         if looked.stirred || other {
-            *next = Some(before.map_or(self.now, |before| self.now.max(before + pace.shortest.0)));
-        } else if looked.status.is_none() {
+            // A look that is under way may have come too early.
+            *owes = true;
+            seen.iter_mut().for_each(|seen| seen.again = Some(now));
+            *next = next.map(|_| before.map_or(now, |before| now.max(before + pace.shortest.0)));
+        } else if let (None, Some(due), false) = (&looked.status, &mut *next, *owes) {
             *every = (*every * 3 / 2).min(pace.longest.0);
-            // A little later than the other, who so goes on to look for both.
-            *next = Some(self.now + *every * 9 / 8);
+            // A little later than the other, who so goes on to look for both; but not so late that news come too late if it goes.
+            let late = (*every * 9 / 8).min(pace.longest.0 + Duration::from_secs(1));
+            // Flags that are in no STATUS are looked for here too.
+            let again = seen.as_ref().and_then(|seen| seen.again).unwrap_or(now + late);
+            *due = (now + late).min(again.max(*due));
         }
     }
 
@@ -709,11 +835,16 @@ impl Open {
             let looked = Looked { mailbox: list::canonical(&mailbox.name), stirred, status: None };
             out.push(Effect::Publish(Box::new(Notice::Looked(looked))));
         }
-        let News { every, pace, stirred, .. } = &mut self.news;
-        *every = if *stirred { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
+        let News { every, pace, stirred, owes, .. } = &mut self.news;
+        *every = if *stirred || *owes { pace.shortest.0 } else { (*every * 3 / 2).min(pace.longest.0) };
         if self.is_listening() && self.news.asks() {
-            self.news.schedule(self.backend.heard);
+            self.schedule(self.backend.heard);
         }
+    }
+
+    /// The next look comes when its time has come.
+    fn schedule(&mut self, now: Instant) {
+        self.news.next = Some(now + self.backend.spread(self.news.every));
     }
 
     /// The mailbox is gone, or another one has its name: the client has to begin anew.
@@ -729,16 +860,46 @@ impl Open {
     }
 }
 
-/// The items of a STATUS response, as they came.
-fn items(line: &[u8]) -> Option<Vec<u8>> {
+/// The items of a STATUS response, as they came, if it is about this mailbox.
+fn items(line: &[u8], mailbox: &[u8]) -> Option<Vec<u8>> {
     let mut cursor = Cursor::new(response::text(line, 2));
-    cursor.astring().ok()?;
+    let name = cursor.astring().ok()?;
+    (list::canonical(&name) == list::canonical(mailbox)).then_some(())?;
     cursor.space().ok()?;
     cursor.list_as_written().ok().map(<[u8]>::to_ascii_uppercase)
+}
+
+/// Takes a word out, and the number behind it.
+fn remove(items: &mut Vec<u8>, word: &[u8]) {
+    let words: Vec<&[u8]> = items.split(|octet| b"() ".contains(octet)).filter(|word| !word.is_empty()).collect();
+    let kept = words.chunks(2).filter(|pair| pair[0] != word).map(|pair| pair.join(&b' '));
+    *items = kept.collect::<Vec<_>>().join(&b' ');
 }
 
 /// The number behind this word.
 fn number_of(items: &[u8], word: &[u8]) -> Option<u32> {
     let mut words = items.split(|octet| b"() ".contains(octet)).skip_while(|other| *other != word);
     std::str::from_utf8(words.nth(1)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_begin_together_do_not_ask_together() {
+        let every = Duration::from_secs(30);
+        let sessions = 1000_u32;
+        let names: Vec<String> = (0..sessions).map(|session| format!("L{session:07X}-")).collect();
+        let mut asked = [0; 60];
+        for name in &names {
+            let looks = (0..20).map(|number| spread(every, name.as_bytes(), number)).inspect(|distance| {
+                assert!((every * 7 / 8..=every).contains(distance), "{distance:?}");
+            });
+            // The second of the minute in which the twentieth look comes.
+            asked[looks.sum::<Duration>().as_secs() as usize % asked.len()] += 1;
+        }
+        let most = asked.into_iter().max().unwrap();
+        assert!(most < sessions / 6, "{most} of {sessions} ask in one second");
+    }
 }

@@ -10,13 +10,19 @@
 //! The server below is the next layer that hears the question, or the backend. Architecture sections 3 and 5. Facts of the
 //! mailbox come to layers when the first layer needs one.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     aside::Errand,
+    backend_edge::BackendEdge,
     effect::{Binding, Keeping, Kept, Notice, Origin},
     idle::{Listening, Pace},
     plan::Plan,
+    profile::Profile,
 };
 use crate::{
     account,
@@ -251,6 +257,8 @@ pub struct Out<'a> {
     pub(super) modseq: bool,
     pub(super) now: Instant,
     pub(super) pace: Pace,
+    pub(super) backend: &'a BackendEdge,
+    pub(super) profile: &'static Profile,
 }
 
 impl Out<'_> {
@@ -412,6 +420,16 @@ impl Out<'_> {
     /// How often the backend may be asked for news.
     pub fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// Whether the backend's UIDNEXT grows without a message having come.
+    pub fn moves_uidnext(&self) -> bool {
+        self.profile.moves_uidnext
+    }
+
+    /// A distance between two looks, as it is to be this time: sessions that have begun together do not all ask together.
+    pub fn spread(&self, every: Duration) -> Duration {
+        self.backend.spread(every)
     }
 
     /// Says the time of day, in seconds since 1970.

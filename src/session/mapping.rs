@@ -176,6 +176,9 @@ impl Open {
         let tag = self.backend.next_tag();
         let octets = [&tag, b" ".as_slice(), verb.name.as_bytes(), b" ", arguments.as_bytes(), b"\r\n"].concat();
         self.write(&octets, None, &tag, verb, None, out);
+        if self.listener().is_some() {
+            self.count_look(out);
+        }
         self.gate.start(Running::ours(tag, verb, Owner::Numbering));
         self.loading = Some(Box::new(Load::new(stage, misfits)));
     }

@@ -385,7 +385,9 @@ impl Open {
         let look = self.news.next().filter(|_| self.is_listening() && self.may_look());
         let idle = self.idle_from();
         let layers = self.wakes_at();
-        let still_here = timeouts.still_here.filter(|_| self.client.is_idle()).map(|every| self.client.told + every.0);
+        // Inside a response there is no room for it: what ends the response wakes the session too.
+        let room = self.client.is_idle() && self.is_boundary();
+        let still_here = timeouts.still_here.filter(|_| room).map(|every| self.client.told + every.0);
         let back = self.returns_at();
         [silent, self.owed(), left, renewal, look, idle, layers, still_here, back].into_iter().flatten().min()
     }

@@ -26,6 +26,8 @@ pub struct Profile {
     pub look: Option<Look>,
     /// It tells nobody which messages EXPUNGE has removed, the client that said it included.
     pub silent_expunge: bool,
+    /// Its UIDNEXT grows whenever somebody asks: that it has grown does not mean that a message has come.
+    pub moves_uidnext: bool,
     /// Extensions that cannot be synthesised honestly on top of it.
     pub unfit: &'static [&'static str],
     /// Extensions that it offers and does not keep: ours are taken instead.
@@ -42,6 +44,7 @@ pub static UNKNOWN: Profile = Profile {
     reads_behind_login: true,
     look: None,
     silent_expunge: false,
+    moves_uidnext: false,
     unfit: &[],
     unkept: &[],
     peculiarities: "nothing known: held to the RFCs",
@@ -86,6 +89,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: false,
         look: Some(Look::Noop),
         silent_expunge: false,
+        moves_uidnext: false,
         unfit: &[],
         unkept: &[],
         peculiarities: "NO to unknown commands; prefix INBOX.; runs the content of {n+} as commands; IDLE looks once a minute",
@@ -97,6 +101,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Idle),
         silent_expunge: false,
+        moves_uidnext: false,
         unfit: &[],
         unkept: &[],
         peculiarities: "announces nearly all it can before login",
@@ -108,6 +113,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Idle),
         silent_expunge: false,
+        moves_uidnext: false,
         unfit: &[],
         unkept: &["NOTIFY"],
         peculiarities: "imap_capability hides words and switches nothing off; runs the content of {n+} behind unknown commands; NOTIFY \
@@ -120,6 +126,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: None,
         silent_expunge: false,
+        moves_uidnext: false,
         unfit: &[],
         unkept: &[],
         peculiarities: "sizes are estimates",
@@ -131,6 +138,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Noop),
         silent_expunge: false,
+        moves_uidnext: false,
         unfit: &[],
         unkept: &[],
         peculiarities: "IMAP4rev1 and STARTTLS, and nothing unasked",
@@ -142,6 +150,7 @@ static TABLE: [Profile; 6] = [
         reads_behind_login: true,
         look: Some(Look::Reselect),
         silent_expunge: true,
+        moves_uidnext: true,
         // Each STATUS moves UIDNEXT, and with it the UIDs that messages get in the end.
         unfit: &["UIDPLUS"],
         unkept: &[],

@@ -12,6 +12,7 @@ use super::{
     effect::{Effect, Effects, Input, Side},
     front::Front,
     gate::Tag,
+    idle::Listener,
     login::{Login, Next},
     open::Open,
     plan::Plan,
@@ -114,12 +115,10 @@ impl Session {
         matches!(&self.phase, Phase::Open(open) if open.client.is_idle())
     }
 
-    /// How an idling client hears of news; nothing where none idles.
-    pub fn news(&self) -> Option<Look> {
-        match &self.phase {
-            Phase::Open(open) if open.client.is_idle() => Some(open.news.mode()),
-            _ => None,
-        }
+    /// Whether the client hears of news without asking, by what it has said so, and how they come.
+    pub fn listens(&self) -> Option<(Listener, Look)> {
+        let Phase::Open(open) = &self.phase else { return None };
+        open.listener().map(|listener| (listener, open.news.mode()))
     }
 
     /// The plan of a session that is logged in.

@@ -208,6 +208,8 @@ impl Open {
             modseq: self.client.modseq,
             now: self.now,
             pace: self.news.pace(),
+            backend: &self.backend,
+            profile: self.profile,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
@@ -403,6 +405,7 @@ impl Open {
             self.witness_command(&octets, out);
             self.see_command(&octets);
             self.write(&octets, None, &tag, verb, None, out);
+            self.count_look(out);
             self.gate.start(Running::ours(tag, verb, from));
         }
     }

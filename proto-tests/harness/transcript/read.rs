@@ -238,6 +238,7 @@ fn actions(line: &str) -> Result<Vec<Action>, String> {
         "T:" => vec![Action::Time(span(text)?)],
         "P:" if text == "drain" => vec![Action::Drain],
         "P:" if text == "kill" => vec![Action::Kill],
+        "P:" if text.starts_with("looked ") || text.starts_with("found ") => vec![Action::Published(text.to_owned())],
         _ => return Err("a line of a transcript".to_owned()),
     })
 }

@@ -44,6 +44,8 @@ pub(super) struct Play<'a> {
     executed: usize,
     /// Events that no line has expected yet; none where nobody tells any.
     events: Option<VecDeque<String>>,
+    /// Looks that the other sessions were told of and no line has expected yet; none where nobody tells them.
+    published: Option<VecDeque<String>>,
 }
 
 /// Lines of the session that a failure shows.
@@ -66,6 +68,7 @@ impl Transcript {
             run: run.name,
             executed: 0,
             events: None,
+            published: None,
         };
         play.prologue().and_then(|()| play.steps()).map_err(|(expected, got)| play.failure(expected, got))
     }
@@ -105,6 +108,7 @@ impl Play<'_> {
         }
         self.heard.clear();
         self.scene.take_events();
+        self.scene.take_published();
         self.executed = self.scene.backend.executed().len();
         Ok(())
     }
@@ -133,6 +137,7 @@ impl Play<'_> {
         }
         self.scene.run_backend();
         self.expect_no_event()?;
+        self.expect_no_look()?;
         self.check_what_never_comes()
     }
 
@@ -154,6 +159,7 @@ impl Play<'_> {
             }
             Action::Expect(pattern) => self.expect(pattern)?,
             Action::Event(pattern) => self.expect_event(pattern)?,
+            Action::Published(look) => self.expect_look(look)?,
             Action::ExpectOctets(octets) => self.expect_octets(octets)?,
             Action::ExpectAnything => self.skip_up_to(steps.get(1))?,
             Action::ExpectEnd(how) => {
@@ -324,6 +330,33 @@ impl Play<'_> {
         }
     }
 
+    /// The next look that others hear of is this one, where anybody tells them.
+    fn expect_look(&mut self, expected: &str) -> Result<(), Wrong> {
+        self.take_published();
+        let Some(published) = &mut self.published else { return Ok(()) };
+        match published.pop_front() {
+            Some(look) if look == expected => Ok(()),
+            other => Err((format!("P: {expected}"), other.unwrap_or_else(|| "nothing".to_owned()))),
+        }
+    }
+
+    /// A transcript that expects a look to be told expects all of them.
+    fn expect_no_look(&mut self) -> Result<(), Wrong> {
+        let about_looks = self.transcript.steps.iter().any(|step| matches!(step.action, Action::Published(_)));
+        self.take_published();
+        match self.published.as_mut().and_then(VecDeque::pop_front).filter(|_| about_looks) {
+            Some(look) => Err(("no more looks".to_owned(), look)),
+            None => Ok(()),
+        }
+    }
+
+    fn take_published(&mut self) {
+        self.scene.run_backend();
+        if let Some(published) = self.scene.take_published() {
+            self.published.get_or_insert_default().extend(published.iter().filter_map(look));
+        }
+    }
+
     fn backend_gets(&mut self, pattern: &Pattern, scripted: bool) -> Result<(), Wrong> {
         let wrong = |got: String| (format!("> {}", pattern.text()), got);
         let Some(line) = self.scene.take_backend_line() else {
@@ -439,6 +472,13 @@ impl Play<'_> {
         }
         Ok(())
     }
+}
+
+/// A look, in the words of the transcript.
+fn look(notice: &Notice) -> Option<String> {
+    let Notice::Looked(looked) = notice else { return None };
+    let word = if looked.stirred { "found" } else { "looked" };
+    Some(format!("{word} {}", String::from_utf8_lossy(&looked.mailbox)))
 }
 
 /// `BOX ENTRY` and, if it belongs to one, `DEVICE`.
