@@ -533,6 +533,7 @@ fn refused(error: NotifyError) -> Refusal {
             let names = EVENTS.map(|(name, _)| name).join(" ");
             Refusal::no(format!("BADEVENT ({names})"), "there is no such event here")
         }
+        NotifyError::TooMuch => Refusal::no("NOTIFICATIONOVERFLOW", "so many names are more than can be watched"),
     }
 }
 

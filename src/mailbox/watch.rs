@@ -2,8 +2,7 @@
 //!
 //!     C: a NOTIFY SET (mailboxes Work NONE) (personal (MessageNew MessageExpunge)) (subtree Lists (MailboxName))
 //!
-//! The groups are gone through in their order, for each event alone: the first that covers a mailbox and names the event yields
-//! it, and one that covers it and names none at all keeps it silent. Requirement N2.
+//! Which group decides of an event in a mailbox says [`Groups`]. Requirement N2.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,19 +10,20 @@ use std::{
 };
 
 use super::{
+    groups::{Asked, Groups},
     status::Status,
     tree::{self, Change, Renaming, Tree},
 };
 use crate::imap::{
-    list::{self, Listed},
-    notify::{Event, Group, Which},
+    list::Listed,
+    notify::{Event, Group},
     token,
 };
 
 /// What a client has asked for, and what is known of it.
 #[derive(Debug, Default)]
 pub struct Watch {
-    groups: Vec<Group>,
+    groups: Groups,
     /// The names as they were last told.
     pub tree: Tree,
     /// With what the names of other users' mailboxes begin, and of shared ones (RFC 2342).
@@ -56,67 +56,49 @@ pub struct Watched {
 impl Watch {
     /// What these groups ask for. Nothing is known yet.
     pub fn new(groups: Vec<Group>) -> Self {
-        let groups = groups.into_iter().filter(|group| !group.which.is_selected()).collect();
-        Self { groups, ..Self::default() }
+        Self { groups: Groups::new(groups), ..Self::default() }
     }
 
     /// Whether some group names this event.
     pub fn wants(&self, event: Event) -> bool {
-        self.groups.iter().any(|group| group.events.contains(&event))
+        self.groups.wants(event)
     }
 
     /// Whether it has to be known which mailboxes there are.
     pub fn needs_names(&self) -> bool {
-        self.groups.iter().any(|group| group.events.iter().any(|event| *event != Event::ServerMetadataChange))
+        self.groups.want_mailboxes()
     }
 
     /// Whether it has to be known what is subscribed to.
     pub fn needs_subscriptions(&self) -> bool {
-        self.wants(Event::SubscriptionChange)
-            || self.wants(Event::MailboxName)
-            || self.groups.iter().any(|group| group.which == Which::Subscribed)
+        self.wants(Event::SubscriptionChange) || self.wants(Event::MailboxName) || self.groups.want_subscribed()
     }
 
     /// Whether it has to be known whose mailboxes are whose.
     pub fn needs_namespaces(&self) -> bool {
-        self.groups.iter().any(|group| matches!(group.which, Which::Inboxes | Which::Personal))
+        self.groups.want_personal()
     }
 
     /// Whether the client is to hear of this event in this mailbox.
     pub fn yields(&self, listed: &Listed, event: Event) -> bool {
-        let covering = self.groups.iter().filter(|group| self.covers(&group.which, listed));
-        let decisive = |group: &&Group| group.events.is_empty() || group.events.contains(&event);
-        covering.into_iter().find(decisive).is_some_and(|group| !group.events.is_empty())
+        self.yields_by(&listed.key(), listed, event)
     }
 
-    fn covers(&self, which: &Which, listed: &Listed) -> bool {
-        let key = listed.key();
-        let is = |name: &Vec<u8>| list::canonical(name) == key;
-        let within = |name: &Vec<u8>| {
-            let rest = key.strip_prefix(&*list::canonical(name));
-            rest.is_some_and(|rest| rest.is_empty() || rest.first().copied() == listed.delimiter)
-        };
-        match which {
-            Which::Selected | Which::SelectedDelayed => false,
-            // Where mail is delivered to, no server tells: section 6.3.
-            Which::Inboxes | Which::Personal => {
-                is_selectable(listed) && !self.foreign.iter().any(|prefix| key.starts_with(prefix))
-            }
-            Which::Subscribed => self.tree.subscribed.contains(&key) || listed.has(b"\\Subscribed"),
-            Which::Subtree(names) => names.iter().any(within),
-            Which::Mailboxes(names) => names.iter().any(is),
-        }
+    fn yields_by(&self, key: &[u8], listed: &Listed, event: Event) -> bool {
+        let personal = is_selectable(listed) && !self.foreign.iter().any(|prefix| key.starts_with(prefix));
+        let subscribed = self.tree.subscribed.contains(key) || listed.has(b"\\Subscribed");
+        self.groups.yields(Asked { key, delimiter: listed.delimiter, personal, subscribed }, event)
     }
 
     /// Which mailboxes these are now. What is known of those that stay is kept.
     pub fn resolve(&mut self) {
         let mut before = std::mem::take(&mut self.mailboxes);
-        let counts = |listed: &&Listed| is_selectable(listed) && self.yields(listed, Event::MessageNew);
-        let resolved = self.tree.names.values().filter(counts).map(|listed| {
-            let key = listed.key();
-            let flags = self.yields(listed, Event::FlagChange);
-            let known = before.remove(&key).unwrap_or_default();
-            (key, Watched { flags, ..known })
+        let names = self.tree.names.iter().filter(|(_, listed)| is_selectable(listed));
+        let counting = names.filter(|(key, listed)| self.yields_by(key, listed, Event::MessageNew));
+        let resolved = counting.map(|(key, listed)| {
+            let flags = self.yields_by(key, listed, Event::FlagChange);
+            let known = before.remove(key).unwrap_or_default();
+            (key.clone(), Watched { flags, ..known })
         });
         self.mailboxes = resolved.collect();
     }
