@@ -14,7 +14,7 @@ use dashmap::DashMap;
 
 use crate::{
     mailbox::{
-        diff::{Messages, diff},
+        diff::{self, Messages},
         event::{Event, Kind},
         shadow::{Change, Shadow, Sight},
     },
@@ -87,19 +87,16 @@ impl Shared {
         if known.since != since {
             *known = Known { shadow: None, since };
         }
-        let after = match (sight, &known.shadow) {
-            (Sight::Whole(shadow), _) => shadow,
-            // Seen by halves: what there was before is not known here any more.
-            (Sight::Changes(_), None) => return Vec::new(),
-            (Sight::Changes(changes), Some(shadow)) => {
-                let mut after = shadow.clone();
-                changes.iter().for_each(|change| after.change(change));
-                after
+        match (sight, known.shadow.as_mut()) {
+            (Sight::Whole(after), before) => {
+                let events = before.map(|before| diff::diff(&self.key.1, before, &after, told)).unwrap_or_default();
+                known.shadow = Some(after);
+                events
             }
-        };
-        let events = known.shadow.as_ref().map(|before| diff(&self.key.1, before, &after, told)).unwrap_or_default();
-        known.shadow = Some(after);
-        events
+            (Sight::Changes(changes), Some(shadow)) => diff::change(&self.key.1, shadow, &changes, told),
+            // Seen by halves: what there was before is not known here any more.
+            (Sight::Changes(_), None) => Vec::new(),
+        }
     }
 }
 
