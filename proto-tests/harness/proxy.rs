@@ -171,7 +171,7 @@ impl Setup {
             profile: None,
             mechanisms,
             account: Arc::new(account::Settings {
-                events: account::settings::Events { messages: Messages::None },
+                events: account::settings::Events { messages: Messages::None, ..Default::default() },
                 ..account::Settings::default()
             }),
             store_is_full: false,

@@ -256,6 +256,10 @@ impl Visit {
     /// Tells those who follow. `own`: the client has done it.
     fn tell(&self, event: &Event, own: bool) {
         let Some(who) = &self.who else { return };
+        let settings = &self.front.offer.account.events;
+        if !settings.tells(event.kind) {
+            return;
+        }
         self.shell.events.publish(who.user.as_deref(), || {
             let entry = self.client.seat.entry();
             let connected = self.client.ends.connected;
@@ -269,6 +273,7 @@ impl Visit {
                 server: (&server, connected.port()),
                 backend: entry.backend().as_deref(),
                 session: own.then_some(entry.id.as_str()),
+                longest: settings.longest.0,
             }
             .line()
         });

@@ -27,10 +27,7 @@ use crate::{
         token::Cursor,
         uid_set::UidSet,
     },
-    mailbox::{
-        diff::Messages,
-        shadow::{Change, Shadow, Sight, Sighting, Storing},
-    },
+    mailbox::shadow::{Change, Shadow, Sight, Sighting, Storing},
 };
 
 /// What a session sees of its mailbox.
@@ -71,7 +68,7 @@ impl Watch {
 impl Open {
     /// Somebody follows, or nobody does any more.
     pub(super) fn watch(&mut self, out: &Effects) {
-        self.followed = out.followed && self.plan.account.events.messages != Messages::None;
+        self.followed = out.followed && self.plan.account.events.tell_messages();
         match self.followed && self.selected && self.uidvalidity().is_some() {
             true if self.watch.is_none() => self.watch = Some(Box::new(Watch { late: true, ..Watch::default() })),
             true => {}
