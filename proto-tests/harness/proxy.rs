@@ -17,7 +17,10 @@ use lemonade_proxy::{
     account::{self, channel::ChannelError},
     ext,
     imap::{capability::Capabilities, sasl::Mechanism},
-    io::shadows::{Shadows, Shared},
+    io::{
+        events::Following,
+        shadows::{Shadows, Shared},
+    },
     mailbox::{
         diff::Messages,
         shadow::{Shadow, Sight, Sighting},
@@ -129,6 +132,11 @@ struct Peer {
     gone: bool,
     end: Option<End>,
     upgrades: usize,
+}
+
+/// Who follows, from the beginning to the end.
+fn somebody() -> Following {
+    [1].into_iter().collect()
 }
 
 /// The answer of a store that never waits.
@@ -599,7 +607,7 @@ impl Proxy {
         }
         let held = self.shared.take().filter(|shared| shared.is_of(&mailbox));
         let shared = held.unwrap_or_else(|| self.shadows.hold(&Arc::new(whose()), &mailbox));
-        for event in shared.see(sight, self.setup.account.events.messages) {
+        for event in shared.see(sight, self.setup.account.events.messages, &somebody()) {
             let seen = if own { "" } else { " seen" };
             self.publish(|| events::written(&event) + seen);
         }

@@ -3,15 +3,14 @@
 //!     session 1   * 3 FETCH (UID 15 FLAGS (\Seen))      ->  MessageRead 15
 //!     session 2   * 3 FETCH (UID 15 FLAGS (\Seen))      ->  known already
 //!
-//! A mailbox is remembered as long as a session that has seen it has not gone on to another. Requirements E1 and E3.
+//! A mailbox is remembered as long as a session that has seen it has not gone on to another. Where all who followed have gone,
+//! what was seen for them is no measure for what is new. Requirements E1 and E3.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::DashMap;
 
+use super::events::Following;
 use crate::{
     mailbox::{
         diff::{self, Messages},
@@ -27,15 +26,14 @@ type Key = (Arc<AccountName>, Box<[u8]>);
 #[derive(Debug, Default)]
 pub struct Shadows {
     known: DashMap<Key, Weak<Mutex<Known>>>,
-    /// Counts the times that somebody began to follow where nobody did: what was seen before is no measure for what is new.
-    since: AtomicU64,
 }
 
 /// One mailbox, as it was last seen.
 #[derive(Debug, Default)]
 struct Known {
     shadow: Option<Shadow>,
-    since: u64,
+    /// For whom.
+    following: Following,
 }
 
 /// A session's hold on the mailbox that it sees.
@@ -47,11 +45,6 @@ pub struct Shared {
 }
 
 impl Shadows {
-    /// Somebody begins to follow, where nobody did.
-    pub fn begin(&self) {
-        self.since.fetch_add(1, Relaxed);
-    }
-
     /// A hold on this mailbox.
     pub fn hold(self: &Arc<Self>, account: &Arc<AccountName>, mailbox: &[u8]) -> Shared {
         let key: Key = (Arc::clone(account), mailbox.into());
@@ -81,12 +74,12 @@ impl Shared {
     }
 
     /// This was seen. The answer is what of it is news.
-    pub fn see(&self, sight: Sight, told: Messages) -> Vec<Event> {
+    pub fn see(&self, sight: Sight, told: Messages, following: &Following) -> Vec<Event> {
         let mut known = lock(&self.known);
-        let since = self.home.since.load(Relaxed);
-        if known.since != since {
-            *known = Known { shadow: None, since };
+        if !following.goes_on(&known.following) {
+            known.shadow = None;
         }
+        known.following.clone_from(following);
         match (sight, known.shadow.as_mut()) {
             (Sight::Whole(after), before) => {
                 let events = before.map(|before| diff::diff(&self.key.1, before, &after, told)).unwrap_or_default();
@@ -133,34 +126,53 @@ mod tests {
         events.iter().map(|event| (event.kind, event.uids.to_string())).collect()
     }
 
+    fn following(numbers: &[u64]) -> Following {
+        numbers.iter().copied().collect()
+    }
+
+    fn see(shared: &Shared, sight: Sight) -> Vec<Event> {
+        shared.see(sight, Messages::Simple, &following(&[1]))
+    }
+
     #[test]
     fn what_several_sessions_see_is_told_once() {
         let shadows = Arc::new(Shadows::default());
-        shadows.begin();
         let [one, two] = [(); 2].map(|()| shadows.hold(&account(), b"INBOX"));
-        assert_eq!(one.see(whole(&[11, 12]), Messages::Simple), []);
-        let told = two.see(whole(&[11, 12, 13]), Messages::Simple);
-        assert_eq!(kinds(&told), [(Kind::MessageNew, "13".to_owned())]);
-        assert_eq!(kinds(&one.see(read(12), Messages::Simple)), [(Kind::MessageRead, "12".to_owned())]);
-        assert_eq!(two.see(read(12), Messages::Simple), []);
-        assert_eq!(two.see(whole(&[1]), Messages::Simple).len(), 2, "new and gone");
-        shadows.begin();
-        assert_eq!(one.see(read(1), Messages::Simple), [], "who follows now hears of what happens now");
-        assert_eq!(one.see(whole(&[1, 2]), Messages::Simple), []);
+        assert_eq!(see(&one, whole(&[11, 12])), []);
+        assert_eq!(kinds(&see(&two, whole(&[11, 12, 13]))), [(Kind::MessageNew, "13".to_owned())]);
+        assert_eq!(kinds(&see(&one, read(12))), [(Kind::MessageRead, "12".to_owned())]);
+        assert_eq!(see(&two, read(12)), []);
+        assert_eq!(see(&two, whole(&[1])).len(), 2, "new and gone");
+    }
+
+    #[test]
+    fn who_follows_now_hears_of_what_happens_now() {
+        let shadows = Arc::new(Shadows::default());
+        let held = shadows.hold(&account(), b"INBOX");
+        held.see(whole(&[11, 12]), Messages::Simple, &following(&[1]));
+        let told = held.see(read(12), Messages::Simple, &following(&[1, 2]));
+        assert_eq!(told.len(), 1, "one of them was there before");
+        assert_eq!(
+            held.see(whole(&[11, 12, 13]), Messages::Simple, &following(&[2])).len(),
+            2,
+            "one is new, one unread"
+        );
+        assert_eq!(held.see(read(1), Messages::Simple, &following(&[3])), [], "nobody is left");
+        assert_eq!(held.see(whole(&[1, 2]), Messages::Simple, &following(&[3])), []);
     }
 
     #[test]
     fn a_message_that_a_client_has_stored_is_not_new() {
         let shadows = Arc::new(Shadows::default());
         let held = shadows.hold(&account(), b"INBOX");
-        assert_eq!(held.see(whole(&[11]), Messages::Simple), []);
+        assert_eq!(see(&held, whole(&[11])), []);
         let stored = |uidvalidity| Event {
             uidvalidity: Some(uidvalidity),
             uids: [12].into_iter().collect(),
             ..Event::of_mailbox(Kind::MessageAppend, *b"INBOX")
         };
         shadows.stored(&account(), &stored(7));
-        assert_eq!(held.see(whole(&[11, 12]), Messages::Simple), []);
+        assert_eq!(see(&held, whole(&[11, 12])), []);
         shadows.stored(&account(), &stored(8));
     }
 

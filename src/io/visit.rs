@@ -13,6 +13,7 @@ use tracing::Level;
 
 use super::{
     admission::UserSession,
+    events::Following,
     keeper::Questions,
     listener::{Client, Listening},
     log,
@@ -72,7 +73,9 @@ pub(super) struct Visit {
     /// Who has logged in.
     who: Option<Box<Who>>,
     trace: Option<Box<Trace>>,
-    /// The mailbox that it sees for those who follow.
+    /// Who follows its user.
+    following: Following,
+    /// The mailbox that it sees for them.
     shared: Option<Shared>,
     /// How its news come while it idles, and its place in the metric of that.
     idling: Option<(Look, Held)>,
@@ -117,6 +120,7 @@ impl Visit {
             user: None,
             who: None,
             trace: None,
+            following: Following::default(),
             shared: None,
             idling: None,
         }
@@ -229,9 +233,15 @@ impl Visit {
         self.attempt = self.attempt.take().filter(|attempt| !attempt.again);
     }
 
-    /// Whether somebody follows events.
-    pub(super) fn is_followed(&self) -> bool {
-        self.shell.events.is_followed()
+    /// Whether somebody follows events of this user. Where all have gone who did, and others have come, the session begins anew.
+    pub(super) fn is_followed(&mut self) -> bool {
+        let user = self.who.as_ref().and_then(|who| who.user.as_deref());
+        let before = std::mem::replace(&mut self.following, self.shell.events.following(user));
+        let followed = self.following.is_some() && (self.following.goes_on(&before) || !before.is_some());
+        if !followed {
+            self.shared = None;
+        }
+        followed
     }
 
     /// The client has done something in the message store.
@@ -248,7 +258,7 @@ impl Visit {
         let Some(account) = self.client.seat.account() else { return };
         let held = self.shared.take().filter(|shared| shared.is_of(&mailbox));
         let shared = held.unwrap_or_else(|| self.shell.shadows.hold(account, &mailbox));
-        let events = shared.see(sight, self.front.offer.account.events.messages);
+        let events = shared.see(sight, self.front.offer.account.events.messages, &self.following);
         self.shared = Some(shared);
         events.iter().for_each(|event| self.tell(event, own));
     }

@@ -369,7 +369,7 @@ pub struct Effects {
     pub commands: u64,
     /// Times that the backend was asked for news on behalf of a client that idles.
     pub looks: u64,
-    /// Somebody follows events, says the caller: then they are worth making.
+    /// Somebody follows events of this user, says the caller: then they are worth making.
     pub followed: bool,
 }
 
