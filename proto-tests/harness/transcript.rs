@@ -33,7 +33,7 @@
 //! | `C.`, `<.` | the client, or the backend, closes its connection; `O:` lines behind `<.` happen before there is another one |
 //! | `!S`, `!>` | no such line comes to the client, no such command was executed by the backend, in the whole session |
 //! | `E:` | those who follow events hear of this one: `E: MailboxCreate Work`, see [`crate::events`]; each event has its line, from the first to the last |
-//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `delete BOX`, `rename BOX NAME`, `subscribe BOX`, `unsubscribe BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE`; it has looked at a mailbox and found nothing, or something: `looked BOX`, `found BOX`, each perhaps with a STATUS, `looked BOX (MESSAGES 3)`; it has changed `names` |
+//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `delete BOX`, `rename BOX NAME`, `subscribe BOX`, `unsubscribe BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE`; it has looked at a mailbox and found nothing, or something: `looked BOX`, `found BOX`, each perhaps with a STATUS, `looked BOX (MESSAGES 3)`; it has changed `names`, or, `names WORK PLAY`, called one otherwise |
 //! | `T:` | time passes: `T: 29m` |
 //! | `P: drain` | the operator ends the proxy |
 //!

@@ -19,8 +19,9 @@
 //!
 //! Other mailboxes are asked for by STATUS on the session's own connection, one at a time while no command of the client's is in
 //! progress: INBOX as often as the backend's pace allows, others every 15 s. What the client does itself is not told to it. Names
-//! are compared every minute. Bounds are the operator's (`[account.notify]`): beyond them it is `NOTIFICATIONOVERFLOW`, and the
-//! client hears nothing more. Annotations are ours, and told at once. Requirements N2 and A4.
+//! are compared every minute; that a mailbox was renamed tells the session that has done it, or how the mailbox stood before.
+//! Bounds are the operator's (`[account.notify]`): beyond them it is `NOTIFICATIONOVERFLOW`, and the client hears nothing more.
+//! Annotations are ours, and told at once. Requirements N2 and A4.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -74,6 +75,9 @@ const MOST_NAMES: usize = 10_000;
 /// Octets that the answer to one question may have.
 const MOST_OCTETS: usize = 2 << 20;
 
+/// Renamings that other sessions have told and that no look at the names has shown yet.
+const MOST_RENAMINGS: usize = 16;
+
 /// What is due so soon is looked at now: a backend that idles stops once for all of it.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -91,6 +95,8 @@ struct Notifier {
     asked: Option<Asked>,
     /// When to compare names.
     names: Option<Instant>,
+    /// What other sessions have renamed since names were compared.
+    renamed: Vec<Renaming>,
     /// The client knows mod-sequences (RFC 7162).
     modseq: bool,
 }
@@ -112,6 +118,8 @@ enum Step {
     List,
     /// Which of them, and others, are subscribed to.
     Lsub(Vec<Listed>),
+    /// How this mailbox stands, so that it is known again under another name.
+    Identity(Box<[u8]>),
     /// How the mailbox stands that may have been renamed.
     Renamed { renaming: Renaming, tree: Tree, changes: Vec<Change> },
 }
@@ -158,7 +166,13 @@ impl Layer for Notifier {
                 let arguments = status_of(&key, watch.mailboxes.get(&key), self.modseq);
                 self.ask(Step::Status(key), STATUS, arguments, out);
             }
-            None => watch.next().into_iter().chain(self.names).min().into_iter().for_each(|next| out.wake_at(next)),
+            None => match watch.unidentified(out.plan().account.notify.mailboxes as usize) {
+                Some(key) => {
+                    let arguments = status_of(&key, None, false);
+                    self.ask(Step::Identity(key), STATUS, arguments, out);
+                }
+                None => watch.next().into_iter().chain(self.names).min().into_iter().for_each(|next| out.wake_at(next)),
+            },
         }
     }
 
@@ -166,11 +180,14 @@ impl Layer for Notifier {
         match notice {
             Notice::Annotated(what) => self.annotated(what, out),
             Notice::Looked(looked) => self.looked(looked, out),
-            Notice::Names if self.names.is_some() => {
+            Notice::Names(renamed) if self.names.is_some() => {
+                // RFC 3501 6.3.5: INBOX stays.
+                let renamed = renamed.iter().filter(|renamed| *renamed.from != *b"INBOX");
+                self.renamed.extend(renamed.take(MOST_RENAMINGS - self.renamed.len()).cloned());
                 self.names = Some(out.now());
                 out.wake_at(out.now());
             }
-            Notice::Names => {}
+            Notice::Names(_) => {}
         }
     }
 
@@ -246,6 +263,7 @@ impl Notifier {
         let now = out.now();
         self.watch = watch;
         (self.asked, self.names) = (None, None);
+        self.renamed.clear();
         if let Some(watch) = &mut self.watch {
             self.names = watch.needs_names().then(|| now + settings.names.0);
             watch.mailboxes.iter_mut().for_each(|(key, watched)| schedule(key, watched, false, out));
@@ -301,11 +319,14 @@ impl Notifier {
                 }
             }
             Step::Lsub(listed) => self.compare(Tree::new(listed, names(lines, out)), out),
+            Step::Identity(key) => {
+                let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == key);
+                watch.identify(key, now.map(|(_, now)| now).filter(|_| good));
+            }
             Step::Renamed { renaming, tree, changes } => {
                 let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == renaming.to);
-                let before = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.clone());
-                let same = now.zip(before).is_some_and(|((_, now), before)| is_same(&now, &before));
-                self.tell(tree, &changes, Some(renaming).filter(|_| same), out);
+                let same = now.is_some_and(|(_, now)| watch.was(&renaming.from, &now));
+                self.tell(tree, &changes, Some(renaming).filter(|_| same).as_slice(), out);
             }
         }
     }
@@ -317,22 +338,29 @@ impl Notifier {
             return self.overflow(out);
         }
         let changes = tree.changes(&watch.tree);
-        let renaming = tree.renaming(&changes).filter(|renaming| {
-            let known = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.as_ref());
-            watch.wants(Event::MailboxName) && known.is_some_and(|status| status.uidvalidity.is_some())
-        });
+        // What a session has done it has told; what others do has to be found out.
+        let told = |Renaming { from, to }: &Renaming| {
+            changes.contains(&Change::Deleted(from.clone())) && changes.contains(&Change::Created(to.clone()))
+        };
+        let renamed: Vec<Renaming> = self.renamed.extract_if(.., |renaming| told(renaming)).collect();
+        self.renamed.retain(|renaming| tree.names.contains_key(&renaming.from));
+        if !renamed.is_empty() {
+            return self.tell(tree, &changes, &renamed, out);
+        }
+        let renaming = tree.renaming(&changes);
+        let renaming = renaming.filter(|renaming| watch.wants(Event::MailboxName) && watch.knows(&renaming.from));
         match renaming {
             Some(renaming) => {
                 let arguments = status_of(&renaming.to, None, false);
                 self.ask(Step::Renamed { renaming, tree, changes }, STATUS, arguments, out);
             }
-            None => self.tell(tree, &changes, None, out),
+            None => self.tell(tree, &changes, &[], out),
         }
     }
 
-    fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<Renaming>, out: &mut Out<'_>) {
+    fn tell(&mut self, tree: Tree, changes: &[Change], renamed: &[Renaming], out: &mut Out<'_>) {
         let Some(watch) = &mut self.watch else { return };
-        watch.tell(tree, changes, renamed.as_ref()).into_iter().for_each(|line| out.answer(line));
+        watch.tell(tree, changes, renamed).into_iter().for_each(|line| out.answer(line));
         let settings = &out.plan().account.notify;
         self.names = Some(out.now() + settings.names.0);
         if watch.mailboxes.len() > settings.mailboxes as usize {
@@ -461,12 +489,6 @@ fn stored(watched: &mut Watched, event: &event::Event) {
         (Some(status), Some(last)) => status.add(event.uids.len(), last),
         _ => (watched.status, watched.due) = (None, None),
     }
-}
-
-/// Whether a mailbox is the one of another name: nothing but its name has changed.
-fn is_same(now: &Status, before: &Status) -> bool {
-    now.uidvalidity.is_some()
-        && (now.uidvalidity, now.uidnext, now.messages) == (before.uidvalidity, before.uidnext, before.messages)
 }
 
 /// The arguments of STATUS.

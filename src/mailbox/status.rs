@@ -94,6 +94,17 @@ impl Status {
         Some(line(name, &items))
     }
 
+    /// Whether a mailbox that stands so is the one that has stood so just before: nothing but its name has changed.
+    pub fn is_as(&self, before: &Self) -> bool {
+        self.uidvalidity.is_some()
+            && (self.uidvalidity, self.uidnext, self.messages) == (before.uidvalidity, before.uidnext, before.messages)
+    }
+
+    /// Whether it may be the one that has stood so some time ago: RFC 3501 2.3.1.1, UIDNEXT does not go down.
+    pub fn may_follow(&self, before: &Self) -> bool {
+        self.uidvalidity.is_some() && self.uidvalidity == before.uidvalidity && self.uidnext >= before.uidnext
+    }
+
     /// The client has stored messages itself, the last one under this UID: that is no news to it.
     pub fn add(&mut self, count: u32, last: u32) {
         self.messages = self.messages.map(|messages| messages.saturating_add(count));

@@ -579,10 +579,10 @@ impl Open {
     fn tagged(&mut self, tag: &[u8], status: Status, line: &[u8], at: usize, out: &mut Effects) -> Result<(), End> {
         let Some(&mut Running { owner, verb, complete, followed, .. }) = self.gate.find(tag) else { return Ok(()) };
         self.resume = true;
-        self.witness_end(tag, status, line, out);
+        let renamed = self.witness_end(tag, status, line, out);
         self.see_end(tag, status, line, out);
         if status == Status::Ok && matches!(verb.name, "CREATE" | "DELETE" | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE") {
-            out.push(Effect::Publish(Box::new(Notice::Names)));
+            out.push(Effect::Publish(Box::new(Notice::Names(renamed))));
         }
         if let Some((level, ask)) = followed {
             self.backend.owed = self.backend.owed.take().filter(|owed| owed.tag.as_slice() != tag);

@@ -20,6 +20,7 @@ use crate::{
         self,
         event::{Event, Manner},
         shadow::Sighting,
+        tree::Renaming,
     },
     store::{Change, Changed, DeviceName, Found, Owner, Query, Source, StoreError},
 };
@@ -297,8 +298,8 @@ pub enum Notice {
     Annotated(Annotated),
     /// A mailbox was looked at: nobody need ask again at once.
     Looked(Looked),
-    /// A mailbox was created, deleted or renamed, or what the user is subscribed to has changed.
-    Names,
+    /// A mailbox was created, deleted or renamed, this one perhaps, or what the user is subscribed to has changed.
+    Names(Option<Renaming>),
 }
 
 /// A look at a mailbox.

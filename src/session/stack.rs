@@ -344,8 +344,8 @@ impl Open {
             let Some(Waiting { from, verb, tag, octets }) = self.stack.waiting.pop_front() else { return };
             if let Ok(head) = command::head(&octets) {
                 self.note_lasting(&head);
+                self.witness_command(&head, out);
             }
-            self.witness_command(&octets, out);
             self.see_command(&octets);
             self.write(&octets, None, &tag, verb, None, out);
             self.gate.start(Running::ours(tag, verb, from));

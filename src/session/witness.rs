@@ -8,8 +8,9 @@
 //!
 //! It stands at the backend: what a layer asks for in the client's name counts as the client's own command does, and each
 //! once; what the backend has not confirmed has not happened. A created mailbox is called what the client has called it, and
-//! its UIDVALIDITY is not asked for. While nobody follows, a command costs one branch, and a session keeps nothing; whoever
-//! begins to follow hears of the commands that begin then. Requirements E1, E2 and E5.
+//! its UIDVALIDITY is not asked for. While nobody follows, a command costs one branch, and a session keeps nothing but the names
+//! of a RENAME, which other sessions of the account want to know; whoever begins to follow hears of the commands that begin
+//! then. Requirements E1, E2 and E5.
 
 use super::{
     effect::{Effect, Effects},
@@ -19,13 +20,16 @@ use super::{
 use crate::{
     imap::{
         code::{self, Text},
-        command::{self, Head, SyntaxError},
+        command::{Head, SyntaxError},
         list,
         response::{self, Kind as Line, Status},
         token::Cursor,
         uid_set::UidSet,
     },
-    mailbox::event::{Event, Kind, Quota, Resource},
+    mailbox::{
+        event::{Event, Kind, Quota, Resource},
+        tree::Renaming,
+    },
 };
 
 /// What is remembered while somebody follows.
@@ -57,11 +61,10 @@ const MOST_QUOTAS: usize = 16;
 
 impl Open {
     /// This command goes to the backend, from whomever it is.
-    pub(super) fn witness_command(&mut self, octets: &[u8], out: &Effects) {
-        if !self.is_witnessed(out) {
+    pub(super) fn witness_command(&mut self, head: &Head<'_>, out: &Effects) {
+        if !self.is_witnessed(out) && head.verb.name != "RENAME" {
             return;
         }
-        let Ok(head) = command::head(octets) else { return };
         let Ok(Some(event)) = announced(head.verb.name, head.arguments) else { return };
         let names = [&event.mailbox, &event.old_mailbox];
         if names.into_iter().flatten().any(|name| name.len() > LONGEST_NAME) {
@@ -94,26 +97,30 @@ impl Open {
         }
     }
 
-    /// The backend has ended a command.
-    pub(super) fn witness_end(&mut self, tag: &[u8], status: Status, line: &[u8], out: &mut Effects) {
-        let Some(witness) = &mut self.witness else { return };
+    /// The backend has ended a command. If it was a mailbox that was renamed, which.
+    pub(super) fn witness_end(
+        &mut self,
+        tag: &[u8],
+        status: Status,
+        line: &[u8],
+        out: &mut Effects,
+    ) -> Option<Renaming> {
+        let witness = self.witness.as_mut()?;
         let at = witness.under_way.iter().position(|command| command.tag.as_slice() == tag);
         let ended = at.map(|at| witness.under_way.swap_remove(at));
         // A session at rest keeps nothing for those who have gone.
-        let nothing = witness.under_way.is_empty() && witness.quotas.is_empty();
-        if nothing || !self.is_witnessed(out) {
+        if witness.under_way.is_empty() && (witness.quotas.is_empty() || !out.followed) {
             self.witness = None;
         }
-        let Some(event) = ended.and_then(|command| happened(command, status, code::parse(response::text(line, 2))))
-        else {
-            return;
-        };
+        let event = happened(ended?, status, code::parse(response::text(line, 2)))?;
         if self.client.notify.is_some() {
             self.changed(&event, out);
         }
+        let renamed = event.old_mailbox.clone().zip(event.mailbox.clone()).map(|(from, to)| Renaming { from, to });
         if out.followed {
             out.push(Effect::Event(Box::new(event)));
         }
+        renamed
     }
 
     /// Whether somebody follows, or a layer is to know what the client does itself.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use lemonade_proxy::{
     imap::{entry::EntryName, list},
-    mailbox::status::Status,
+    mailbox::{status::Status, tree::Renaming},
     session::effect::{Annotated, Looked, Notice, Side},
     store::{DeviceName, Owner},
 };
@@ -345,7 +345,12 @@ impl Play<'_> {
         let words: Vec<&str> = what.split_whitespace().collect();
         match words.as_slice() {
             ["names"] => {
-                self.scene.noticed(&Notice::Names);
+                self.scene.noticed(&Notice::Names(None));
+                return Ok(());
+            }
+            ["names", from, to] => {
+                let renaming = Renaming { from: from.as_bytes().into(), to: to.as_bytes().into() };
+                self.scene.noticed(&Notice::Names(Some(renaming)));
                 return Ok(());
             }
             [verb @ ("looked" | "found"), mailbox, items @ ..] => {
