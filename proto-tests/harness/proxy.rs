@@ -19,10 +19,11 @@ use lemonade_proxy::{
     imap::{capability::Capabilities, sasl::Mechanism},
     io::{
         events::Following,
-        shadows::{Shadows, Shared},
+        shadows::{Shadows, Shared, Surveyed},
     },
     mailbox::{
         diff::Messages,
+        overview::Finding,
         shadow::{Shadow, Sight, Sighting},
     },
     session::{
@@ -105,6 +106,7 @@ pub struct Proxy {
     pub published: Vec<Notice>,
     shadows: Arc<Shadows>,
     shared: Option<Shared>,
+    surveyed: Option<Surveyed>,
     /// What the session has seen, all of it together.
     seen: Option<(Box<[u8]>, Shadow)>,
     /// What those who follow events would hear.
@@ -364,6 +366,7 @@ impl Proxy {
             published: Vec::new(),
             shadows: Arc::default(),
             shared: None,
+            surveyed: None,
             seen: None,
             events: Vec::new(),
             devices: Vec::new(),
@@ -566,11 +569,12 @@ impl Proxy {
                     let user = acting.or(user).unwrap_or_default();
                     self.publish(|| format!("Login {user}{}", admin.unwrap_or_default()));
                 }
-                Effect::Event(event) => {
-                    self.shadows.stored(&Arc::new(whose()), &event);
+                Effect::Event(mut event) => {
+                    self.shadows.did(&Arc::new(whose()), &mut event, self.now);
                     self.publish(|| events::written(&event));
                 }
                 Effect::Seen(sighting) => self.seen(*sighting),
+                Effect::Found(finding) => self.found(*finding),
                 Effect::Refused { .. } => self.refused += 1,
                 Effect::Keep(request) => self.requests.push_back(*request),
                 Effect::Publish(what) => self.published.push(*what),
@@ -612,6 +616,16 @@ impl Proxy {
             self.publish(|| events::written(&event) + seen);
         }
         self.shared = Some(shared);
+    }
+
+    /// What is found out about the account: likewise.
+    fn found(&mut self, finding: Finding) {
+        let own = finding.own;
+        let surveyed = self.surveyed.get_or_insert_with(|| self.shadows.survey(&Arc::new(whose())));
+        for event in self.shadows.found(surveyed, finding, &somebody()) {
+            let seen = if own { "" } else { " seen" };
+            self.publish(|| events::written(&event) + seen);
+        }
     }
 
     /// An event, if somebody follows.

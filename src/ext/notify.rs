@@ -40,6 +40,7 @@ use crate::{
     },
     mailbox::{
         event,
+        overview::Found,
         status::Status,
         tree::{Change, Renaming, Tree},
         watch::{Watch, Watched},
@@ -82,20 +83,22 @@ const MOST_RENAMINGS: usize = 16;
 const SLACK: Duration = Duration::from_secs(2);
 
 /// What a NOTIFY that went well has found; no watch: NONE.
-type Found = Arc<Mutex<Option<Option<Box<Watch>>>>>;
+type Outcome = Arc<Mutex<Option<Option<Box<Watch>>>>>;
 
 /// What the client has asked for, and what is under way.
 #[derive(Default)]
 struct Notifier {
     /// NOTIFY itself.
     script: Option<Script>,
-    found: Found,
+    outcome: Outcome,
     /// What goes on between the client's commands.
     watch: Option<Box<Watch>>,
     asked: Option<Asked>,
     /// When to compare names.
     names: Option<Instant>,
-    /// What other sessions have renamed since names were compared.
+    /// When names were asked for last.
+    listed: Option<Instant>,
+    /// What other sessions have renamed since.
     renamed: Vec<Renaming>,
     /// The client knows mod-sequences (RFC 7162).
     modseq: bool,
@@ -130,8 +133,9 @@ impl Layer for Notifier {
             self.modseq = out.below().has("CONDSTORE") || out.below().has("QRESYNC");
             return out.forward();
         }
-        let (found, modseq) = (Arc::clone(&self.found), self.modseq);
-        self.script = Script::begin(command, out, |given, server| Box::pin(notify(given, server, found, modseq)));
+        self.listed = Some(out.now());
+        let (outcome, modseq) = (Arc::clone(&self.outcome), self.modseq);
+        self.script = Script::begin(command, out, |given, server| Box::pin(notify(given, server, outcome, modseq)));
         self.settle(out);
     }
 
@@ -158,6 +162,7 @@ impl Layer for Notifier {
         let Some(watch) = self.watch.as_mut().filter(|_| self.asked.is_none()) else { return };
         watch.select(out.mailbox().map(list::canonical));
         if self.names.is_some_and(|names| now >= names) {
+            self.listed = Some(now);
             return self.ask(Step::List, LIST, b"\"\" \"*\"".to_vec(), out);
         }
         let looks = watch.next().is_none_or(|next| next <= now);
@@ -193,24 +198,11 @@ impl Layer for Notifier {
 
     fn changed(&mut self, event: &event::Event, out: &mut Out<'_>) {
         let (Some(watch), Some(key)) = (&mut self.watch, event.mailbox.clone()) else { return };
-        let change = match event.kind {
-            event::Kind::MailboxCreate => Change::Created(without_delimiter(key, watch.tree.delimiter())),
-            event::Kind::MailboxDelete => Change::Deleted(key),
-            event::Kind::MailboxRename => match event.old_mailbox.clone() {
-                // RFC 3501 6.3.5: INBOX stays.
-                Some(from) if *from != *b"INBOX" => Change::Renamed(Renaming { from, to: key }),
-                _ => Change::Created(key),
-            },
-            event::Kind::MailboxSubscribe if !watch.tree.subscribed.contains(&key) => Change::Subscription(key),
-            event::Kind::MailboxUnSubscribe if watch.tree.subscribed.contains(&key) => Change::Subscription(key),
-            event::Kind::MessageAppend => {
-                if let Some(watched) = watch.mailboxes.get_mut(&key) {
-                    stored(watched, event);
-                }
-                return out.wake_at(out.now());
-            }
-            _ => return,
-        };
+        if event.kind == event::Kind::MessageAppend {
+            watch.mailboxes.get_mut(&key).into_iter().for_each(|watched| stored(watched, event));
+            return out.wake_at(out.now());
+        }
+        let Some(change) = Change::by(event, &watch.tree) else { return };
         watch.tree.apply(&change);
         watch.resolve();
         out.wake_at(out.now());
@@ -257,15 +249,22 @@ impl Notifier {
 
     /// NOTIFY has ended, and what it has found holds from now on.
     fn settle(&mut self, out: &mut Out<'_>) {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(watch) = found else { return };
-        let settings = &out.plan().account.notify;
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(watch) = outcome else { return };
+        let every = out.plan().account.notify.names.0;
         let now = out.now();
         self.watch = watch;
         (self.asked, self.names) = (None, None);
         self.renamed.clear();
         if let Some(watch) = &mut self.watch {
-            self.names = watch.needs_names().then(|| now + settings.names.0);
+            if out.is_followed() {
+                let listed = self.listed.unwrap_or(now);
+                out.found(listed, names_of(watch, watch.tree.clone(), &[]));
+                let statuses =
+                    watch.mailboxes.iter().filter_map(|(key, watched)| Some((key, watched.status.as_ref()?)));
+                statuses.for_each(|(key, status)| found_status(listed, key, status, out));
+            }
+            self.names = watch.needs_names().then(|| now + every);
             watch.mailboxes.iter_mut().for_each(|(key, watched)| schedule(key, watched, false, out));
             out.wake_at(now);
         }
@@ -300,6 +299,7 @@ impl Notifier {
                     let looked = look(watched, now.map(|(_, now)| now).filter(|_| good), refused, &key, &watch.tree);
                     let stirred = looked.is_some();
                     if let Some(status) = watched.status.clone().filter(|_| good) {
+                        found_status(since, &key, &status, out);
                         let (mailbox, status) = (key.clone(), Some(status));
                         out.publish(Notice::Looked(Looked { mailbox, stirred, status }));
                     }
@@ -360,6 +360,9 @@ impl Notifier {
 
     fn tell(&mut self, tree: Tree, changes: &[Change], renamed: &[Renaming], out: &mut Out<'_>) {
         let Some(watch) = &mut self.watch else { return };
+        if let Some(listed) = self.listed.filter(|_| out.is_followed()) {
+            out.found(listed, names_of(watch, tree.clone(), renamed));
+        }
         watch.tell(tree, changes, renamed).into_iter().for_each(|line| out.answer(line));
         let settings = &out.plan().account.notify;
         self.names = Some(out.now() + settings.names.0);
@@ -376,7 +379,7 @@ impl Notifier {
     }
 }
 
-async fn notify(given: Given, server: Server, found: Found, modseq: bool) -> Result<Ending, Refusal> {
+async fn notify(given: Given, server: Server, outcome: Outcome, modseq: bool) -> Result<Ending, Refusal> {
     let watch = match Notify::parse(&given.arguments).map_err(refused)? {
         Notify::None => {
             server.listen(Some(Listening::NOTHING));
@@ -393,7 +396,7 @@ async fn notify(given: Given, server: Server, found: Found, modseq: bool) -> Res
             Some(Box::new(watch))
         }
     };
-    *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+    *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     Ending::done("NOTIFY done")
 }
 
@@ -484,10 +487,20 @@ fn schedule(key: &[u8], watched: &mut Watched, stirred: bool, out: &Out<'_>) {
 
 /// The client has stored messages itself. Where it is not said which, what was known is void.
 fn stored(watched: &mut Watched, event: &event::Event) {
-    let same = |status: &&mut Status| status.uidvalidity == event.uidvalidity;
-    match (watched.status.as_mut().filter(same), event.uids.last()) {
-        (Some(status), Some(last)) => status.add(event.uids.len(), last),
-        _ => (watched.status, watched.due) = (None, None),
+    if !watched.status.as_mut().is_some_and(|status| status.stored(event)) {
+        (watched.status, watched.due) = (None, None);
+    }
+}
+
+/// Names, as those who follow events are to hear what of them is news.
+fn names_of(watch: &Watch, tree: Tree, renamed: &[Renaming]) -> Found {
+    Found::Names { tree, subscriptions: watch.needs_subscriptions(), renamed: renamed.to_vec() }
+}
+
+/// The same of how a mailbox stands.
+fn found_status(asked: Instant, key: &[u8], status: &Status, out: &mut Out<'_>) {
+    if out.is_followed() && out.plan().account.events.tell_messages() {
+        out.found(asked, Found::Status { mailbox: key.into(), status: status.clone() });
     }
 }
 
@@ -532,14 +545,6 @@ fn foreign(line: &[u8]) -> Option<Vec<Box<[u8]>>> {
         cursor.accept(b" ");
     }
     Some(prefixes)
-}
-
-/// RFC 3501 6.3.3: a delimiter at the end of a new name only says what it will be used for.
-fn without_delimiter(key: Box<[u8]>, delimiter: Option<u8>) -> Box<[u8]> {
-    match (key.split_last(), delimiter) {
-        (Some((last, rest)), Some(delimiter)) if *last == delimiter => rest.into(),
-        _ => key,
-    }
 }
 
 /// RFC 7162 section 3.1: with these words the client says that it knows mod-sequences.

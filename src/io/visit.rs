@@ -20,7 +20,7 @@ use super::{
     login::{Connected, Login},
     metrics::{self, Held, Outcome, Peer, Reconnected, State, Stream, Way, Whose},
     registry::Notice,
-    shadows::Shared,
+    shadows::{Shared, Surveyed},
     shell::Shell,
     trace::Trace,
     transport::Transport,
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     mailbox::{
         event::{Ending, Event, Kind, Manner, Report},
+        overview::Finding,
         shadow::Sighting,
     },
     session::{
@@ -77,6 +78,8 @@ pub(super) struct Visit {
     following: Following,
     /// The mailbox that it sees for them.
     shared: Option<Shared>,
+    /// The account, if it has looked at it for them.
+    surveyed: Option<Surveyed>,
     /// How its news come while it idles, and its place in the metric of that.
     idling: Option<(Look, Held)>,
 }
@@ -122,6 +125,7 @@ impl Visit {
             trace: None,
             following: Following::default(),
             shared: None,
+            surveyed: None,
             idling: None,
         }
     }
@@ -203,7 +207,7 @@ impl Visit {
             Some(acting) => Who { user: Some(acting), admin: user },
             None => Who { user, admin: None },
         }));
-        self.happened(&Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
+        self.happened(Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
     }
 
     /// The backend connection was lost under a client that listens: how far it is to be had again.
@@ -239,17 +243,17 @@ impl Visit {
         let before = std::mem::replace(&mut self.following, self.shell.events.following(user));
         let followed = self.following.is_some() && (self.following.goes_on(&before) || !before.is_some());
         if !followed {
-            self.shared = None;
+            (self.shared, self.surveyed) = (None, None);
         }
         followed
     }
 
     /// The client has done something in the message store.
-    pub(super) fn happened(&self, event: &Event) {
-        if let Some(account) = self.client.seat.account() {
-            self.shell.shadows.stored(account, event);
+    pub(super) fn happened(&self, mut event: Event) {
+        if let Some(account) = self.client.seat.account().filter(|_| self.following.is_some()) {
+            self.shell.shadows.did(account, &mut event, Instant::now());
         }
-        self.tell(event, true);
+        self.tell(&event, true);
     }
 
     /// The session has seen something in its mailbox.
@@ -260,6 +264,15 @@ impl Visit {
         let shared = held.unwrap_or_else(|| self.shell.shadows.hold(account, &mailbox));
         let events = shared.see(sight, self.front.offer.account.events.messages, &self.following);
         self.shared = Some(shared);
+        events.iter().for_each(|event| self.tell(event, own));
+    }
+
+    /// The session has found out something about its account.
+    pub(super) fn found(&mut self, finding: Finding) {
+        let Some(account) = self.client.seat.account() else { return };
+        let own = finding.own;
+        let surveyed = self.surveyed.get_or_insert_with(|| self.shell.shadows.survey(account));
+        let events = self.shell.shadows.found(surveyed, finding, &self.following);
         events.iter().for_each(|event| self.tell(event, own));
     }
 
@@ -439,7 +452,7 @@ impl Visit {
     pub(super) fn ended(&self, why: End, insecure: bool) {
         let manner = if insecure { Manner::SecurityLayerError } else { why.manner() };
         let end = Ending { manner, duration: self.client.seat.entry().since.elapsed() };
-        self.happened(&Event { end: Some(end), ..Event::new(Kind::Logout) });
+        self.happened(Event { end: Some(end), ..Event::new(Kind::Logout) });
         let whose = match why {
             End::Fault(Fault::Client(_)) => Some(Whose::Client),
             End::Fault(Fault::Backend(_)) | End::BackendGone => Some(Whose::Backend),

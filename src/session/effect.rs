@@ -19,6 +19,7 @@ use crate::{
     mailbox::{
         self,
         event::{Event, Manner},
+        overview::Finding,
         shadow::Sighting,
         tree::Renaming,
     },
@@ -123,6 +124,8 @@ pub enum Effect {
     Event(Box<Event>),
     /// This is seen of the selected mailbox: it becomes events for those who follow, where it is news.
     Seen(Box<Sighting>),
+    /// This was found out about the account: likewise.
+    Found(Box<Finding>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
     /// This backend tells its news so, and not as it says: other sessions there need not find out.

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     account,
     imap::{capability::Capabilities, esearch::Found, response::Status, verb::Verb},
-    mailbox::event::Event,
+    mailbox::{
+        event::Event,
+        overview::{self, Finding},
+    },
     store::{Change, Query},
 };
 
@@ -217,6 +220,8 @@ pub(super) enum Act {
     Bind(Binding),
     /// The client has said NOTIFY, and this is what it wants to hear of the selected mailbox at any time.
     Listen(Option<Listening>),
+    /// Those who follow events are to hear what of this is news.
+    Found(Box<Finding>),
     /// This layer is to be woken then, and not at the moment it named before.
     WakeAt(Instant),
 }
@@ -238,6 +243,7 @@ pub struct Out<'a> {
     pub(super) notified: bool,
     pub(super) now: Instant,
     pub(super) pace: Pace,
+    pub(super) followed: bool,
 }
 
 impl Out<'_> {
@@ -306,6 +312,11 @@ impl Out<'_> {
         self.acts.push(Act::Publish(notice));
     }
 
+    /// This is so in the account, as a question has shown that was asked then. Those who follow events hear what of it is news.
+    pub fn found(&mut self, asked: Instant, found: overview::Found) {
+        self.acts.push(Act::Found(Box::new(Finding { asked, own: false, found })));
+    }
+
     /// The session belongs to this device from now on.
     pub fn bind(&mut self, device: Binding) {
         self.acts.push(Act::Bind(device));
@@ -370,6 +381,11 @@ impl Out<'_> {
     /// Whether the client has said with NOTIFY what it wants to hear: nothing else is told unasked (RFC 5465 3.1).
     pub fn is_notified(&self) -> bool {
         self.notified
+    }
+
+    /// Whether somebody follows events: only then is it worth while to say what is found.
+    pub fn is_followed(&self) -> bool {
+        self.followed
     }
 
     /// This moment.

@@ -192,6 +192,7 @@ impl Open {
             notified: self.client.notify.is_some(),
             now: self.now,
             pace: self.news.pace(),
+            followed: out.followed,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
@@ -217,6 +218,7 @@ impl Open {
             Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
             Act::Bind(device) => self.bind(device, out),
             Act::Listen(listening) => self.listen(listening, out),
+            Act::Found(finding) => out.push(Effect::Found(finding)),
             Act::WakeAt(when) => {
                 self.stack.wakes.retain(|(other, _)| *other != level);
                 self.stack.wakes.push((level, when));

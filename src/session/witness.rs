@@ -28,6 +28,7 @@ use crate::{
     },
     mailbox::{
         event::{Event, Kind, Quota, Resource},
+        overview::{Finding, Found, Overview},
         tree::Renaming,
     },
 };
@@ -37,7 +38,6 @@ use crate::{
 pub(super) struct Witness {
     /// Commands whose good end is an event: no more than the gate lets run.
     under_way: Vec<UnderWay>,
-    quotas: Vec<Quota>,
 }
 
 #[derive(Debug)]
@@ -55,9 +55,6 @@ const LONGEST_NAME: usize = 4 << 10;
 
 /// Flags of a new message that are told; no message has more that anybody looks at.
 const MOST_FLAGS: usize = 64;
-
-/// Quotas that a session compares. An account has one or two; an administrator may look at those of others.
-const MOST_QUOTAS: usize = 16;
 
 impl Open {
     /// This command goes to the backend, from whomever it is.
@@ -78,13 +75,11 @@ impl Open {
 
     /// The backend says something that may belong to an event: a quota, or where messages were moved to.
     pub(super) fn witness_untagged(&mut self, kind: Line, line: &[u8], out: &mut Effects) {
-        if !self.is_witnessed(out) {
-            return;
-        }
         match kind {
             Line::Quota if out.followed => {
-                let known = &mut self.witness.get_or_insert_default().quotas;
-                quotas(line).into_iter().flatten().for_each(|quota| compare(known, quota, out));
+                let quotas = quotas(line).unwrap_or_default();
+                let found = Found::Quotas { quotas, refused: None };
+                out.push(Effect::Found(Box::new(Finding { asked: self.now, own: true, found })));
             }
             Line::Ok => {
                 let Some(witness) = &mut self.witness else { return };
@@ -108,8 +103,7 @@ impl Open {
         let witness = self.witness.as_mut()?;
         let at = witness.under_way.iter().position(|command| command.tag.as_slice() == tag);
         let ended = at.map(|at| witness.under_way.swap_remove(at));
-        // A session at rest keeps nothing for those who have gone.
-        if witness.under_way.is_empty() && (witness.quotas.is_empty() || !out.followed) {
+        if witness.under_way.is_empty() {
             self.witness = None;
         }
         let event = happened(ended?, status, code::parse(response::text(line, 2)))?;
@@ -222,11 +216,11 @@ fn number(word: &[u8]) -> Option<u64> {
 }
 
 /// `* QUOTA root (STORAGE 10 512 MESSAGE 3 100)`, what of it RFC 5423 has names for (RFC 9208 section 5.1).
-fn quotas(line: &[u8]) -> Result<Vec<Quota>, SyntaxError> {
+pub(super) fn quotas(line: &[u8]) -> Result<Vec<Quota>, SyntaxError> {
     let mut cursor = Cursor::new(response::text(line, 2));
     let root = cursor.astring()?;
     cursor.space()?;
-    let words = cursor.list_or_empty(Cursor::atom)?;
+    let words = if root.len() > LONGEST_NAME { Vec::new() } else { cursor.list_or_empty(Cursor::atom)? };
     let quota = |words: &[&[u8]]| {
         let [name, used, limit] = words else { return None };
         let resource = match () {
@@ -236,26 +230,7 @@ fn quotas(line: &[u8]) -> Result<Vec<Quota>, SyntaxError> {
         };
         Some(Quota { root: (*root).into(), resource, used: number(used)?, limit: number(limit)? })
     };
-    Ok(words.chunks(3).filter_map(quota).take(MOST_QUOTAS).collect())
-}
-
-/// Tells what is new about a quota. One that is seen for the first time is told if it is used up.
-fn compare(known: &mut Vec<Quota>, quota: Quota, out: &mut Effects) {
-    let full = |quota: &Quota| quota.used >= quota.limit;
-    let mut tell = |kind| out.push(Effect::Event(Box::new(Event { quota: Some(quota.clone()), ..Event::new(kind) })));
-    let at = known.iter().position(|known| known.root == quota.root && known.resource == quota.resource);
-    let before = at.map(|at| known.swap_remove(at));
-    if before.as_ref().is_some_and(|before| before.limit != quota.limit) {
-        tell(Kind::QuotaChange);
-    }
-    match (before.as_ref().is_some_and(full), full(&quota)) {
-        (false, true) => tell(Kind::QuotaExceed),
-        (true, false) => tell(Kind::QuotaWithin),
-        _ => {}
-    }
-    if known.len() < MOST_QUOTAS && quota.root.len() <= LONGEST_NAME {
-        known.push(quota);
-    }
+    Ok(words.chunks(3).filter_map(quota).take(Overview::MOST_QUOTAS).collect())
 }
 
 #[cfg(test)]
@@ -315,37 +290,23 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_told_when_it_moves() {
-        let (mut known, mut out) = (Vec::new(), Effects::default());
-        let table: &[(&[u8], &[Kind])] = &[
-            (b"* QUOTA \"\" (STORAGE 10 512)\r\n", &[]),
-            (b"* QUOTA \"\" (STORAGE 512 512)\r\n", &[Kind::QuotaExceed]),
-            (b"* QUOTA \"\" (STORAGE 600 512 MESSAGE 3 100)\r\n", &[]),
-            (b"* QUOTA \"\" (storage 600 1000)\r\n", &[Kind::QuotaChange, Kind::QuotaWithin]),
-            (b"* QUOTA \"\" (MESSAGE 100 100 MAILBOX 9 9)\r\n", &[Kind::QuotaExceed]),
-            (b"* QUOTA other (STORAGE 1 1)\r\n", &[Kind::QuotaExceed]),
+    fn of_a_quota_is_read_what_there_are_words_for() {
+        type Row = (&'static [u8], &'static [(u64, u64)]);
+        let table: &[Row] = &[
+            (b"* QUOTA \"\" (STORAGE 10 512)\r\n", &[(10, 512)]),
+            (b"* QUOTA \"\" (storage 600 512 MESSAGE 3 100)\r\n", &[(600, 512), (3, 100)]),
+            (b"* QUOTA \"\" (MESSAGE 100 100 MAILBOX 9 9)\r\n", &[(100, 100)]),
+            (b"* QUOTA other (STORAGE 1 1)\r\n", &[(1, 1)]),
             (b"* QUOTA \"\" ()\r\n", &[]),
             (b"* QUOTA \"\" (STORAGE 1)\r\n", &[]),
             (b"* QUOTA \"\" (STORAGE -1 18446744073709551616)\r\n", &[]),
             (b"* QUOTA\r\n", &[]),
         ];
-        for (line, kinds) in table {
-            quotas(line).into_iter().flatten().for_each(|quota| compare(&mut known, quota, &mut out));
-            let told = out.list.drain(..).filter_map(|effect| match effect {
-                Effect::Event(event) => Some(event.kind),
-                _ => None,
-            });
-            assert_eq!(told.collect::<Vec<_>>(), *kinds, "{}", line.escape_ascii());
+        for (line, expected) in table {
+            let read: Vec<_> = quotas(line).into_iter().flatten().map(|quota| (quota.used, quota.limit)).collect();
+            assert_eq!(read, *expected, "{}", line.escape_ascii());
         }
-    }
-
-    #[test]
-    fn of_quotas_a_few_are_compared() {
-        let (mut known, mut out) = (Vec::new(), Effects::default());
-        for number in 0..1000 {
-            let line = format!("* QUOTA r{number} (STORAGE 1 2)\r\n");
-            quotas(line.as_bytes()).unwrap().into_iter().for_each(|quota| compare(&mut known, quota, &mut out));
-        }
-        assert_eq!(known.len(), MOST_QUOTAS);
+        let many = format!("* QUOTA \"\" ({})\r\n", vec!["STORAGE 1 2"; 1000].join(" "));
+        assert_eq!(quotas(many.as_bytes()).unwrap().len(), Overview::MOST_QUOTAS);
     }
 }
