@@ -249,6 +249,13 @@ impl Open {
                 Extent::TooLong => {}
             }
         }
+        if self.backend.up == Up::Boundary && self.is_inquired(line) {
+            match whole(rest, end) {
+                Extent::Whole(end) if self.inquired(&rest[..end]) => return Ok(end),
+                Extent::Partial => return Ok(0),
+                Extent::Whole(_) | Extent::TooLong => {}
+            }
+        }
         if let (Up::Boundary, Some((level, ask))) = (self.backend.up, self.asked(line)) {
             match whole(rest, end) {
                 Extent::Whole(end) => {
@@ -346,7 +353,7 @@ impl Open {
         let Line::Untagged { kind, .. } = head else { return true };
         let shifts = !self.numbering.is_plain()
             && matches!(kind, Kind::Esearch | Kind::Fetch | Kind::Search | Kind::Sort | Kind::Thread);
-        let asked = !kind.is_fact() && matches!(self.gate.claimant(kind), Some(Owner::Layer(..)));
+        let asked = !kind.is_fact() && matches!(self.gate.claimant(kind), Some(Owner::Layer(..) | Owner::Witness));
         let counts = matches!(kind, Kind::Capability | Kind::Vanished | Kind::Exists | Kind::Expunge);
         shifts || asked || counts || head.is_text()
     }
@@ -381,7 +388,7 @@ impl Open {
         let answers = kind == Kind::Fetch || !(kind.is_fact() || kind == Kind::Search);
         match self.gate.claimant(kind).filter(|_| answers)? {
             Owner::Layer(level, ask) => Some((level, Ask(ask))),
-            Owner::Client | Owner::Idle | Owner::Numbering => None,
+            Owner::Client | Owner::Idle | Owner::Numbering | Owner::Witness => None,
         }
     }
 
@@ -584,6 +591,9 @@ impl Open {
         if status == Status::Ok && matches!(verb.name, "CREATE" | "DELETE" | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE") {
             out.push(Effect::Publish(Box::new(Notice::Names(renamed))));
         }
+        if out.followed && matches!(verb.name, "CLOSE" | "DELETE" | "EXPUNGE" | "MOVE" | "UID EXPUNGE" | "UID MOVE") {
+            self.stir_quotas();
+        }
         if let Some((level, ask)) = followed {
             self.backend.owed = self.backend.owed.take().filter(|owed| owed.tag.as_slice() != tag);
             // The layer has it in hand again, and may ask before it ends it.
@@ -617,6 +627,10 @@ impl Open {
                 self.gate.end(tag);
                 self.load_as_found();
                 self.loaded(status, out)?;
+            }
+            Owner::Witness => {
+                self.gate.end(tag);
+                self.inquiry_ended(Some(status), out);
             }
             Owner::Layer(level, ask) => {
                 self.gate.end(tag);

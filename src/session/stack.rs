@@ -288,7 +288,9 @@ impl Open {
         let verb = if head.verb.index().is_some() { head.verb } else { verb };
         match (self.plan.hears(verb, head.arguments, level + 1), from) {
             (Some(next), _) => self.visit(next, &head, &octets, from, out),
-            (None, Owner::Client | Owner::Idle | Owner::Numbering) => self.write_visited(&head, &octets, out),
+            (None, Owner::Client | Owner::Idle | Owner::Numbering | Owner::Witness) => {
+                self.write_visited(&head, &octets, out)
+            }
             (None, Owner::Layer(..)) => {
                 self.stack.waiting.push_back(Waiting { from, verb, tag, octets });
                 self.ask_waiting(out);

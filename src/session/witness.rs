@@ -7,10 +7,10 @@
 //!     <  * QUOTA "" (STORAGE 512 512)           QuotaExceed
 //!
 //! It stands at the backend: what a layer asks for in the client's name counts as the client's own command does, and each
-//! once; what the backend has not confirmed has not happened. A created mailbox is called what the client has called it, and
-//! its UIDVALIDITY is not asked for. While nobody follows, a command costs one branch, and a session keeps nothing but the names
-//! of a RENAME, which other sessions of the account want to know; whoever begins to follow hears of the commands that begin
-//! then. Requirements E1, E2 and E5.
+//! once; what the backend has not confirmed has not happened. A created mailbox is called what the client has called it. What
+//! has to be asked besides, asks `inquiry.rs`. While nobody follows, a command costs one branch, and a session keeps nothing
+//! but the names of a RENAME, which other sessions of the account want to know; whoever begins to follow hears of the commands
+//! that begin then. Requirements E1, E2 and E5.
 
 use super::{
     effect::{Effect, Effects},
@@ -81,6 +81,7 @@ impl Open {
                 let found = Found::Quotas { quotas, refused: None };
                 out.push(Effect::Found(Box::new(Finding { asked: self.now, own: true, found })));
             }
+            Line::Exists if out.followed && self.before.is_none() && !self.news.is_looking() => self.stir_quotas(),
             Line::Ok => {
                 let Some(witness) = &mut self.witness else { return };
                 let moving = |command: &&mut UnderWay| command.moves && command.event.uids.is_empty();
@@ -112,7 +113,7 @@ impl Open {
         }
         let renamed = event.old_mailbox.clone().zip(event.mailbox.clone()).map(|(from, to)| Renaming { from, to });
         if out.followed {
-            out.push(Effect::Event(Box::new(event)));
+            self.happened(event, out);
         }
         renamed
     }

@@ -302,8 +302,7 @@ impl Play<'_> {
 
     /// A transcript that expects an event expects all of them.
     fn expect_no_event(&mut self) -> Result<(), Wrong> {
-        let about_events = self.transcript.steps.iter().any(|step| matches!(step.action, Action::Event(_)))
-            || self.transcript.header.proxy.iter().any(|(name, _)| name == "events");
+        let about_events = self.transcript.tells_events();
         self.take_events();
         match self.events.as_mut().and_then(VecDeque::pop_front).filter(|_| about_events) {
             Some(event) => Err(("no more events".to_owned(), event)),
@@ -379,6 +378,7 @@ impl Play<'_> {
                     }
                 }
             }
+            ["quota", ..] => store.quota = what.strip_prefix("quota ").map(str::to_owned),
             ["subscribe", mailbox] => _ = store.subscriptions.insert((*mailbox).to_owned()),
             ["unsubscribe", mailbox] => _ = store.subscriptions.remove(*mailbox),
             ["append", mailbox, messages @ ..] => {
