@@ -65,6 +65,8 @@ fn play(transcript: &Transcript, directly: bool, name: &str, seed: u64) -> Resul
         let wrong = |expected| format!("{}: {name}: {value}: expected {expected}", transcript.path.display());
         setup.set(name, value).map_err(wrong)?;
     }
+    // What is done for those who follow would stand in the way where nobody is meant to.
+    setup.followed &= transcript.tells_events();
     let direct = || Box::new(Direct::default()) as Box<dyn Between>;
     let proxied = || Box::new(Proxy::new(setup.clone(), seed)) as Box<dyn Between>;
     for (cut, cut_name) in cuts(seed) {

@@ -20,7 +20,7 @@ const BOUNDS: [&str; 5] = ["limits", "timeouts", "tcp", "admission", "drain"];
 /// Bounds that stand among other settings, and what holds their defaults.
 const OTHERS: [(&str, &[&str]); 6] = [
     ("account", &["entries", "octets"]),
-    ("account.events", &["messages"]),
+    ("account.events", &["messages", "longest"]),
     ("account.notify", &["mailboxes", "every", "round", "names"]),
     ("backends.NAME", &["auxiliary", "connect_timeout", "logins_in_flight", "login_wait"]),
     ("backends.NAME.pace", &["shortest", "longest"]),

@@ -3,6 +3,7 @@
 //! ```text
 //! E: MailboxRename Play from=Work
 //! E: MessageAppend Work uidvalidity=38505 uids=3955:3957 flags=\Seen,work size=310
+//! E: MessageNew Work uidvalidity=38505 uids=3958 count=4 next=3959
 //! E: QuotaExceed root="" storage=512/512
 //! E: Login joe
 //! E: Logout graceful
@@ -28,6 +29,8 @@ pub fn written(event: &Event) -> String {
     add("uids=", (!event.uids.is_empty()).then_some(&event.uids));
     add("flags=", (!event.flags.is_empty()).then_some(&event.flags.join(",")));
     add("size=", event.size.as_ref().map(|size| size as _));
+    add("count=", event.messages.as_ref().map(|number| number as _));
+    add("next=", event.uidnext.as_ref().map(|number| number as _));
     if let Some(quota) = &event.quota {
         add("root=", Some(&format!("\"{}\"", quota.root.escape_ascii())));
         let resource = if quota.resource == Resource::Storage { "storage=" } else { "messages=" };

@@ -17,9 +17,13 @@ use lemonade_proxy::{
     account::{self, channel::ChannelError},
     ext,
     imap::{capability::Capabilities, sasl::Mechanism},
-    io::shadows::{Shadows, Shared},
+    io::{
+        events::Following,
+        shadows::{Shadows, Shared, Surveyed},
+    },
     mailbox::{
         diff::Messages,
+        overview::Finding,
         shadow::{Shadow, Sight, Sighting},
     },
     session::{
@@ -110,6 +114,7 @@ pub struct Proxy {
     pub looks: u64,
     shadows: Arc<Shadows>,
     shared: Option<Shared>,
+    surveyed: Option<Surveyed>,
     /// What the session has seen, all of it together.
     seen: Option<(Box<[u8]>, Shadow)>,
     /// What those who follow events would hear.
@@ -138,6 +143,11 @@ struct Peer {
     gone: bool,
     end: Option<End>,
     upgrades: usize,
+}
+
+/// Who follows, from the beginning to the end.
+fn somebody() -> Following {
+    [1].into_iter().collect()
 }
 
 /// The answer of a store that never waits.
@@ -182,7 +192,7 @@ impl Setup {
             profile: None,
             mechanisms,
             account: Arc::new(account::Settings {
-                events: account::settings::Events { messages: Messages::None },
+                events: account::settings::Events { messages: Messages::None, ..Default::default() },
                 ..account::Settings::default()
             }),
             disk: Disk::Well,
@@ -395,6 +405,7 @@ impl Proxy {
             looks: 0,
             shadows: Arc::default(),
             shared: None,
+            surveyed: None,
             seen: None,
             events: Vec::new(),
             devices: Vec::new(),
@@ -600,11 +611,12 @@ impl Proxy {
                     let user = acting.or(user).unwrap_or_default();
                     self.publish(|| format!("Login {user}{}", admin.unwrap_or_default()));
                 }
-                Effect::Event(event) => {
-                    self.shadows.stored(&Arc::new(whose()), &event);
+                Effect::Event(mut event) => {
+                    self.shadows.did(&Arc::new(whose()), &mut event, self.now);
                     self.publish(|| events::written(&event));
                 }
                 Effect::Seen(sighting) => self.seen(*sighting),
+                Effect::Found(finding) => self.found(*finding),
                 Effect::Refused { .. } => self.refused += 1,
                 Effect::Aside(sent) => self.errands.push_back(*sent),
                 Effect::Keep(request) => self.requests.push_back(*request),
@@ -642,11 +654,21 @@ impl Proxy {
         }
         let held = self.shared.take().filter(|shared| shared.is_of(&mailbox));
         let shared = held.unwrap_or_else(|| self.shadows.hold(&Arc::new(whose()), &mailbox));
-        for event in shared.see(sight, self.setup.account.events.messages) {
+        for event in shared.see(sight, self.setup.account.events.messages, &somebody()) {
             let seen = if own { "" } else { " seen" };
             self.publish(|| events::written(&event) + seen);
         }
         self.shared = Some(shared);
+    }
+
+    /// What is found out about the account: likewise.
+    fn found(&mut self, finding: Finding) {
+        let own = finding.own;
+        let surveyed = self.surveyed.get_or_insert_with(|| self.shadows.survey(&Arc::new(whose())));
+        for event in self.shadows.found(surveyed, finding, &somebody()) {
+            let seen = if own { "" } else { " seen" };
+            self.publish(|| events::written(&event) + seen);
+        }
     }
 
     /// An event, if somebody follows.

@@ -32,8 +32,8 @@
 //! | `>.` | the connection to the backend is closed by now |
 //! | `C.`, `<.` | the client, or the backend, closes its connection; `O:` lines behind `<.` happen before there is another one |
 //! | `!S`, `!>` | no such line comes to the client, no such command was executed by the backend, in the whole session |
-//! | `E:` | those who follow events hear of this one: `E: MailboxCreate Work`, see [`crate::events`]; each event has its line, from the first to the last |
-//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `delete BOX`, `rename BOX NAME`, `subscribe BOX`, `unsubscribe BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE`; it has looked at a mailbox and found nothing, or something: `looked BOX`, `found BOX`, each perhaps with a STATUS, `looked BOX (MESSAGES 3)`; it has changed `names`; the disk under what is kept becomes `store full`, `store gone`, `store well` |
+//! | `E:` | those who follow events hear of this one: `E: MailboxCreate Work`, see [`crate::events`]; each event has its line, from the first to the last. In a transcript without such lines nobody follows |
+//! | `O:` | another client: `append BOX 16s`, `expunge BOX 12`, `flags BOX 12 \Seen \Deleted`, `create BOX`, `delete BOX`, `rename BOX NAME`, `subscribe BOX`, `unsubscribe BOX`, `metadata BOX ENTRY VALUE`; another session of the account, at the proxy: `annotated BOX ENTRY`, `annotated BOX ENTRY DEVICE`; it has looked at a mailbox and found nothing, or something: `looked BOX`, `found BOX`, each perhaps with a STATUS, `looked BOX (MESSAGES 3)`; it has changed `names`, or, `names WORK PLAY`, called one otherwise; the administrator: `quota (STORAGE 10 512)`; the disk under what is kept becomes `store full`, `store gone`, `store well` |
 //! | `T:` | time passes: `T: 29m` |
 //! | `P: drain` | the operator ends the proxy |
 //! | `P: kill` | the proxy is killed; another one begins, with what was kept, and what the header says has happened before happens again |
@@ -48,7 +48,7 @@
 //! 21-Sep-2026 14:13:20 UTC); `state: greeting | connected | authenticated | selected BOX` (what has happened before the first line, by
 //! default a login); `user: NAME PASSWORD`; `greeting:`, `namespace:`, `id:`, `separator:`, `subscribed: NAMES`,
 //! `noselect: NAMES`, `special: Sent=\Sent, Bin=\Trash`, `rights: BOX lrs, OTHER l` (of mailboxes where the user has not all
-//! of them); `metadata: size=1024 entries=10` (bounds of annotations);
+//! of them); `metadata: size=1024 entries=10` (bounds of annotations); `quota: (STORAGE 10 512)`;
 //! `announces: yes` (the backend sends CAPABILITY codes); `mischief: NAMES`; `order: any` (untagged lines expected behind
 //! one another come in any order); `proxy: only` (what is shown is the proxy's doing, the model alone cannot);
 //! `events: unfollowed` (nobody follows, so no event is made), `events: messages` or `messages and flags` (those who follow hear
@@ -109,6 +109,8 @@ pub struct Header {
     pub special: Vec<(String, Vec<String>)>,
     /// What the user may do, where it is not everything.
     pub rights: Vec<(String, String)>,
+    /// How much of the quota is used.
+    pub quota: Option<String>,
     /// Capabilities of the backend that the proxy may stand in for.
     pub optional: Vec<String>,
     /// What has happened before the first line.
@@ -220,6 +222,12 @@ impl fmt::Display for Failure {
 }
 
 impl Transcript {
+    /// Whether it is about events.
+    pub fn tells_events(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::Event(_)))
+            || self.header.proxy.iter().any(|(name, _)| name == "events")
+    }
+
     /// The same before a backend without what is optional; none if nothing is.
     pub fn without_optional(&self) -> Option<Self> {
         let mut without = self.clone();
@@ -244,6 +252,7 @@ impl Header {
             store.assign(name, uses);
         }
         store.rights.extend(self.rights.iter().cloned());
+        store.quota.clone_from(&self.quota);
         store.subscriptions.extend(self.subscribed.iter().cloned());
         for stored in &self.messages {
             let octets = stored.octets.clone().unwrap_or_else(|| Message::plain(stored.uid));

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::channel::{Format, Kind};
 use super::special_use::Configured;
 use crate::{
-    mailbox::diff::Messages,
+    mailbox::{
+        diff::Messages,
+        event::{self, Group},
+    },
     store::Quota,
     units::{Size, Span},
 };
@@ -75,13 +78,36 @@ impl Default for Notify {
     }
 }
 
-/// `[account.events]`: what those who follow events hear (RFC 5423).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `[account.events]`: what those who follow events hear (RFC 5423 section 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Events {
+    /// The groups of events that are told.
+    pub groups: Vec<Group>,
     /// How messages in the selected mailboxes of sessions are told of. While somebody follows, each selected mailbox is looked
     /// over once for it.
     pub messages: Messages,
+    /// A set of UIDs, or flags, of more octets are left out.
+    pub longest: Size,
+}
+
+impl Events {
+    /// Whether such an event is told.
+    pub fn tells(&self, kind: event::Kind) -> bool {
+        self.groups.contains(&kind.group())
+    }
+
+    /// Whether what becomes of messages is told, whoever does it.
+    pub fn tell_messages(&self) -> bool {
+        let groups = [Group::MessageNew, Group::MessageExpunge, Group::FlagChange];
+        self.messages != Messages::None && groups.iter().any(|group| self.groups.contains(group))
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { groups: Group::ALL.to_vec(), messages: Messages::default(), longest: Size::kib(32) }
+    }
 }
 
 /// `[account.outband]`: the channels over which devices may ask to be told, and who tells them (requirement N12).
@@ -113,5 +139,23 @@ impl Outband {
             formats.iter().map(|format| format!(" {kind}={format}")).collect::<String>()
         };
         format!("NONE{}", self.channels.iter().map(over).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_events_are_switched() {
+        let events = |text: &str| toml::from_str::<Events>(text).unwrap();
+        let all = events("");
+        assert!(all.tells(event::Kind::Login) && all.tells(event::Kind::FlagsClear) && all.tell_messages());
+        let some = events("groups = [\"MailboxName\", \"Access\"]");
+        assert!(some.tells(event::Kind::Logout) && some.tells(event::Kind::MailboxRename));
+        assert!(!some.tells(event::Kind::MessageAppend) && !some.tells(event::Kind::QuotaChange));
+        assert!(!some.tell_messages(), "nobody has to look for them");
+        assert!(!events("messages = \"none\"").tell_messages());
+        assert!(toml::from_str::<Events>("groups = [\"Messages\"]").is_err());
     }
 }

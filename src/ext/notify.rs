@@ -19,8 +19,9 @@
 //!
 //! Other mailboxes are asked for by STATUS on the session's own connection, one at a time while no command of the client's is in
 //! progress: INBOX as often as the backend's pace allows, others every 15 s. What the client does itself is not told to it. Names
-//! are compared every minute. Bounds are the operator's (`[account.notify]`): beyond them it is `NOTIFICATIONOVERFLOW`, and the
-//! client hears nothing more. Annotations are ours, and told at once. Requirements N2 and A4.
+//! are compared every minute; that a mailbox was renamed tells the session that has done it, or how the mailbox stood before.
+//! Bounds are the operator's (`[account.notify]`): beyond them it is `NOTIFICATIONOVERFLOW`, and the client hears nothing more.
+//! Annotations are ours, and told at once. Requirements N2 and A4.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -39,6 +40,7 @@ use crate::{
     },
     mailbox::{
         event,
+        overview::Found,
         status::Status,
         tree::{Change, Renaming, Tree},
         watch::{Watch, Watched},
@@ -73,23 +75,30 @@ const MOST_NAMES: usize = 10_000;
 /// Octets that the answer to one question may have.
 const MOST_OCTETS: usize = 2 << 20;
 
+/// Renamings that other sessions have told and that no look at the names has shown yet.
+const MOST_RENAMINGS: usize = 16;
+
 /// What is due so soon is looked at now: a backend that idles stops once for all of it.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// What a NOTIFY that went well has found; no watch: NONE.
-type Found = Arc<Mutex<Option<Option<Box<Watch>>>>>;
+type Outcome = Arc<Mutex<Option<Option<Box<Watch>>>>>;
 
 /// What the client has asked for, and what is under way.
 #[derive(Default)]
 struct Notifier {
     /// NOTIFY itself.
     script: Option<Script>,
-    found: Found,
+    outcome: Outcome,
     /// What goes on between the client's commands.
     watch: Option<Box<Watch>>,
     asked: Option<Asked>,
     /// When to compare names.
     names: Option<Instant>,
+    /// When names were asked for last.
+    listed: Option<Instant>,
+    /// What other sessions have renamed since.
+    renamed: Vec<Renaming>,
 }
 
 /// A question of ours that is under way.
@@ -111,14 +120,17 @@ enum Step {
     List,
     /// Which of them, and others, are subscribed to.
     Lsub(Vec<Listed>),
+    /// How this mailbox stands, so that it is known again under another name.
+    Identity(Box<[u8]>),
     /// How the mailbox stands that may have been renamed.
     Renamed { renaming: Renaming, tree: Tree, changes: Vec<Change> },
 }
 
 impl Layer for Notifier {
     fn command(&mut self, command: Command<'_>, out: &mut Out<'_>) {
-        let (found, modseq) = (Arc::clone(&self.found), out.knows_modseq());
-        self.script = Script::begin(command, out, |given, server| Box::pin(notify(given, server, found, modseq)));
+        self.listed = Some(out.now());
+        let (outcome, modseq) = (Arc::clone(&self.outcome), out.knows_modseq());
+        self.script = Script::begin(command, out, |given, server| Box::pin(notify(given, server, outcome, modseq)));
         self.settle(out);
     }
 
@@ -145,6 +157,7 @@ impl Layer for Notifier {
         let Some(watch) = self.watch.as_mut().filter(|_| self.asked.is_none()) else { return };
         watch.select(out.mailbox().map(list::canonical));
         if self.names.is_some_and(|names| now >= names) {
+            self.listed = Some(now);
             return self.ask(Step::List, LIST, b"\"\" \"*\"".to_vec(), out);
         }
         let looks = watch.next().is_none_or(|next| next <= now);
@@ -153,7 +166,13 @@ impl Layer for Notifier {
                 let arguments = status_of(&key, watch.mailboxes.get(&key), out.knows_modseq());
                 self.ask(Step::Status(key), STATUS, arguments, out);
             }
-            None => watch.next().into_iter().chain(self.names).min().into_iter().for_each(|next| out.wake_at(next)),
+            None => match watch.unidentified(out.plan().account.notify.mailboxes as usize) {
+                Some(key) => {
+                    let arguments = status_of(&key, None, false);
+                    self.ask(Step::Identity(key), STATUS, arguments, out);
+                }
+                None => watch.next().into_iter().chain(self.names).min().into_iter().for_each(|next| out.wake_at(next)),
+            },
         }
     }
 
@@ -161,34 +180,24 @@ impl Layer for Notifier {
         match notice {
             Notice::Annotated(what) => self.annotated(what, out),
             Notice::Looked(looked) => self.looked(looked, out),
-            Notice::Names if self.names.is_some() => {
+            Notice::Names(renamed) if self.names.is_some() => {
+                // RFC 3501 6.3.5: INBOX stays.
+                let renamed = renamed.iter().filter(|renamed| *renamed.from != *b"INBOX");
+                self.renamed.extend(renamed.take(MOST_RENAMINGS - self.renamed.len()).cloned());
                 self.names = Some(out.now());
                 out.wake_at(out.now());
             }
-            Notice::Names => {}
+            Notice::Names(_) => {}
         }
     }
 
     fn changed(&mut self, event: &event::Event, out: &mut Out<'_>) {
         let (Some(watch), Some(key)) = (&mut self.watch, event.mailbox.clone()) else { return };
-        let change = match event.kind {
-            event::Kind::MailboxCreate => Change::Created(without_delimiter(key, watch.tree.delimiter())),
-            event::Kind::MailboxDelete => Change::Deleted(key),
-            event::Kind::MailboxRename => match event.old_mailbox.clone() {
-                // RFC 3501 6.3.5: INBOX stays.
-                Some(from) if *from != *b"INBOX" => Change::Renamed(Renaming { from, to: key }),
-                _ => Change::Created(key),
-            },
-            event::Kind::MailboxSubscribe if !watch.tree.subscribed.contains(&key) => Change::Subscription(key),
-            event::Kind::MailboxUnSubscribe if watch.tree.subscribed.contains(&key) => Change::Subscription(key),
-            event::Kind::MessageAppend => {
-                if let Some(watched) = watch.mailboxes.get_mut(&key) {
-                    stored(watched, event);
-                }
-                return out.wake_at(out.now());
-            }
-            _ => return,
-        };
+        if event.kind == event::Kind::MessageAppend {
+            watch.mailboxes.get_mut(&key).into_iter().for_each(|watched| stored(watched, event));
+            return out.wake_at(out.now());
+        }
+        let Some(change) = Change::by(event, &watch.tree) else { return };
         watch.tree.apply(&change);
         watch.resolve();
         out.wake_at(out.now());
@@ -241,12 +250,20 @@ impl Notifier {
 
     /// NOTIFY has ended, and what it has found holds from now on.
     fn settle(&mut self, out: &mut Out<'_>) {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(watch) = found else { return };
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(watch) = outcome else { return };
         let now = out.now();
         self.watch = watch;
         (self.asked, self.names) = (None, None);
+        self.renamed.clear();
         if let Some(watch) = &mut self.watch {
+            if out.is_followed() {
+                let listed = self.listed.unwrap_or(now);
+                out.found(listed, names_of(watch, watch.tree.clone(), &[]));
+                let statuses =
+                    watch.mailboxes.iter().filter_map(|(key, watched)| Some((key, watched.status.as_ref()?)));
+                statuses.for_each(|(key, status)| found_status(listed, key, status, out));
+            }
             self.names = watch.needs_names().then(|| later(out));
             watch.mailboxes.iter_mut().for_each(|(key, watched)| schedule(key, watched, false, out));
             out.wake_at(now);
@@ -283,6 +300,7 @@ impl Notifier {
                     let looked = look(watched, now, refused, &key, &watch.tree);
                     let stirred = looked.is_some();
                     if let Some(status) = watched.status.clone().filter(|_| good) {
+                        found_status(since, &key, &status, out);
                         let (mailbox, status) = (key.clone(), Some(status));
                         out.publish(Notice::Looked(Looked { mailbox, stirred, status }));
                     }
@@ -303,13 +321,15 @@ impl Notifier {
                 }
             }
             Step::Lsub(listed) => self.compare(Tree::new(listed, names(lines, out)), out),
+            Step::Identity(key) => {
+                let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == key);
+                watch.identify(key, now.map(|(_, now)| now).filter(|_| good));
+            }
             Step::Renamed { renaming, tree, changes } => {
                 let now = lines.iter().filter_map(|line| Status::parse(line)).find(|(name, _)| *name == renaming.to);
-                let before = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.clone());
-                let same = now
-                    .zip(before)
-                    .is_some_and(|((_, now), before)| is_same(&steady(now, Some(&before), out), &before));
-                self.tell(tree, &changes, Some(renaming).filter(|_| same), out);
+                let known = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.clone());
+                let same = now.is_some_and(|(_, now)| watch.was(&renaming.from, &steady(now, known.as_ref(), out)));
+                self.tell(tree, &changes, Some(renaming).filter(|_| same).as_slice(), out);
             }
         }
     }
@@ -321,22 +341,32 @@ impl Notifier {
             return self.overflow(out);
         }
         let changes = tree.changes(&watch.tree);
-        let renaming = tree.renaming(&changes).filter(|renaming| {
-            let known = watch.mailboxes.get(&renaming.from).and_then(|watched| watched.status.as_ref());
-            watch.wants(Event::MailboxName) && known.is_some_and(|status| status.uidvalidity.is_some())
-        });
+        // What a session has done it has told; what others do has to be found out.
+        let told = |Renaming { from, to }: &Renaming| {
+            changes.contains(&Change::Deleted(from.clone())) && changes.contains(&Change::Created(to.clone()))
+        };
+        let renamed: Vec<Renaming> = self.renamed.extract_if(.., |renaming| told(renaming)).collect();
+        self.renamed.retain(|renaming| tree.names.contains_key(&renaming.from));
+        if !renamed.is_empty() {
+            return self.tell(tree, &changes, &renamed, out);
+        }
+        let renaming = tree.renaming(&changes);
+        let renaming = renaming.filter(|renaming| watch.wants(Event::MailboxName) && watch.knows(&renaming.from));
         match renaming {
             Some(renaming) => {
                 let arguments = status_of(&renaming.to, None, false);
                 self.ask(Step::Renamed { renaming, tree, changes }, STATUS, arguments, out);
             }
-            None => self.tell(tree, &changes, None, out),
+            None => self.tell(tree, &changes, &[], out),
         }
     }
 
-    fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<Renaming>, out: &mut Out<'_>) {
+    fn tell(&mut self, tree: Tree, changes: &[Change], renamed: &[Renaming], out: &mut Out<'_>) {
         let Some(watch) = &mut self.watch else { return };
-        watch.tell(tree, changes, renamed.as_ref()).into_iter().for_each(|line| out.answer(line));
+        if let Some(listed) = self.listed.filter(|_| out.is_followed()) {
+            out.found(listed, names_of(watch, tree.clone(), renamed));
+        }
+        watch.tell(tree, changes, renamed).into_iter().for_each(|line| out.answer(line));
         self.names = Some(later(out));
         if watch.mailboxes.len() > out.plan().account.notify.mailboxes as usize {
             self.overflow(out);
@@ -351,7 +381,7 @@ impl Notifier {
     }
 }
 
-async fn notify(given: Given, server: Server, found: Found, modseq: bool) -> Result<Ending, Refusal> {
+async fn notify(given: Given, server: Server, outcome: Outcome, modseq: bool) -> Result<Ending, Refusal> {
     let watch = match Notify::parse(&given.arguments).map_err(refused)? {
         Notify::None => {
             server.listen(Some(Listening::NOTHING));
@@ -368,7 +398,7 @@ async fn notify(given: Given, server: Server, found: Found, modseq: bool) -> Res
             Some(Box::new(watch))
         }
     };
-    *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+    *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     Ending::done("NOTIFY done")
 }
 
@@ -474,17 +504,21 @@ fn later(out: &Out<'_>) -> Instant {
 
 /// The client has stored messages itself. Where it is not said which, what was known is void.
 fn stored(watched: &mut Watched, event: &event::Event) {
-    let same = |status: &&mut Status| status.uidvalidity == event.uidvalidity;
-    match (watched.status.as_mut().filter(same), event.uids.last()) {
-        (Some(status), Some(last)) => status.add(event.uids.len(), last),
-        _ => (watched.status, watched.due) = (None, None),
+    if !watched.status.as_mut().is_some_and(|status| status.stored(event)) {
+        (watched.status, watched.due) = (None, None);
     }
 }
 
-/// Whether a mailbox is the one of another name: nothing but its name has changed.
-fn is_same(now: &Status, before: &Status) -> bool {
-    now.uidvalidity.is_some()
-        && (now.uidvalidity, now.uidnext, now.messages) == (before.uidvalidity, before.uidnext, before.messages)
+/// Names, as those who follow events are to hear what of them is news.
+fn names_of(watch: &Watch, tree: Tree, renamed: &[Renaming]) -> Found {
+    Found::Names { tree, subscriptions: watch.needs_subscriptions(), renamed: renamed.to_vec() }
+}
+
+/// The same of how a mailbox stands.
+fn found_status(asked: Instant, key: &[u8], status: &Status, out: &mut Out<'_>) {
+    if out.is_followed() && out.plan().account.events.tell_messages() {
+        out.found(asked, Found::Status { mailbox: key.into(), status: status.clone() });
+    }
 }
 
 /// The arguments of STATUS.
@@ -530,14 +564,6 @@ fn foreign(line: &[u8]) -> Option<Vec<Box<[u8]>>> {
     Some(prefixes)
 }
 
-/// RFC 3501 6.3.3: a delimiter at the end of a new name only says what it will be used for.
-fn without_delimiter(key: Box<[u8]>, delimiter: Option<u8>) -> Box<[u8]> {
-    match (key.split_last(), delimiter) {
-        (Some((last, rest)), Some(delimiter)) if *last == delimiter => rest.into(),
-        _ => key,
-    }
-}
-
 fn refused(error: NotifyError) -> Refusal {
     match error {
         NotifyError::Bad(text) => Refusal::bad(text),
@@ -545,6 +571,7 @@ fn refused(error: NotifyError) -> Refusal {
             let names = EVENTS.map(|(name, _)| name).join(" ");
             Refusal::no(format!("BADEVENT ({names})"), "there is no such event here")
         }
+        NotifyError::TooMuch => Refusal::no("NOTIFICATIONOVERFLOW", "so many names are more than can be watched"),
     }
 }
 

@@ -191,6 +191,11 @@ impl Listed {
         self.attributes.retain(|own| !own.eq_ignore_ascii_case(attribute));
     }
 
+    /// Whether it is a mailbox, and not only a name.
+    pub fn is_selectable(&self) -> bool {
+        !self.has(b"\\Noselect") && !self.has(b"\\NonExistent")
+    }
+
     /// Its name as a key.
     pub fn key(&self) -> Box<[u8]> {
         canonical(&self.name)

@@ -95,6 +95,8 @@ pub enum NotifyError {
     Bad(String),
     /// It names an event that we do not have (section 3.1).
     Event,
+    /// It is too much to be watched (section 3.1).
+    TooMuch,
 }
 
 impl From<SyntaxError> for NotifyError {
@@ -104,7 +106,8 @@ impl From<SyntaxError> for NotifyError {
 }
 
 impl Notify {
-    /// Groups, and names in one. Section 3.1 lets a server refuse what is too much.
+    /// Groups, and names in all of them together: each mailbox of the account is looked up among them whenever names change.
+    /// A client that names more can say `personal` or `subtree`.
     const MOST: usize = 1000;
 
     /// Reads the arguments.
@@ -119,12 +122,17 @@ impl Notify {
             return Err(expected.into());
         }
         let status = cursor.accept(b" STATUS");
-        let mut groups = Vec::new();
-        while cursor.peek().is_some() && groups.len() < Self::MOST {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut names = 0;
+        while cursor.peek().is_some() {
             cursor.space()?;
-            groups.push(group(&mut cursor)?);
+            let group = group(&mut cursor)?;
+            names += group.which.names().len();
+            if names > Self::MOST || groups.len() == Self::MOST {
+                return Err(NotifyError::TooMuch);
+            }
+            groups.push(group);
         }
-        cursor.end()?;
         match groups.iter().filter(|group| group.which.is_selected()).count() {
             _ if groups.is_empty() => Err(cursor.expected("a group of events").into()),
             2.. => Err(NotifyError::Bad("selected and selected-delayed stand for one mailbox".into())),
@@ -137,6 +145,14 @@ impl Which {
     /// Whether it is the selected mailbox.
     pub fn is_selected(&self) -> bool {
         matches!(self, Self::Selected | Self::SelectedDelayed)
+    }
+
+    /// The names that it gives.
+    pub fn names(&self) -> &[Vec<u8>] {
+        match self {
+            Self::Subtree(names) | Self::Mailboxes(names) => names,
+            Self::Selected | Self::SelectedDelayed | Self::Inboxes | Self::Personal | Self::Subscribed => &[],
+        }
     }
 }
 
@@ -177,11 +193,7 @@ fn group(cursor: &mut Cursor<'_>) -> Result<Group, NotifyError> {
 
 fn names(cursor: &mut Cursor<'_>) -> Result<Vec<Vec<u8>>, SyntaxError> {
     cursor.space()?;
-    let names = cursor.list_or_one(|cursor| cursor.astring().map(std::borrow::Cow::into_owned))?;
-    match names.len() > Notify::MOST {
-        true => Err(cursor.expected("fewer mailboxes")),
-        false => Ok(names),
-    }
+    cursor.list_or_one(|cursor| cursor.astring().map(std::borrow::Cow::into_owned))
 }
 
 fn event(cursor: &mut Cursor<'_>, group: &mut Group) -> Result<(), NotifyError> {
@@ -241,6 +253,7 @@ mod tests {
         Notify::parse(text.as_bytes()).map_err(|error| match error {
             NotifyError::Bad(text) => text,
             NotifyError::Event => "BADEVENT".to_owned(),
+            NotifyError::TooMuch => "too much".to_owned(),
         })
     }
 
@@ -269,6 +282,22 @@ mod tests {
         let text =
             "set (selected (Messagenew (uid flags) messageExpunge)) (personal (MessageNew FlagChange MessageExpunge))";
         assert!(matches!(parse(text), Ok(Notify::Set { status: false, .. })));
+    }
+
+    #[test]
+    fn names_and_groups_are_bounded() {
+        let named = |count: usize| format!("(mailboxes ({}) NONE)", vec!["a"; count].join(" "));
+        let table = [
+            (format!("SET {}", named(1000)), true),
+            (format!("SET {} {}", named(600), named(400)), true),
+            (format!("SET {} {}", named(600), named(401)), false),
+            (format!("SET{}", " (subscribed NONE)".repeat(1000)), true),
+            (format!("SET{}", " (subscribed NONE)".repeat(1001)), false),
+        ];
+        for (text, good) in table {
+            let expected = if good { Ok(()) } else { Err("too much".to_owned()) };
+            assert_eq!(parse(&text).map(drop), expected, "{text}");
+        }
     }
 
     #[test]

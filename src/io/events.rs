@@ -4,7 +4,8 @@
 //!     too slow   {"dropped":17}                                                  in place of what did not fit
 //!
 //! Sessions publish, followers listen. A session never waits for a follower: each has a queue of its own with a bound. While
-//! nobody follows, no event is made: one number says so, and is all that a session looks at. Requirement P1.
+//! nobody follows, no event is made: one number says so, and is all that a session looks at. Where some are followed, the
+//! sessions of the others do nothing for it. Requirement P1.
 
 use std::{
     collections::VecDeque,
@@ -19,19 +20,18 @@ use std::{
 
 use axum::body::Bytes;
 
-use super::shadows::Shadows;
-
 /// All who follow.
 #[derive(Default)]
 pub struct Events {
     count: AtomicUsize,
-    shadows: Arc<Shadows>,
     followers: Mutex<Followers>,
 }
 
 #[derive(Default)]
 struct Followers {
     queues: Vec<Arc<Queue>>,
+    /// How many there have ever been.
+    last: u64,
     /// The proxy ends.
     closed: bool,
 }
@@ -46,14 +46,17 @@ const LONGEST_QUEUE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Events {
-    /// Nobody follows yet; who begins to makes what is seen from then on news.
-    pub fn new(shadows: Arc<Shadows>) -> Self {
-        Self { shadows, ..Self::default() }
-    }
-
     /// Whether anybody follows.
     pub fn is_followed(&self) -> bool {
         self.count.load(Relaxed) > 0
+    }
+
+    /// Who follows this user.
+    pub fn following(&self, user: Option<&str>) -> Following {
+        match self.is_followed() {
+            true => Following(lock(&self.followers).of(user).map(|queue| queue.number).collect()),
+            false => Following::default(),
+        }
     }
 
     /// From now on this one hears what happens, to this user or to all; none if too many follow already, or the proxy ends.
@@ -62,10 +65,8 @@ impl Events {
         if followers.closed || followers.queues.len() >= MOST_FOLLOWERS {
             return None;
         }
-        let queue = Arc::new(Queue { user, waiting: Mutex::default() });
-        if followers.queues.is_empty() {
-            self.shadows.begin();
-        }
+        followers.last += 1;
+        let queue = Arc::new(Queue { number: followers.last, user, waiting: Mutex::default() });
         followers.queues.push(queue.clone());
         self.count.store(followers.queues.len(), Relaxed);
         Some(Follower { queue, events: self.clone() })
@@ -76,8 +77,7 @@ impl Events {
         if !self.is_followed() {
             return;
         }
-        let mut queues = lock(&self.followers).queues.clone();
-        queues.retain(|queue| queue.user.is_none() || queue.user.as_deref() == user);
+        let queues: Vec<_> = lock(&self.followers).of(user).cloned().collect();
         if queues.is_empty() {
             return;
         }
@@ -103,6 +103,35 @@ impl Events {
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").field("followers", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl Followers {
+    /// Those who follow this user.
+    fn of(&self, user: Option<&str>) -> impl Iterator<Item = &Arc<Queue>> {
+        self.queues.iter().filter(move |queue| queue.user.is_none() || queue.user.as_deref() == user)
+    }
+}
+
+/// Who follows a user, as numbers that are never given twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Following(Box<[u64]>);
+
+impl Following {
+    /// Whether somebody does.
+    pub fn is_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Whether one of them did before: what was seen then is a measure for what is new now.
+    pub fn goes_on(&self, before: &Self) -> bool {
+        self.0.iter().any(|number| before.0.contains(number))
+    }
+}
+
+impl FromIterator<u64> for Following {
+    fn from_iter<T: IntoIterator<Item = u64>>(numbers: T) -> Self {
+        Self(numbers.into_iter().collect())
     }
 }
 
@@ -136,6 +165,7 @@ impl Drop for Follower {
 
 /// What waits for one follower.
 struct Queue {
+    number: u64,
     /// Whom it follows; none: everybody.
     user: Option<String>,
     waiting: Mutex<Waiting>,
@@ -239,6 +269,24 @@ mod tests {
         events.publish(Some("joe"), || panic!("nobody follows joe"));
         drop(ann);
         assert!(!events.is_followed());
+    }
+
+    #[test]
+    fn a_session_works_for_those_who_follow_its_user() {
+        let events = Arc::new(Events::default());
+        let joe = events.follow(Some("joe".to_owned())).unwrap();
+        let following = [Some("joe"), Some("ann"), None].map(|user| events.following(user));
+        assert_eq!(following.each_ref().map(Following::is_some), [true, false, false]);
+        let all = events.follow(None).unwrap();
+        assert!(events.following(None).is_some());
+        drop(joe);
+        let [before, ..] = following;
+        assert!(!events.following(Some("joe")).goes_on(&before), "who follows now came later");
+        let both = events.following(Some("joe"));
+        let _late = events.follow(Some("joe".to_owned())).unwrap();
+        assert!(events.following(Some("joe")).goes_on(&both));
+        drop(all);
+        assert!(!events.following(Some("joe")).goes_on(&both));
     }
 
     #[test]

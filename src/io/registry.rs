@@ -428,7 +428,7 @@ mod tests {
         let account = |user: &str| AccountName { backend: "main".into(), user: user.into() };
         let mut seats = ["joe", "joe", "ann"].map(|user| enter(&registry, user));
         seats.iter_mut().zip(["joe", "joe", "ann"]).for_each(|(seat, user)| seat.joins(account(user)));
-        let what = effect::Notice::Names;
+        let what = effect::Notice::Names(None);
         seats[0].publish(what.clone());
         let mut context = Context::from_waker(Waker::noop());
         let heard = seats.each_ref().map(|seat| seat.inbox().poll_take(&mut context));

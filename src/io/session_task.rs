@@ -328,8 +328,9 @@ impl Task {
                     self.errands.get_or_insert_default().add(from, outcome);
                 }
                 Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),
-                Wish::Effect(Effect::Event(event)) => self.visit.happened(&event),
+                Wish::Effect(Effect::Event(event)) => self.visit.happened(*event),
                 Wish::Effect(Effect::Seen(sighting)) => self.visit.seen(*sighting),
+                Wish::Effect(Effect::Found(finding)) => self.visit.found(*finding),
                 Wish::Effect(Effect::Bind(binding)) => self.visit.bound(&binding),
                 Wish::Effect(Effect::Learned(look)) => self.visit.learned(look),
                 Wish::Effect(Effect::Reconnect(what)) => self.visit.reconnects(what, &self.session),

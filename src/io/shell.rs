@@ -122,13 +122,12 @@ impl Shell {
     /// A shell with nobody in it.
     pub fn new(setup: Setup, meters: Arc<Meters>, store: Arc<dyn Store>) -> Self {
         let rules = setup.config.admission.clone();
-        let shadows = Arc::<Shadows>::default();
         let shell = Self {
             handshakes: Semaphore::new(rules.handshakes as usize),
             door: Arc::new(Door::new(rules)),
             registry: Registry::new(meters.clone()),
-            events: Arc::new(Events::new(Arc::clone(&shadows))),
-            shadows,
+            events: Arc::default(),
+            shadows: Arc::default(),
             auxiliary: Auxiliary::default(),
             traces: Traces::new(&setup.config.state, meters.clone()),
             setup: ArcSwap::from_pointee(setup),

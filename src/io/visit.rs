@@ -15,13 +15,14 @@ use tracing::Level;
 use super::{
     admission::UserSession,
     auxiliary::Sender,
+    events::Following,
     keeper::Questions,
     listener::{Client, Listening},
     log,
     login::{Connected, Login},
     metrics::{self, Held, Outcome, Peer, Reconnected, State, Stream, Way, Whose},
     registry::Notice,
-    shadows::Shared,
+    shadows::{Shared, Surveyed},
     shell::Shell,
     trace::Trace,
     transport::Transport,
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     mailbox::{
         event::{Ending, Event, Kind, Manner, Report},
+        overview::Finding,
         shadow::Sighting,
     },
     session::{
@@ -76,8 +78,12 @@ pub(super) struct Visit {
     /// Who has logged in.
     who: Option<Box<Who>>,
     trace: Option<Box<Trace>>,
-    /// The mailbox that it sees for those who follow.
+    /// Who follows its user.
+    following: Following,
+    /// The mailbox that it sees for them.
     shared: Option<Shared>,
+    /// The account, if it has looked at it for them.
+    surveyed: Option<Surveyed>,
     /// How its news come while it listens, and its place in the metric of that.
     listens: Option<((Listener, Look), Held)>,
 }
@@ -126,8 +132,10 @@ impl Visit {
             user: None,
             who: None,
             trace: None,
+            following: Following::default(),
             shared: None,
             listens: None,
+            surveyed: None,
         }
     }
 
@@ -208,7 +216,7 @@ impl Visit {
             Some(acting) => Who { user: Some(acting), admin: user },
             None => Who { user, admin: None },
         }));
-        self.happened(&Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
+        self.happened(Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
     }
 
     /// The backend connection was lost under a client that listens: how far it is to be had again.
@@ -238,17 +246,23 @@ impl Visit {
         self.attempt = self.attempt.take().filter(|attempt| !attempt.again);
     }
 
-    /// Whether somebody follows events.
-    pub(super) fn is_followed(&self) -> bool {
-        self.shell.events.is_followed()
+    /// Whether somebody follows events of this user. Where all have gone who did, and others have come, the session begins anew.
+    pub(super) fn is_followed(&mut self) -> bool {
+        let user = self.who.as_ref().and_then(|who| who.user.as_deref());
+        let before = std::mem::replace(&mut self.following, self.shell.events.following(user));
+        let followed = self.following.is_some() && (self.following.goes_on(&before) || !before.is_some());
+        if !followed {
+            (self.shared, self.surveyed) = (None, None);
+        }
+        followed
     }
 
     /// The client has done something in the message store.
-    pub(super) fn happened(&self, event: &Event) {
-        if let Some(account) = self.client.seat.account() {
-            self.shell.shadows.stored(account, event);
+    pub(super) fn happened(&self, mut event: Event) {
+        if let Some(account) = self.client.seat.account().filter(|_| self.following.is_some()) {
+            self.shell.shadows.did(account, &mut event, Instant::now());
         }
-        self.tell(event, true);
+        self.tell(&event, true);
     }
 
     /// The session has seen something in its mailbox.
@@ -257,14 +271,27 @@ impl Visit {
         let Some(account) = self.client.seat.account() else { return };
         let held = self.shared.take().filter(|shared| shared.is_of(&mailbox));
         let shared = held.unwrap_or_else(|| self.shell.shadows.hold(account, &mailbox));
-        let events = shared.see(sight, self.front.offer.account.events.messages);
+        let events = shared.see(sight, self.front.offer.account.events.messages, &self.following);
         self.shared = Some(shared);
+        events.iter().for_each(|event| self.tell(event, own));
+    }
+
+    /// The session has found out something about its account.
+    pub(super) fn found(&mut self, finding: Finding) {
+        let Some(account) = self.client.seat.account() else { return };
+        let own = finding.own;
+        let surveyed = self.surveyed.get_or_insert_with(|| self.shell.shadows.survey(account));
+        let events = self.shell.shadows.found(surveyed, finding, &self.following);
         events.iter().for_each(|event| self.tell(event, own));
     }
 
     /// Tells those who follow. `own`: the client has done it.
     fn tell(&self, event: &Event, own: bool) {
         let Some(who) = &self.who else { return };
+        let settings = &self.front.offer.account.events;
+        if !settings.tells(event.kind) {
+            return;
+        }
         self.shell.events.publish(who.user.as_deref(), || {
             let entry = self.client.seat.entry();
             let connected = self.client.ends.connected;
@@ -278,6 +305,7 @@ impl Visit {
                 server: (&server, connected.port()),
                 backend: entry.backend().as_deref(),
                 session: own.then_some(entry.id.as_str()),
+                longest: settings.longest.0,
             }
             .line()
         });
@@ -452,7 +480,7 @@ impl Visit {
     pub(super) fn ended(&self, why: End, insecure: bool) {
         let manner = if insecure { Manner::SecurityLayerError } else { why.manner() };
         let end = Ending { manner, duration: self.client.seat.entry().since.elapsed() };
-        self.happened(&Event { end: Some(end), ..Event::new(Kind::Logout) });
+        self.happened(Event { end: Some(end), ..Event::new(Kind::Logout) });
         let whose = match why {
             End::Fault(Fault::Client(_)) => Some(Whose::Client),
             End::Fault(Fault::Backend(_)) | End::BackendGone => Some(Whose::Backend),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     event::{Event, Kind},
-    shadow::Shadow,
+    shadow::{Change, Shadow},
 };
 use crate::imap::uid_set::UidSet;
 
@@ -42,22 +42,37 @@ pub fn diff(name: &[u8], before: &Shadow, after: &Shadow, style: Messages) -> Ve
     if before.uidvalidity() != after.uidvalidity() {
         return Vec::new();
     }
-    let mut between = Between { name, before, after, events: Vec::new() };
-    between.went();
-    between.came();
-    between.set(style);
-    between.cleared();
-    between.events
+    Between { name, before, after, all: after, events: Vec::new() }.events(style)
+}
+
+/// Does this to a mailbox, and tells it. What is not concerned is not looked at.
+pub fn change(name: &[u8], shadow: &mut Shadow, changes: &[Change], style: Messages) -> Vec<Event> {
+    let mut concerned = UidSet::default();
+    changes.iter().for_each(|change| concerned.extend(shadow.concerned(change).iter()));
+    let before = shadow.part(&concerned);
+    changes.iter().for_each(|change| shadow.change(change));
+    let after = shadow.part(&concerned);
+    Between { name, before: &before, after: &after, all: shadow, events: Vec::new() }.events(style)
 }
 
 struct Between<'a> {
     name: &'a [u8],
     before: &'a Shadow,
     after: &'a Shadow,
+    /// The whole mailbox as it is now.
+    all: &'a Shadow,
     events: Vec<Event>,
 }
 
 impl Between<'_> {
+    fn events(mut self, style: Messages) -> Vec<Event> {
+        self.went();
+        self.came();
+        self.set(style);
+        self.cleared();
+        self.events
+    }
+
     fn went(&mut self) {
         let gone = self.before.messages().without(self.after.messages()).collect();
         self.tell(&self.of_all(Kind::MessageExpunge), &gone);
@@ -77,7 +92,7 @@ impl Between<'_> {
 
     /// An addition or removal, which says how the mailbox stands.
     fn of_all(&self, kind: Kind) -> Event {
-        let (messages, uidnext) = (Some(self.after.messages().len()), self.after.uidnext());
+        let (messages, uidnext) = (Some(self.all.messages().len()), self.all.uidnext());
         Event { messages, uidnext, ..self.of(kind) }
     }
 
@@ -154,7 +169,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::mailbox::shadow::tests::Random;
+    use crate::mailbox::shadow::{Storing, tests::Random};
 
     /// A mailbox as anybody would write it down.
     type Model = BTreeMap<u32, BTreeSet<String>>;
@@ -203,6 +218,40 @@ mod tests {
             assert_eq!(between(before, after, Messages::Simple), *events, "{before} -> {after}");
         }
         assert_eq!(between("11", "11 \\Seen \\Deleted", Messages::Flags), ["FlagsSet 11 \\Deleted \\Seen"]);
+    }
+
+    /// Any changes, as a session sees them.
+    fn changes(model: &Model, random: &mut Random) -> Vec<Change> {
+        let flags = |random: &mut Random| {
+            let all = ["\\Seen", "\\Deleted", "work"].into_iter().map(Into::into);
+            all.filter(|_| random.below(2) == 0).collect::<Vec<Box<str>>>()
+        };
+        let uids = |random: &mut Random| model.keys().copied().filter(|_| random.below(3) == 0).chain([900]).collect();
+        let any = |random: &mut Random| match random.below(6) {
+            0 => Change::Purged,
+            1 => Change::Gone(uids(random)),
+            2 => Change::Stored { uids: uids(random), how: Storing::Add, flags: flags(random) },
+            3 => Change::Stored { uids: uids(random), how: Storing::Remove, flags: flags(random) },
+            4 => Change::Stored { uids: uids(random), how: Storing::Replace, flags: flags(random) },
+            _ => Change::Seen { uid: 1 + random.below(30), flags: flags(random) },
+        };
+        (0..random.below(6)).map(|_| any(random)).collect()
+    }
+
+    #[test]
+    fn what_is_done_to_some_messages_is_told_as_if_all_were_compared() {
+        let mut random = Random::from_the_environment();
+        let all = model("1 \\Seen, 2, 5 \\Deleted work, 7 work, 11, 12 \\Deleted, 20 \\Seen work");
+        for _ in 0..2000 {
+            let changes = changes(&all, &mut random);
+            let before = shadow(&all);
+            let mut after = before.clone();
+            changes.iter().for_each(|change| after.change(change));
+            let mut changed = before.clone();
+            let told = change(b"A", &mut changed, &changes, Messages::Simple);
+            assert_eq!(told, diff(b"A", &before, &after, Messages::Simple), "{changes:?}");
+            assert_eq!(diff(b"A", &after, &changed, Messages::Simple), []);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::imap::{mailbox_name, uid_set::UidSet, url::ImapUrl};
 
@@ -61,8 +61,8 @@ pub enum Kind {
     MailboxUnSubscribe,
 }
 
-/// Events that one asks for together: those of NOTIFY (RFC 5465 section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Events that an operator switches together (RFC 5423 section 3): those of NOTIFY (RFC 5465 section 5), and two more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Group {
     /// Messages that came.
     MessageNew,
@@ -74,18 +74,36 @@ pub enum Group {
     MailboxName,
     /// Subscriptions.
     SubscriptionChange,
+    /// Quotas.
+    Quota,
+    /// Who comes and goes.
+    Access,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::MessageNew,
+        Self::MessageExpunge,
+        Self::FlagChange,
+        Self::MailboxName,
+        Self::SubscriptionChange,
+        Self::Quota,
+        Self::Access,
+    ];
 }
 
 impl Kind {
-    /// To which group it belongs; quotas and access belong to none.
-    pub fn group(self) -> Option<Group> {
+    /// To which group it belongs.
+    pub fn group(self) -> Group {
         match self {
-            Self::MessageAppend | Self::MessageNew => Some(Group::MessageNew),
-            Self::MessageExpire | Self::MessageExpunge => Some(Group::MessageExpunge),
-            Self::MessageRead | Self::MessageTrash | Self::FlagsSet | Self::FlagsClear => Some(Group::FlagChange),
-            Self::MailboxCreate | Self::MailboxDelete | Self::MailboxRename => Some(Group::MailboxName),
-            Self::MailboxSubscribe | Self::MailboxUnSubscribe => Some(Group::SubscriptionChange),
-            Self::QuotaExceed | Self::QuotaWithin | Self::QuotaChange | Self::Login | Self::Logout => None,
+            Self::MessageAppend | Self::MessageNew => Group::MessageNew,
+            Self::MessageExpire | Self::MessageExpunge => Group::MessageExpunge,
+            Self::MessageRead | Self::MessageTrash | Self::FlagsSet | Self::FlagsClear => Group::FlagChange,
+            Self::MailboxCreate | Self::MailboxDelete | Self::MailboxRename => Group::MailboxName,
+            Self::MailboxSubscribe | Self::MailboxUnSubscribe => Group::SubscriptionChange,
+            Self::QuotaExceed | Self::QuotaWithin | Self::QuotaChange => Group::Quota,
+            Self::Login | Self::Logout => Group::Access,
         }
     }
 }
@@ -212,13 +230,17 @@ pub struct Report<'a> {
     pub backend: Option<&'a str>,
     /// The session that did it, as logs call it.
     pub session: Option<&'a str>,
+    /// A set of UIDs, or flags, of more octets than this are left out.
+    pub longest: u64,
 }
 
 impl Report<'_> {
     /// The line, its end included.
     pub fn line(&self) -> String {
         let event = self.event;
-        let access = matches!(event.kind, Kind::Login | Kind::Logout);
+        let access = event.kind.group() == Group::Access;
+        let fits = |octets: usize| octets as u64 <= self.longest;
+        let flags = event.flags.iter().map(|flag| flag.len()).sum();
         let (storage, messages) = match &event.quota {
             Some(quota) if quota.resource == Resource::Storage => (Some(quota), None),
             quota => (None, quota.as_ref()),
@@ -241,8 +263,8 @@ impl Report<'_> {
             old_mailbox: event.old_mailbox.as_deref().map(mailbox_name::as_people_read),
             old_mailbox_id: event.old_mailbox.as_ref().map(|_| self.old_mailbox().to_string()),
             uidvalidity: event.uidvalidity,
-            uidset: (!event.uids.is_empty()).then(|| event.uids.to_string()),
-            flag_names: &event.flags,
+            uidset: (!event.uids.is_empty()).then(|| event.uids.to_string()).filter(|text| fits(text.len())),
+            flag_names: if fits(flags) { &event.flags } else { &[] },
             message_size: event.size,
             messages: messages.map(|quota| quota.used).or(event.messages.map(u64::from)),
             max_messages: messages.map(|quota| quota.limit),
@@ -384,6 +406,7 @@ mod tests {
             server: ("2001:db8::1", 993),
             backend: Some("main"),
             session: Some("k3v9"),
+            longest: 100,
         };
         let line = report.line();
         assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");
@@ -476,6 +499,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_large_is_left_out() {
+        let of = |uids: u32, flag: &str| {
+            let uids = (0..uids).map(|number| 1000 + 2 * number).collect();
+            told(&Event { uids, flags: vec![flag.into(); 2], ..Event::of_mailbox(Kind::FlagsSet, *b"A") })
+        };
+        let (small, large) = (of(20, &"k".repeat(50)), of(21, &"k".repeat(51)));
+        for parameter in ["uidset", "flagNames"] {
+            assert!(small.get(parameter).is_some(), "{parameter}: {small}");
+            assert_eq!(large.get(parameter), None, "{parameter}");
+        }
+    }
+
+    #[test]
     fn a_quota_of_messages_has_its_own_parameters() {
         let quota = Quota { root: (*b"user.joe").into(), resource: Resource::Message, used: 3, limit: 3 };
         let told = told(&Event { quota: Some(quota), ..Event::new(Kind::QuotaExceed) });
@@ -493,10 +529,10 @@ mod tests {
     #[test]
     fn the_groups_are_those_of_notify() {
         assert_eq!(Kind::MessageAppend.group(), Kind::MessageNew.group());
-        assert_eq!(Kind::MessageExpire.group(), Some(Group::MessageExpunge));
-        assert_eq!(Kind::FlagsClear.group(), Some(Group::FlagChange));
-        assert_eq!(Kind::MailboxUnSubscribe.group(), Some(Group::SubscriptionChange));
-        assert_eq!((Kind::Login.group(), Kind::QuotaChange.group()), (None, None));
+        assert_eq!(Kind::MessageExpire.group(), Group::MessageExpunge);
+        assert_eq!(Kind::FlagsClear.group(), Group::FlagChange);
+        assert_eq!(Kind::MailboxUnSubscribe.group(), Group::SubscriptionChange);
+        assert_eq!((Kind::Login.group(), Kind::QuotaChange.group()), (Group::Access, Group::Quota));
     }
 
     #[test]

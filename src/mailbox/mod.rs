@@ -6,11 +6,15 @@
 //! | [`shadow`] | which messages are there, and which flags do they have? |
 //! | [`diff`] | what has happened between two such moments? |
 //! | [`status`] | the same, of a mailbox that nobody has selected |
+//! | [`overview`] | what is known of a whole account while somebody follows, and what of it is news? |
 //! | [`tree`] | which mailboxes are there, and what has become of their names? |
-//! | [`watch`] | which of them does a client want to hear of, and what? |
+//! | [`groups`] | of which events in which of them does a client want to hear? |
+//! | [`watch`] | what is known of those, and what has become of it? |
 
 pub mod diff;
 pub mod event;
+pub mod groups;
+pub mod overview;
 pub mod shadow;
 pub mod status;
 pub mod tree;

@@ -72,7 +72,7 @@ pub enum Storing {
 #[derive(Clone, Debug)]
 pub struct Shadow {
     uidvalidity: u32,
-    /// The next UID as the server has said it, if it has.
+    /// The next UID as the server has said it, if it has; since then at least one more than the last that came.
     uidnext: Option<u32>,
     messages: UidSet,
     /// Each flag that some message has, as it was first written, and the messages that have it.
@@ -90,13 +90,15 @@ impl Shadow {
 
     /// The server has said which UID comes next.
     pub fn expect(&mut self, uidnext: u32) {
-        self.uidnext = Some(uidnext);
+        let least = self.messages.last().map_or(0, |last| last.saturating_add(1));
+        self.uidnext = Some(uidnext.max(least));
     }
 
     /// This message is there, with these flags and no others. \Recent is nobody's business (RFC 5423 section 4.2).
     pub fn see<'a>(&mut self, uid: u32, flags: impl IntoIterator<Item = &'a str>) {
-        if !self.messages.insert(uid) {
-            self.strip(uid);
+        match self.messages.insert(uid) {
+            true => self.uidnext = self.uidnext.map(|uidnext| uidnext.max(uid.saturating_add(1))),
+            false => self.strip(uid),
         }
         for flag in flags.into_iter().filter(|flag| !flag.eq_ignore_ascii_case("\\Recent")) {
             self.mark(uid, flag);
@@ -113,16 +115,35 @@ impl Shadow {
     pub fn change(&mut self, change: &Change) {
         match change {
             Change::Seen { uid, flags } => self.see(*uid, flags.iter().map(|flag| &**flag)),
-            Change::Stored { uids, how, flags } => {
+            Change::Stored { how, flags, .. } => {
+                self.concerned(change).iter().for_each(|uid| self.store(uid, *how, flags));
+            }
+            Change::Gone(_) | Change::Purged => self.concerned(change).iter().for_each(|uid| self.lose(uid)),
+        }
+    }
+
+    /// The messages that this concerns, as far as they are there or come by it.
+    pub fn concerned(&self, change: &Change) -> UidSet {
+        match change {
+            Change::Seen { uid, .. } => [*uid].into_iter().collect(),
+            Change::Stored { uids, .. } | Change::Gone(uids) => {
                 let mut there = uids.clone();
                 there.narrow(&self.messages);
-                there.iter().for_each(|uid| self.store(uid, *how, flags));
+                there
             }
-            Change::Gone(uids) => uids.iter().for_each(|uid| self.lose(uid)),
-            Change::Purged => {
-                let deleted = self.flagged("\\Deleted").cloned().unwrap_or_default();
-                deleted.iter().for_each(|uid| self.lose(uid));
-            }
+            Change::Purged => self.flagged("\\Deleted").cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Of these messages alone, what there is. They are fewer than all, and so is the work.
+    pub fn part(&self, uids: &UidSet) -> Self {
+        let of = |all: &UidSet| uids.iter().filter(|uid| all.contains(*uid)).collect::<UidSet>();
+        let flags = self.flags.iter().map(|(name, having)| (name.clone(), of(having)));
+        Self {
+            uidvalidity: self.uidvalidity,
+            uidnext: self.uidnext,
+            messages: of(&self.messages),
+            flags: flags.filter(|(_, having)| !having.is_empty()).collect(),
         }
     }
 
@@ -247,6 +268,30 @@ pub(super) mod tests {
         assert_eq!(shadow.messages().to_string(), "11");
         shadow.change(&Change::Gone([11].into_iter().collect()));
         assert!(shadow.messages().is_empty() && shadow.flags().next().is_none());
+    }
+
+    #[test]
+    fn the_next_uid_is_above_all_that_came() {
+        let mut shadow = Shadow::new(7);
+        shadow.see(11, []);
+        assert_eq!(shadow.uidnext(), None, "the server has not said it");
+        shadow.expect(11);
+        assert_eq!(shadow.uidnext(), Some(12));
+        shadow.see(20, []);
+        shadow.lose(20);
+        assert_eq!(shadow.uidnext(), Some(21));
+    }
+
+    #[test]
+    fn a_part_is_what_there_is_of_some_messages() {
+        let mut shadow = Shadow::new(7);
+        (1..=9).for_each(|uid| shadow.see(uid, (uid > 4).then_some("\\Deleted")));
+        let part = shadow.part(&shadow.concerned(&Change::Gone([3, 8, 12].into_iter().collect())));
+        assert_eq!(
+            (part.messages().to_string(), part.flagged("\\deleted").unwrap().to_string()),
+            ("3,8".into(), "8".into())
+        );
+        assert_eq!(shadow.concerned(&Change::Purged).to_string(), "5:9");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! The difference is told as RFC 5465 section 5 has it: `UIDNEXT 10000 MESSAGES 501`. A server that leaves out an item has not
 //! changed it. Requirement N2.
 
+use super::event::Event;
 use crate::imap::{
     list,
     token::{self, Cursor},
@@ -105,8 +106,25 @@ impl Status {
         self
     }
 
-    /// The client has stored messages itself, the last one under this UID: that is no news to it.
-    pub fn add(&mut self, count: u32, last: u32) {
+    /// Whether a mailbox that stands so is the one that has stood so just before: nothing but its name has changed.
+    pub fn is_as(&self, before: &Self) -> bool {
+        self.uidvalidity.is_some()
+            && (self.uidvalidity, self.uidnext, self.messages) == (before.uidvalidity, before.uidnext, before.messages)
+    }
+
+    /// Whether it may be the one that has stood so some time ago: RFC 3501 2.3.1.1, UIDNEXT does not go down.
+    pub fn may_follow(&self, before: &Self) -> bool {
+        self.uidvalidity.is_some() && self.uidvalidity == before.uidvalidity && self.uidnext >= before.uidnext
+    }
+
+    /// A client has stored messages. Whether it is known how the mailbox stands now: where it is not said which they are, it is not.
+    pub fn stored(&mut self, event: &Event) -> bool {
+        let last = event.uids.last().filter(|_| self.uidvalidity == event.uidvalidity);
+        last.map(|last| self.add(event.uids.len(), last)).is_some()
+    }
+
+    /// So many, the last one under this UID.
+    fn add(&mut self, count: u32, last: u32) {
         self.messages = self.messages.map(|messages| messages.saturating_add(count));
         self.uidnext = self.uidnext.map(|uidnext| uidnext.max(last.saturating_add(1)));
         (self.unseen, self.modseq) = (None, None);
@@ -133,6 +151,7 @@ fn line(name: &[u8], items: &[Option<String>]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mailbox::event::Kind;
 
     fn status(items: &str) -> Status {
         Status::parse(format!("* STATUS a ({items})").as_bytes()).unwrap().1
@@ -193,8 +212,14 @@ mod tests {
 
     #[test]
     fn what_a_client_stores_itself_is_no_news() {
-        let mut known = status("MESSAGES 5 UIDNEXT 9 UNSEEN 1");
-        known.add(2, 10);
+        let event = |uidvalidity, uids: &[u32]| Event {
+            uidvalidity: Some(uidvalidity),
+            uids: uids.iter().copied().collect(),
+            ..Event::new(Kind::MessageAppend)
+        };
+        let mut known = status("MESSAGES 5 UIDNEXT 9 UNSEEN 1 UIDVALIDITY 3");
+        assert!(!known.stored(&event(4, &[9])) && !known.stored(&event(3, &[])));
+        assert!(known.stored(&event(3, &[9, 10])));
         assert_eq!(status("MESSAGES 7 UIDNEXT 11 UNSEEN 3").news(&known, true, b"a"), None);
         assert!(status("MESSAGES 8 UIDNEXT 12 UNSEEN 4").news(&known, true, b"a").is_some());
     }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::event::{Event, Kind};
 use crate::imap::list::{self, Listed};
 
 /// The names that LIST tells, and those that LSUB does.
@@ -38,6 +39,33 @@ pub struct Renaming {
     pub from: Box<[u8]>,
     /// What it is called.
     pub to: Box<[u8]>,
+}
+
+impl Change {
+    /// What a client has done to a name of this tree, if it has.
+    pub fn by(event: &Event, tree: &Tree) -> Option<Self> {
+        let key = event.mailbox.clone()?;
+        match event.kind {
+            Kind::MailboxCreate => Some(Self::Created(without_delimiter(key, tree.delimiter()))),
+            Kind::MailboxDelete => Some(Self::Deleted(key)),
+            Kind::MailboxRename => match event.old_mailbox.clone() {
+                // RFC 3501 6.3.5: INBOX stays.
+                Some(from) if *from != *b"INBOX" => Some(Self::Renamed(Renaming { from, to: key })),
+                _ => Some(Self::Created(key)),
+            },
+            Kind::MailboxSubscribe if !tree.subscribed.contains(&key) => Some(Self::Subscription(key)),
+            Kind::MailboxUnSubscribe if tree.subscribed.contains(&key) => Some(Self::Subscription(key)),
+            _ => None,
+        }
+    }
+}
+
+/// RFC 3501 6.3.3: a delimiter at the end of a new name only says what it will be used for.
+fn without_delimiter(key: Box<[u8]>, delimiter: Option<u8>) -> Box<[u8]> {
+    match (key.split_last(), delimiter) {
+        (Some((last, rest)), Some(delimiter)) if *last == delimiter => rest.into(),
+        _ => key,
+    }
 }
 
 impl Tree {
@@ -129,7 +157,13 @@ impl Tree {
                 let listed = Listed { attributes: Vec::new(), delimiter, name: key.clone(), extended };
                 self.names.entry(key.clone()).or_insert(listed);
             }
-            Change::Deleted(key) => _ = self.names.remove(key),
+            // RFC 3501 6.3.4: the name stays, as long as there are others below it.
+            Change::Deleted(key) => match self.names.get(key).map(|listed| listed.delimiter) {
+                Some(delimiter) if self.has_below(key, delimiter) => {
+                    self.names.get_mut(key).into_iter().for_each(|listed| listed.add(b"\\Noselect"));
+                }
+                _ => _ = self.names.remove(key),
+            },
             Change::Renamed(Renaming { from, to }) => {
                 let delimiter = self.delimiter();
                 let moved: Vec<_> = self.names.keys().filter_map(|key| moved(key, from, to, delimiter)).collect();

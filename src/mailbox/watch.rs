@@ -2,8 +2,7 @@
 //!
 //!     C: a NOTIFY SET (mailboxes Work NONE) (personal (MessageNew MessageExpunge)) (subtree Lists (MailboxName))
 //!
-//! The groups are gone through in their order, for each event alone: the first that covers a mailbox and names the event yields
-//! it, and one that covers it and names none at all keeps it silent. Requirement N2.
+//! Which group decides of an event in a mailbox says [`Groups`]. Requirement N2.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,25 +10,30 @@ use std::{
 };
 
 use super::{
+    groups::{Asked, Groups},
     status::Status,
     tree::{self, Change, Renaming, Tree},
 };
 use crate::imap::{
-    list::{self, Listed},
-    notify::{Event, Group, Which},
+    list::Listed,
+    notify::{Event, Group},
     token,
 };
 
 /// What a client has asked for, and what is known of it.
 #[derive(Debug, Default)]
 pub struct Watch {
-    groups: Vec<Group>,
+    groups: Groups,
     /// The names as they were last told.
     pub tree: Tree,
     /// With what the names of other users' mailboxes begin, and of shared ones (RFC 2342).
     pub foreign: Vec<Box<[u8]>>,
     /// Those whose messages count, by key.
     pub mailboxes: BTreeMap<Box<[u8]>, Watched>,
+    /// Of the others whose names count, how each stood once: by that it is known again under another name. None: it would not say.
+    identities: BTreeMap<Box<[u8]>, Option<Status>>,
+    /// Those that were not asked yet.
+    unidentified: Vec<Box<[u8]>>,
     /// The one that is selected: what happens in it is told otherwise.
     selected: Option<Box<[u8]>>,
 }
@@ -56,69 +60,94 @@ pub struct Watched {
 impl Watch {
     /// What these groups ask for. Nothing is known yet.
     pub fn new(groups: Vec<Group>) -> Self {
-        let groups = groups.into_iter().filter(|group| !group.which.is_selected()).collect();
-        Self { groups, ..Self::default() }
+        Self { groups: Groups::new(groups), ..Self::default() }
     }
 
     /// Whether some group names this event.
     pub fn wants(&self, event: Event) -> bool {
-        self.groups.iter().any(|group| group.events.contains(&event))
+        self.groups.wants(event)
     }
 
     /// Whether it has to be known which mailboxes there are.
     pub fn needs_names(&self) -> bool {
-        self.groups.iter().any(|group| group.events.iter().any(|event| *event != Event::ServerMetadataChange))
+        self.groups.want_mailboxes()
     }
 
     /// Whether it has to be known what is subscribed to.
     pub fn needs_subscriptions(&self) -> bool {
-        self.wants(Event::SubscriptionChange)
-            || self.wants(Event::MailboxName)
-            || self.groups.iter().any(|group| group.which == Which::Subscribed)
+        self.wants(Event::SubscriptionChange) || self.wants(Event::MailboxName) || self.groups.want_subscribed()
     }
 
     /// Whether it has to be known whose mailboxes are whose.
     pub fn needs_namespaces(&self) -> bool {
-        self.groups.iter().any(|group| matches!(group.which, Which::Inboxes | Which::Personal))
+        self.groups.want_personal()
     }
 
     /// Whether the client is to hear of this event in this mailbox.
     pub fn yields(&self, listed: &Listed, event: Event) -> bool {
-        let covering = self.groups.iter().filter(|group| self.covers(&group.which, listed));
-        let decisive = |group: &&Group| group.events.is_empty() || group.events.contains(&event);
-        covering.into_iter().find(decisive).is_some_and(|group| !group.events.is_empty())
+        self.yields_by(&listed.key(), listed, event)
     }
 
-    fn covers(&self, which: &Which, listed: &Listed) -> bool {
-        let key = listed.key();
-        let is = |name: &Vec<u8>| list::canonical(name) == key;
-        let within = |name: &Vec<u8>| {
-            let rest = key.strip_prefix(&*list::canonical(name));
-            rest.is_some_and(|rest| rest.is_empty() || rest.first().copied() == listed.delimiter)
-        };
-        match which {
-            Which::Selected | Which::SelectedDelayed => false,
-            // Where mail is delivered to, no server tells: section 6.3.
-            Which::Inboxes | Which::Personal => {
-                is_selectable(listed) && !self.foreign.iter().any(|prefix| key.starts_with(prefix))
-            }
-            Which::Subscribed => self.tree.subscribed.contains(&key) || listed.has(b"\\Subscribed"),
-            Which::Subtree(names) => names.iter().any(within),
-            Which::Mailboxes(names) => names.iter().any(is),
-        }
+    fn yields_by(&self, key: &[u8], listed: &Listed, event: Event) -> bool {
+        let personal = listed.is_selectable() && !self.foreign.iter().any(|prefix| key.starts_with(prefix));
+        let subscribed = self.tree.subscribed.contains(key) || listed.has(b"\\Subscribed");
+        self.groups.yields(Asked { key, delimiter: listed.delimiter, personal, subscribed }, event)
     }
 
     /// Which mailboxes these are now. What is known of those that stay is kept.
     pub fn resolve(&mut self) {
         let mut before = std::mem::take(&mut self.mailboxes);
-        let counts = |listed: &&Listed| is_selectable(listed) && self.yields(listed, Event::MessageNew);
-        let resolved = self.tree.names.values().filter(counts).map(|listed| {
-            let key = listed.key();
-            let flags = self.yields(listed, Event::FlagChange);
-            let known = before.remove(&key).unwrap_or_default();
-            (key, Watched { flags, ..known })
+        let names = self.tree.names.iter().filter(|(_, listed)| listed.is_selectable());
+        let counting = names.filter(|(key, listed)| self.yields_by(key, listed, Event::MessageNew));
+        let resolved = counting.map(|(key, listed)| {
+            let flags = self.yields_by(key, listed, Event::FlagChange);
+            let known = before.remove(key).unwrap_or_default();
+            (key.clone(), Watched { flags, ..known })
         });
         self.mailboxes = resolved.collect();
+        self.identities.retain(|key, _| self.tree.names.contains_key(key) && !self.mailboxes.contains_key(key));
+        let known = |key: &[u8]| self.mailboxes.contains_key(key) || self.identities.contains_key(key);
+        let names = self.tree.names.iter().filter(|(key, listed)| listed.is_selectable() && !known(key));
+        let named = names.filter(|(key, listed)| self.yields_by(key, listed, Event::MailboxName));
+        self.unidentified = named.map(|(key, _)| key.clone()).collect();
+    }
+
+    /// Which mailbox is to be asked once how it stands, if they are not too many for that.
+    pub fn unidentified(&self, most: usize) -> Option<Box<[u8]>> {
+        let all = self.mailboxes.len() + self.identities.len() + self.unidentified.len();
+        self.unidentified.last().filter(|_| all <= most).cloned()
+    }
+
+    /// So it stands; none: it does not say.
+    pub fn identify(&mut self, key: Box<[u8]>, status: Option<Status>) {
+        self.unidentified.retain(|other| *other != key);
+        if self.tree.names.contains_key(&key) && !self.mailboxes.contains_key(&key) {
+            self.identities.insert(key, status);
+        }
+    }
+
+    /// Whether the mailbox that stands so now is the one that was called this: nothing but its name has changed. Where UIDVALIDITY
+    /// is the same for others too, it says little.
+    pub fn was(&self, key: &[u8], now: &Status) -> bool {
+        let Some(before) = self.status(key) else { return false };
+        let watched = self.mailboxes.iter().filter_map(|(key, watched)| Some((key, watched.status.as_ref()?)));
+        let identified = self.identities.iter().filter_map(|(key, status)| Some((key, status.as_ref()?)));
+        let mut others = watched.chain(identified).filter(|(other, _)| ***other != *key);
+        let common = others.any(|(_, status)| status.uidvalidity == now.uidvalidity);
+        match common || self.mailboxes.contains_key(key) {
+            true => now.is_as(before),
+            false => now.may_follow(before),
+        }
+    }
+
+    /// Whether it could be told that a mailbox was called this.
+    pub fn knows(&self, key: &[u8]) -> bool {
+        self.status(key).is_some_and(|status| status.uidvalidity.is_some())
+    }
+
+    fn status(&self, key: &[u8]) -> Option<&Status> {
+        let watched = self.mailboxes.get(key).and_then(|watched| watched.status.as_ref());
+        watched.or(self.identities.get(key).and_then(Option::as_ref))
     }
 
     /// This mailbox is selected now. The one that was is looked at as if for the first time.
@@ -154,24 +183,24 @@ impl Watch {
         self.mailboxes.values().map(|watched| watched.took).sum()
     }
 
-    /// What has become of names, as lines without their ends. The new tree is what is known from now on. `renamed`: that is all
-    /// that has become of mailboxes.
-    pub fn tell(&mut self, tree: Tree, changes: &[Change], renamed: Option<&Renaming>) -> Vec<Vec<u8>> {
+    /// What has become of names, as lines without their ends. The new tree is what is known from now on. `renamed`: these are some
+    /// of the changes.
+    pub fn tell(&mut self, tree: Tree, changes: &[Change], renamed: &[Renaming]) -> Vec<Vec<u8>> {
         let mut told = Told { watch: self, tree: &tree, keys: BTreeSet::new(), lines: Vec::new() };
-        if let Some(Renaming { from, to }) = renamed {
-            told.renamed(from, to);
-        }
+        renamed.iter().for_each(|Renaming { from, to }| told.renamed(from, to));
+        let delimiter = tree.delimiter();
+        let was = |key: &[u8]| renamed.iter().any(|to| tree::moved(key, &to.from, &to.to, delimiter).is_some());
+        let is = |key: &[u8]| renamed.iter().any(|to| tree::moved(key, &to.to, &to.from, delimiter).is_some());
         for change in changes {
             match change {
-                Change::Deleted(key) | Change::Created(key) if renamed.is_none() => told.name(key),
+                Change::Deleted(key) if !was(key) => told.name(key),
+                Change::Created(key) if !is(key) => told.name(key),
                 Change::Subscription(key) => told.subscription(key),
                 _ => {}
             }
         }
         let lines = told.lines;
-        if let Some(Renaming { from, to }) = renamed {
-            self.rename(from, to, tree.delimiter());
-        }
+        renamed.iter().for_each(|Renaming { from, to }| self.rename(from, to, delimiter));
         self.tree = tree;
         self.resolve();
         lines
@@ -183,6 +212,12 @@ impl Watch {
         for Renaming { from, to } in moved {
             if let Some(watched) = self.mailboxes.remove(&from) {
                 self.mailboxes.insert(to, watched);
+            }
+        }
+        let moved: Vec<_> = self.identities.keys().filter_map(|key| tree::moved(key, from, to, delimiter)).collect();
+        for Renaming { from, to } in moved {
+            if let Some(status) = self.identities.remove(&from) {
+                self.identities.insert(to, status);
             }
         }
     }
@@ -244,10 +279,6 @@ impl Told<'_> {
     }
 }
 
-fn is_selectable(listed: &Listed) -> bool {
-    !listed.has(b"\\Noselect") && !listed.has(b"\\NonExistent")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,7 +333,7 @@ mod tests {
         let mut watch = watch("(subtree Lists (MailboxName SubscriptionChange))");
         let now = tree(&["INBOX", "Lists", "Lists/b", "Lists.b", "Other"], &["Lists/b"]);
         let changes = now.changes(&watch.tree);
-        let lines = watch.tell(now, &changes, None);
+        let lines = watch.tell(now, &changes, &[]);
         let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
         let expected = [
             "* LIST (\\NonExistent) \"/\" Lists/a",
@@ -318,7 +349,49 @@ mod tests {
         let now = tree(&["INBOX", "Play", "Play/a", "Lists.b", "Work", "shared/x"], &["Work", "shared/x"]);
         let changes = now.changes(&watch.tree);
         let renamed = now.renaming(&changes);
-        let lines = watch.tell(now, &changes, renamed.as_ref());
+        let lines = watch.tell(now, &changes, renamed.as_slice());
         assert_eq!(lines, [b"* LIST (\\HasChildren) \"/\" Play (\"OLDNAME\" (\"Lists\"))".to_vec()]);
+    }
+
+    #[test]
+    fn beside_a_renaming_other_names_are_told() {
+        let mut watch = watch("(personal (MailboxName))");
+        let now = tree(&["INBOX", "Play", "Play/a", "New", "Work", "shared/x"], &["Work", "shared/x"]);
+        let changes = now.changes(&watch.tree);
+        assert_eq!(now.renaming(&changes), None, "there is more");
+        let renamed = [Renaming { from: (*b"Lists").into(), to: (*b"Play").into() }];
+        let lines = watch.tell(now, &changes, &renamed);
+        let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line)).collect();
+        let expected = [
+            "* LIST (\\HasChildren) \"/\" Play (\"OLDNAME\" (\"Lists\"))",
+            "* LIST (\\NonExistent) \"/\" Lists.b",
+            "* LIST (\\HasNoChildren) \"/\" New",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_mailbox_is_known_again_by_how_it_stood() {
+        let status = |items: &str| Status::parse(format!("* STATUS x ({items})").as_bytes()).unwrap().1;
+        let mut watch = watch("(personal (MailboxName))");
+        assert_eq!((watch.unidentified(4), watch.unidentified(5).as_deref()), (None, Some(&b"Work"[..])));
+        watch.identify((*b"Work").into(), Some(status("MESSAGES 5 UIDNEXT 9 UIDVALIDITY 7")));
+        watch.identify((*b"Lists").into(), None);
+        assert!(watch.knows(b"Work") && !watch.knows(b"Lists") && !watch.knows(b"INBOX"));
+        let table = [
+            ("MESSAGES 5 UIDNEXT 9 UIDVALIDITY 7", true),
+            ("MESSAGES 2 UIDNEXT 12 UIDVALIDITY 7", true),
+            ("MESSAGES 5 UIDNEXT 9 UIDVALIDITY 8", false),
+            ("MESSAGES 0 UIDNEXT 1 UIDVALIDITY 7", false),
+            ("MESSAGES 5 UIDNEXT 9", false),
+        ];
+        for (items, expected) in table {
+            assert_eq!(watch.was(b"Work", &status(items)), expected, "{items}");
+        }
+        watch.identify((*b"INBOX").into(), Some(status("MESSAGES 3 UIDNEXT 4 UIDVALIDITY 7")));
+        assert!(watch.was(b"Work", &status("MESSAGES 5 UIDNEXT 9 UIDVALIDITY 7")));
+        assert!(!watch.was(b"Work", &status("MESSAGES 2 UIDNEXT 12 UIDVALIDITY 7")), "all have the same here");
+        watch.resolve();
+        assert_eq!(watch.unidentified.len(), 2, "what was asked is not asked again");
     }
 }

@@ -135,8 +135,10 @@ impl Open {
         self.loading = None;
         self.shrunk = None;
         for owner in self.gate.abandon() {
-            if let Owner::Layer(level, ask) = owner {
-                self.reply(level, Ask(ask), Reply::Lost, out);
+            match owner {
+                Owner::Layer(level, ask) => self.reply(level, Ask(ask), Reply::Lost, out),
+                Owner::Witness => self.inquiry_ended(None, out),
+                Owner::Client | Owner::Idle | Owner::Numbering => {}
             }
         }
     }

@@ -250,6 +250,13 @@ impl Open {
                 Extent::Whole(_) | Extent::TooLong => {}
             }
         }
+        if self.backend.up == Up::Boundary && self.is_inquired(line) {
+            match whole(rest, end) {
+                Extent::Whole(end) if self.inquired(&rest[..end]) => return Ok(end),
+                Extent::Partial => return Ok(0),
+                Extent::Whole(_) | Extent::TooLong => {}
+            }
+        }
         if let (Up::Boundary, Some((level, ask))) = (self.backend.up, self.asked(line)) {
             match whole(rest, end) {
                 Extent::Whole(end) => {
@@ -347,7 +354,7 @@ impl Open {
         let Line::Untagged { kind, .. } = head else { return true };
         let shifts = !self.numbering.is_plain()
             && matches!(kind, Kind::Esearch | Kind::Fetch | Kind::Search | Kind::Sort | Kind::Thread);
-        let asked = !kind.is_fact() && matches!(self.gate.claimant(kind), Some(Owner::Layer(..)));
+        let asked = !kind.is_fact() && matches!(self.gate.claimant(kind), Some(Owner::Layer(..) | Owner::Witness));
         let counts = matches!(kind, Kind::Capability | Kind::Vanished | Kind::Exists | Kind::Expunge);
         shifts || asked || counts || head.is_text()
     }
@@ -382,7 +389,7 @@ impl Open {
         let answers = kind == Kind::Fetch || !(kind.is_fact() || kind == Kind::Search);
         match self.gate.claimant(kind).filter(|_| answers)? {
             Owner::Layer(level, ask) => Some((level, Ask(ask))),
-            Owner::Client | Owner::Idle | Owner::Numbering => None,
+            Owner::Client | Owner::Idle | Owner::Numbering | Owner::Witness => None,
         }
     }
 
@@ -579,10 +586,13 @@ impl Open {
     fn tagged(&mut self, tag: &[u8], status: Status, line: &[u8], at: usize, out: &mut Effects) -> Result<(), End> {
         let Some(&mut Running { owner, verb, complete, followed, .. }) = self.gate.find(tag) else { return Ok(()) };
         self.resume = true;
-        self.witness_end(tag, status, line, out);
+        let renamed = self.witness_end(tag, status, line, out);
         self.see_end(tag, status, line, out);
         if status == Status::Ok && matches!(verb.name, "CREATE" | "DELETE" | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE") {
-            out.push(Effect::Publish(Box::new(Notice::Names)));
+            out.push(Effect::Publish(Box::new(Notice::Names(renamed))));
+        }
+        if out.followed && matches!(verb.name, "CLOSE" | "DELETE" | "EXPUNGE" | "MOVE" | "UID EXPUNGE" | "UID MOVE") {
+            self.stir_quotas();
         }
         if let Some((level, ask)) = followed {
             if self.backend.owed.as_ref().is_some_and(|owed| owed.tag.as_slice() == tag)
@@ -622,6 +632,10 @@ impl Open {
                 self.gate.end(tag);
                 self.load_as_found();
                 self.loaded(status, out)?;
+            }
+            Owner::Witness => {
+                self.gate.end(tag);
+                self.inquiry_ended(Some(status), out);
             }
             Owner::Layer(level, ask) => {
                 self.gate.end(tag);

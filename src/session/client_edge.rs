@@ -484,7 +484,7 @@ impl Open {
         }
         self.note_stored(head);
         self.note_lasting(head);
-        self.witness_command(octets, out);
+        self.witness_command(head, out);
         self.see_command(shifted.as_deref().unwrap_or(octets));
         match shifted {
             Some(octets) => self.write(&octets, None, head.tag, head.verb, open, out),

@@ -20,7 +20,9 @@ use crate::{
     mailbox::{
         self,
         event::{Event, Manner},
+        overview::Finding,
         shadow::Sighting,
+        tree::Renaming,
     },
     store::{Change, Changed, DeviceName, Found, Owner, Query, Source, StoreError},
 };
@@ -127,6 +129,8 @@ pub enum Effect {
     Event(Box<Event>),
     /// This is seen of the selected mailbox: it becomes events for those who follow, where it is news.
     Seen(Box<Sighting>),
+    /// This was found out about the account: likewise.
+    Found(Box<Finding>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
     /// This backend tells its news so, and not as it says, as far as this session has found out.
@@ -302,8 +306,8 @@ pub enum Notice {
     Annotated(Annotated),
     /// A mailbox was looked at: nobody need ask again at once.
     Looked(Looked),
-    /// A mailbox was created, deleted or renamed, or what the user is subscribed to has changed.
-    Names,
+    /// A mailbox was created, deleted or renamed, this one perhaps, or what the user is subscribed to has changed.
+    Names(Option<Renaming>),
 }
 
 /// A look at a mailbox.
@@ -374,7 +378,7 @@ pub struct Effects {
     pub commands: u64,
     /// Commands that the backend was given on behalf of a client that listens.
     pub looks: u64,
-    /// Somebody follows events, says the caller: then they are worth making.
+    /// Somebody follows events of this user, says the caller: then they are worth making.
     pub followed: bool,
 }
 

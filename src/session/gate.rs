@@ -25,6 +25,8 @@ pub enum Owner {
     Idle,
     /// The numbering: the UIDs of the selected mailbox.
     Numbering,
+    /// Those who follow events.
+    Witness,
     /// A layer, by its level in the stack, and the number of its question.
     Layer(u8, u32),
 }

@@ -27,7 +27,10 @@ use super::{
 use crate::{
     account,
     imap::{capability::Capabilities, esearch::Found, response::Status, verb::Verb},
-    mailbox::event::Event,
+    mailbox::{
+        event::Event,
+        overview::{self, Finding},
+    },
     store::{Change, Query},
 };
 
@@ -235,6 +238,8 @@ pub(super) enum Act {
     Bind(Binding),
     /// The client has said NOTIFY, and this is what it wants to hear of the selected mailbox at any time.
     Listen(Option<Listening>),
+    /// Those who follow events are to hear what of this is news.
+    Found(Box<Finding>),
     /// This layer is to be woken then, and not at the moment it named before.
     WakeAt(Instant),
 }
@@ -259,6 +264,7 @@ pub struct Out<'a> {
     pub(super) pace: Pace,
     pub(super) backend: &'a BackendEdge,
     pub(super) profile: &'static Profile,
+    pub(super) followed: bool,
 }
 
 impl Out<'_> {
@@ -341,6 +347,11 @@ impl Out<'_> {
         self.acts.push(Act::Publish(notice));
     }
 
+    /// This is so in the account, as a question has shown that was asked then. Those who follow events hear what of it is news.
+    pub fn found(&mut self, asked: Instant, found: overview::Found) {
+        self.acts.push(Act::Found(Box::new(Finding { asked, own: false, found })));
+    }
+
     /// The session belongs to this device from now on.
     pub fn bind(&mut self, device: Binding) {
         self.acts.push(Act::Bind(device));
@@ -410,6 +421,11 @@ impl Out<'_> {
     /// Whether the client has said that it knows mod-sequences, and the backend has them (RFC 7162 3.1).
     pub fn knows_modseq(&self) -> bool {
         self.modseq
+    }
+
+    /// Whether somebody follows events: only then is it worth while to say what is found.
+    pub fn is_followed(&self) -> bool {
+        self.followed
     }
 
     /// This moment.

@@ -18,6 +18,7 @@
 //! | [`layer`], `stack`, [`plan`] | what is a layer, who carries commands through them, which stand there? |
 //! | [`script`] | how is work of several steps written? |
 //! | `witness`, `sight` | what changes the message store, and is an event? what becomes of messages? |
+//! | `inquiry` | what has to be asked for the sake of an event? |
 
 mod again;
 pub mod aside;
@@ -27,6 +28,7 @@ pub mod effect;
 pub mod front;
 pub mod gate;
 pub mod idle;
+mod inquiry;
 mod join;
 pub mod key;
 pub mod layer;

@@ -21,6 +21,7 @@ use super::{
     front::Front,
     gate::{Gate, Tag},
     idle::{News, Pace},
+    inquiry::Inquiry,
     key::Key,
     mapping::Load,
     numbering::Numbering,
@@ -80,6 +81,8 @@ pub(super) struct Open {
     pub(super) key: Option<Arc<Key>>,
     /// What somebody who follows events is to be told of.
     pub(super) witness: Option<Box<Witness>>,
+    /// What is asked for their sake.
+    pub(super) inquiry: Option<Box<Inquiry>>,
     /// What is seen of messages for their sake.
     pub(super) watch: Option<Box<Watch>>,
     /// Somebody follows, and is told of messages.
@@ -142,6 +145,7 @@ impl Open {
             again: None,
             key: None,
             witness: None,
+            inquiry: None,
             watch: None,
             followed: false,
             stack: Stack::default(),
@@ -243,6 +247,7 @@ impl Open {
         self.wake_layers(now, out);
         self.watch(out);
         self.load(out);
+        self.inquire(out);
         self.idle_on(now, out);
         self.at_boundary(out);
         if self.is_at_rest() {
@@ -389,7 +394,8 @@ impl Open {
         let room = self.client.is_idle() && self.is_boundary();
         let still_here = timeouts.still_here.filter(|_| room).map(|every| self.client.told + every.0);
         let back = self.returns_at();
-        [silent, self.owed(), left, renewal, look, idle, layers, still_here, back].into_iter().flatten().min()
+        let inquiry = self.inquires_at();
+        [silent, self.owed(), left, renewal, look, idle, layers, still_here, back, inquiry].into_iter().flatten().min()
     }
 
     /// When the backend has kept silent for too long about what it owes us.

@@ -61,7 +61,10 @@ impl Session {
             },
             Phase::Open(open) => match open.handle(input, now, out) {
                 Ok(took) => (took, None),
-                Err(why) => (0, Some(open.end(why))),
+                Err(why) => {
+                    open.end_inquiry(out);
+                    (0, Some(open.end(why)))
+                }
             },
             Phase::Ended => match input {
                 Input::Octets(_, octets) => (octets.len(), None),

@@ -27,10 +27,7 @@ use crate::{
         token::Cursor,
         uid_set::UidSet,
     },
-    mailbox::{
-        diff::Messages,
-        shadow::{Change, Shadow, Sight, Sighting, Storing},
-    },
+    mailbox::shadow::{Change, Shadow, Sight, Sighting, Storing},
 };
 
 /// What a session sees of its mailbox.
@@ -59,6 +56,8 @@ impl Watch {
     const MOST_CHANGES: usize = 1000;
     /// A mailbox with more messages is not looked over for those who follow once its client has begun to work with it.
     const MOST_TOLD: u32 = 1000;
+    /// One with more is not looked over at all: a line of the backend for each message is too much to ask for their sake.
+    const MOST_SEEN: u32 = 100_000;
 
     /// What was reported is not all there is: it is looked at again.
     fn doubt(&mut self) {
@@ -69,7 +68,7 @@ impl Watch {
 impl Open {
     /// Somebody follows, or nobody does any more.
     pub(super) fn watch(&mut self, out: &Effects) {
-        self.followed = out.followed && self.plan.account.events.messages != Messages::None;
+        self.followed = out.followed && self.plan.account.events.tell_messages();
         match self.followed && self.selected && self.uidvalidity().is_some() {
             true if self.watch.is_none() => self.watch = Some(Box::new(Watch { late: true, ..Watch::default() })),
             true => {}
@@ -100,7 +99,8 @@ impl Open {
     pub(super) fn wants_whole(&self) -> bool {
         let may = !self.news.lacks_uids && self.before.is_none() && !self.is_settling();
         let watch = self.watch.as_ref().filter(|watch| may && !watch.whole && !watch.missed);
-        watch.is_some_and(|watch| !watch.late || self.numbering.count() <= Watch::MOST_TOLD)
+        let most = |watch: &Watch| if watch.late { Watch::MOST_TOLD } else { Watch::MOST_SEEN };
+        watch.is_some_and(|watch| self.numbering.count() <= most(watch))
     }
 
     /// Whether what happens to messages is reported.
@@ -154,8 +154,10 @@ impl Open {
     /// All were looked at.
     pub(super) fn seen_all(&mut self, out: &mut Effects) {
         self.report(out);
+        let uidnext = self.mailbox.as_ref().and_then(|mailbox| mailbox.uidnext);
         let Some(watch) = &mut self.watch else { return };
-        if let Some(shadow) = watch.shadow.take() {
+        if let Some(mut shadow) = watch.shadow.take() {
+            uidnext.into_iter().for_each(|uidnext| shadow.expect(uidnext));
             watch.whole = true;
             self.tell_sight(Sight::Whole(shadow), false, out);
         }

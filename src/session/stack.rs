@@ -210,6 +210,7 @@ impl Open {
             pace: self.news.pace(),
             backend: &self.backend,
             profile: self.profile,
+            followed: out.followed,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
         visit(layer.as_mut(), &mut wanted);
@@ -236,6 +237,7 @@ impl Open {
             Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
             Act::Bind(device) => self.bind(device, out),
             Act::Listen(listening) => self.listen(listening, out),
+            Act::Found(finding) => out.push(Effect::Found(finding)),
             Act::WakeAt(when) => {
                 self.stack.wakes.retain(|(other, _)| *other != level);
                 self.stack.wakes.push((level, when));
@@ -336,7 +338,7 @@ impl Open {
         let verb = if head.verb.index().is_some() { head.verb } else { verb };
         match (self.plan.hears(verb, head.arguments, level + 1), from) {
             (Some(next), _) => self.visit(next, &head, &octets, from, open, out),
-            (None, Owner::Client | Owner::Idle | Owner::Numbering) => {
+            (None, Owner::Client | Owner::Idle | Owner::Numbering | Owner::Witness) => {
                 // Its end is the client's, whoever has heard of earlier ones.
                 self.gate.find(&tag).into_iter().for_each(|running| running.followed = None);
                 self.write_visited(&head, &octets, open, out);
@@ -401,8 +403,8 @@ impl Open {
             let Some(Waiting { from, verb, tag, octets }) = self.stack.waiting.pop_front() else { return };
             if let Ok(head) = command::head(&octets) {
                 self.note_lasting(&head);
+                self.witness_command(&head, out);
             }
-            self.witness_command(&octets, out);
             self.see_command(&octets);
             self.write(&octets, None, &tag, verb, None, out);
             self.count_look(out);

@@ -7,9 +7,10 @@
 //!     <  * QUOTA "" (STORAGE 512 512)           QuotaExceed
 //!
 //! It stands at the backend: what a layer asks for in the client's name counts as the client's own command does, and each
-//! once; what the backend has not confirmed has not happened. A created mailbox is called what the client has called it, and
-//! its UIDVALIDITY is not asked for. While nobody follows, a command costs one branch, and a session keeps nothing; whoever
-//! begins to follow hears of the commands that begin then. Requirements E1, E2 and E5.
+//! once; what the backend has not confirmed has not happened. A created mailbox is called what the client has called it. What
+//! has to be asked besides, asks `inquiry.rs`. While nobody follows, a command costs one branch, and a session keeps nothing
+//! but the names of a RENAME, which other sessions of the account want to know; whoever begins to follow hears of the commands
+//! that begin then. Requirements E1, E2 and E5.
 
 use super::{
     effect::{Effect, Effects},
@@ -19,13 +20,17 @@ use super::{
 use crate::{
     imap::{
         code::{self, Text},
-        command::{self, Head, SyntaxError},
+        command::{Head, SyntaxError},
         list,
         response::{self, Kind as Line, Status},
         token::Cursor,
         uid_set::UidSet,
     },
-    mailbox::event::{Event, Kind, Quota, Resource},
+    mailbox::{
+        event::{Event, Kind, Quota, Resource},
+        overview::{Finding, Found, Overview},
+        tree::Renaming,
+    },
 };
 
 /// What is remembered while somebody follows.
@@ -33,7 +38,6 @@ use crate::{
 pub(super) struct Witness {
     /// Commands whose good end is an event: no more than the gate lets run.
     under_way: Vec<UnderWay>,
-    quotas: Vec<Quota>,
 }
 
 #[derive(Debug)]
@@ -52,16 +56,12 @@ const LONGEST_NAME: usize = 4 << 10;
 /// Flags of a new message that are told; no message has more that anybody looks at.
 const MOST_FLAGS: usize = 64;
 
-/// Quotas that a session compares. An account has one or two; an administrator may look at those of others.
-const MOST_QUOTAS: usize = 16;
-
 impl Open {
     /// This command goes to the backend, from whomever it is.
-    pub(super) fn witness_command(&mut self, octets: &[u8], out: &Effects) {
-        if !self.is_witnessed(out) {
+    pub(super) fn witness_command(&mut self, head: &Head<'_>, out: &Effects) {
+        if !self.is_witnessed(out) && head.verb.name != "RENAME" {
             return;
         }
-        let Ok(head) = command::head(octets) else { return };
         let Ok(Some(event)) = announced(head.verb.name, head.arguments) else { return };
         let names = [&event.mailbox, &event.old_mailbox];
         if names.into_iter().flatten().any(|name| name.len() > LONGEST_NAME) {
@@ -75,14 +75,13 @@ impl Open {
 
     /// The backend says something that may belong to an event: a quota, or where messages were moved to.
     pub(super) fn witness_untagged(&mut self, kind: Line, line: &[u8], out: &mut Effects) {
-        if !self.is_witnessed(out) {
-            return;
-        }
         match kind {
             Line::Quota if out.followed => {
-                let known = &mut self.witness.get_or_insert_default().quotas;
-                quotas(line).into_iter().flatten().for_each(|quota| compare(known, quota, out));
+                let quotas = quotas(line).unwrap_or_default();
+                let found = Found::Quotas { quotas, refused: None };
+                out.push(Effect::Found(Box::new(Finding { asked: self.now, own: true, found })));
             }
+            Line::Exists if out.followed && self.before.is_none() && !self.news.is_looking() => self.stir_quotas(),
             Line::Ok => {
                 let Some(witness) = &mut self.witness else { return };
                 let moving = |command: &&mut UnderWay| command.moves && command.event.uids.is_empty();
@@ -94,26 +93,29 @@ impl Open {
         }
     }
 
-    /// The backend has ended a command.
-    pub(super) fn witness_end(&mut self, tag: &[u8], status: Status, line: &[u8], out: &mut Effects) {
-        let Some(witness) = &mut self.witness else { return };
+    /// The backend has ended a command. If it was a mailbox that was renamed, which.
+    pub(super) fn witness_end(
+        &mut self,
+        tag: &[u8],
+        status: Status,
+        line: &[u8],
+        out: &mut Effects,
+    ) -> Option<Renaming> {
+        let witness = self.witness.as_mut()?;
         let at = witness.under_way.iter().position(|command| command.tag.as_slice() == tag);
         let ended = at.map(|at| witness.under_way.swap_remove(at));
-        // A session at rest keeps nothing for those who have gone.
-        let nothing = witness.under_way.is_empty() && witness.quotas.is_empty();
-        if nothing || !self.is_witnessed(out) {
+        if witness.under_way.is_empty() {
             self.witness = None;
         }
-        let Some(event) = ended.and_then(|command| happened(command, status, code::parse(response::text(line, 2))))
-        else {
-            return;
-        };
+        let event = happened(ended?, status, code::parse(response::text(line, 2)))?;
         if self.client.notify.is_some() {
             self.changed(&event, out);
         }
+        let renamed = event.old_mailbox.clone().zip(event.mailbox.clone()).map(|(from, to)| Renaming { from, to });
         if out.followed {
-            out.push(Effect::Event(Box::new(event)));
+            self.happened(event, out);
         }
+        renamed
     }
 
     /// Whether somebody follows, or a layer is to know what the client does itself.
@@ -215,11 +217,11 @@ fn number(word: &[u8]) -> Option<u64> {
 }
 
 /// `* QUOTA root (STORAGE 10 512 MESSAGE 3 100)`, what of it RFC 5423 has names for (RFC 9208 section 5.1).
-fn quotas(line: &[u8]) -> Result<Vec<Quota>, SyntaxError> {
+pub(super) fn quotas(line: &[u8]) -> Result<Vec<Quota>, SyntaxError> {
     let mut cursor = Cursor::new(response::text(line, 2));
     let root = cursor.astring()?;
     cursor.space()?;
-    let words = cursor.list_or_empty(Cursor::atom)?;
+    let words = if root.len() > LONGEST_NAME { Vec::new() } else { cursor.list_or_empty(Cursor::atom)? };
     let quota = |words: &[&[u8]]| {
         let [name, used, limit] = words else { return None };
         let resource = match () {
@@ -229,26 +231,7 @@ fn quotas(line: &[u8]) -> Result<Vec<Quota>, SyntaxError> {
         };
         Some(Quota { root: (*root).into(), resource, used: number(used)?, limit: number(limit)? })
     };
-    Ok(words.chunks(3).filter_map(quota).take(MOST_QUOTAS).collect())
-}
-
-/// Tells what is new about a quota. One that is seen for the first time is told if it is used up.
-fn compare(known: &mut Vec<Quota>, quota: Quota, out: &mut Effects) {
-    let full = |quota: &Quota| quota.used >= quota.limit;
-    let mut tell = |kind| out.push(Effect::Event(Box::new(Event { quota: Some(quota.clone()), ..Event::new(kind) })));
-    let at = known.iter().position(|known| known.root == quota.root && known.resource == quota.resource);
-    let before = at.map(|at| known.swap_remove(at));
-    if before.as_ref().is_some_and(|before| before.limit != quota.limit) {
-        tell(Kind::QuotaChange);
-    }
-    match (before.as_ref().is_some_and(full), full(&quota)) {
-        (false, true) => tell(Kind::QuotaExceed),
-        (true, false) => tell(Kind::QuotaWithin),
-        _ => {}
-    }
-    if known.len() < MOST_QUOTAS && quota.root.len() <= LONGEST_NAME {
-        known.push(quota);
-    }
+    Ok(words.chunks(3).filter_map(quota).take(Overview::MOST_QUOTAS).collect())
 }
 
 #[cfg(test)]
@@ -308,37 +291,23 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_told_when_it_moves() {
-        let (mut known, mut out) = (Vec::new(), Effects::default());
-        let table: &[(&[u8], &[Kind])] = &[
-            (b"* QUOTA \"\" (STORAGE 10 512)\r\n", &[]),
-            (b"* QUOTA \"\" (STORAGE 512 512)\r\n", &[Kind::QuotaExceed]),
-            (b"* QUOTA \"\" (STORAGE 600 512 MESSAGE 3 100)\r\n", &[]),
-            (b"* QUOTA \"\" (storage 600 1000)\r\n", &[Kind::QuotaChange, Kind::QuotaWithin]),
-            (b"* QUOTA \"\" (MESSAGE 100 100 MAILBOX 9 9)\r\n", &[Kind::QuotaExceed]),
-            (b"* QUOTA other (STORAGE 1 1)\r\n", &[Kind::QuotaExceed]),
+    fn of_a_quota_is_read_what_there_are_words_for() {
+        type Row = (&'static [u8], &'static [(u64, u64)]);
+        let table: &[Row] = &[
+            (b"* QUOTA \"\" (STORAGE 10 512)\r\n", &[(10, 512)]),
+            (b"* QUOTA \"\" (storage 600 512 MESSAGE 3 100)\r\n", &[(600, 512), (3, 100)]),
+            (b"* QUOTA \"\" (MESSAGE 100 100 MAILBOX 9 9)\r\n", &[(100, 100)]),
+            (b"* QUOTA other (STORAGE 1 1)\r\n", &[(1, 1)]),
             (b"* QUOTA \"\" ()\r\n", &[]),
             (b"* QUOTA \"\" (STORAGE 1)\r\n", &[]),
             (b"* QUOTA \"\" (STORAGE -1 18446744073709551616)\r\n", &[]),
             (b"* QUOTA\r\n", &[]),
         ];
-        for (line, kinds) in table {
-            quotas(line).into_iter().flatten().for_each(|quota| compare(&mut known, quota, &mut out));
-            let told = out.list.drain(..).filter_map(|effect| match effect {
-                Effect::Event(event) => Some(event.kind),
-                _ => None,
-            });
-            assert_eq!(told.collect::<Vec<_>>(), *kinds, "{}", line.escape_ascii());
+        for (line, expected) in table {
+            let read: Vec<_> = quotas(line).into_iter().flatten().map(|quota| (quota.used, quota.limit)).collect();
+            assert_eq!(read, *expected, "{}", line.escape_ascii());
         }
-    }
-
-    #[test]
-    fn of_quotas_a_few_are_compared() {
-        let (mut known, mut out) = (Vec::new(), Effects::default());
-        for number in 0..1000 {
-            let line = format!("* QUOTA r{number} (STORAGE 1 2)\r\n");
-            quotas(line.as_bytes()).unwrap().into_iter().for_each(|quota| compare(&mut known, quota, &mut out));
-        }
-        assert_eq!(known.len(), MOST_QUOTAS);
+        let many = format!("* QUOTA \"\" ({})\r\n", vec!["STORAGE 1 2"; 1000].join(" "));
+        assert_eq!(quotas(many.as_bytes()).unwrap().len(), Overview::MOST_QUOTAS);
     }
 }

@@ -383,6 +383,7 @@ impl Connection {
             ("GETMETADATA", false) if has_arguments => self.get_metadata(cursor, out)?,
             ("SETMETADATA", false) if has_arguments => self.set_metadata(cursor, out)?,
             ("MYRIGHTS", false) if has_arguments => self.my_rights(cursor, out)?,
+            ("GETQUOTAROOT", false) if has_arguments => self.quota_root(cursor, out)?,
             ("IDLE", false) if nothing => self.idle(tag, out)?,
             ("CHECK", false) if nothing => self.check()?,
             ("CLOSE", false) if nothing => self.close(true)?,

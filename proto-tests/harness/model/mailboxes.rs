@@ -152,6 +152,18 @@ impl Connection {
         Ok(End::Ok("STATUS completed".to_owned()))
     }
 
+    /// RFC 9208 4.3: there is one quota, for all mailboxes.
+    pub(super) fn quota_root(&self, mut cursor: Cursor<'_>, out: &mut Vec<u8>) -> Result<End, End> {
+        self.needs("QUOTA")?;
+        self.authenticated()?;
+        let name = cursor.text()?;
+        cursor.done()?;
+        let store = self.backend.store();
+        say(out, &format!("* QUOTAROOT {} \"\"", store.settings.name(&name)));
+        say(out, &format!("* QUOTA \"\" {}", store.quota.as_deref().unwrap_or("()")));
+        Ok(End::Ok("GETQUOTAROOT completed".to_owned()))
+    }
+
     pub(super) fn append(&self, mut cursor: Cursor<'_>) -> Result<End, End> {
         self.authenticated()?;
         let name = cursor.text()?;

@@ -128,6 +128,7 @@ impl Settings {
         match verb {
             "GETMETADATA" | "SETMETADATA" => self.has_metadata(),
             "MYRIGHTS" => self.has("ACL"),
+            "GETQUOTAROOT" => self.has("QUOTA"),
             _ => WITH_ARGUMENTS.contains(&verb),
         }
     }

@@ -27,6 +27,8 @@ pub struct Store {
     pub annotations: Annotations,
     /// The rights of the user (RFC 4314) in mailboxes where they are not all of them.
     pub rights: BTreeMap<String, String>,
+    /// How much of its quota is used, as QUOTA says it (RFC 9208 5.1).
+    pub quota: Option<String>,
     /// Every change of an annotation, for those who want to be told.
     pub(super) changed: Vec<Changed>,
     /// Every command executed so far.
@@ -77,6 +79,7 @@ impl Store {
             subscriptions: BTreeSet::new(),
             annotations: Annotations::new(),
             rights: BTreeMap::new(),
+            quota: None,
             changed: Vec::new(),
             executed: Vec::new(),
             connections: 0,

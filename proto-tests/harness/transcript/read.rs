@@ -109,6 +109,7 @@ impl Header {
                     self.rights.push((mailbox.to_owned(), rights.to_owned()));
                 }
             }
+            "quota" => self.quota = Some(value.to_owned()),
             "metadata" => self.bounds(value)?,
             "state" => {
                 self.state = match value.split_once(' ') {

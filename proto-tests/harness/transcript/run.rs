@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use lemonade_proxy::{
     imap::{entry::EntryName, list},
-    mailbox::status::Status,
+    mailbox::{status::Status, tree::Renaming},
     session::effect::{Annotated, Looked, Notice, Side},
     store::{DeviceName, Owner},
 };
@@ -314,8 +314,7 @@ impl Play<'_> {
 
     /// A transcript that expects an event expects all of them.
     fn expect_no_event(&mut self) -> Result<(), Wrong> {
-        let about_events = self.transcript.steps.iter().any(|step| matches!(step.action, Action::Event(_)))
-            || self.transcript.header.proxy.iter().any(|(name, _)| name == "events");
+        let about_events = self.transcript.tells_events();
         self.take_events();
         match self.events.as_mut().and_then(VecDeque::pop_front).filter(|_| about_events) {
             Some(event) => Err(("no more events".to_owned(), event)),
@@ -388,7 +387,12 @@ impl Play<'_> {
                 return Ok(());
             }
             ["names"] => {
-                self.scene.noticed(&Notice::Names);
+                self.scene.noticed(&Notice::Names(None));
+                return Ok(());
+            }
+            ["names", from, to] => {
+                let renaming = Renaming { from: from.as_bytes().into(), to: to.as_bytes().into() };
+                self.scene.noticed(&Notice::Names(Some(renaming)));
                 return Ok(());
             }
             [verb @ ("looked" | "found"), mailbox, items @ ..] => {
@@ -417,6 +421,7 @@ impl Play<'_> {
                     }
                 }
             }
+            ["quota", ..] => store.quota = what.strip_prefix("quota ").map(str::to_owned),
             ["subscribe", mailbox] => _ = store.subscriptions.insert((*mailbox).to_owned()),
             ["unsubscribe", mailbox] => _ = store.subscriptions.remove(*mailbox),
             ["append", mailbox, messages @ ..] => {
