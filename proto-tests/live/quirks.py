@@ -54,7 +54,6 @@ class Quirks:
     fresh: list = dataclasses.field(default_factory=list)  # commands that must not name messages that others have removed
     alone: list = dataclasses.field(default_factory=list)  # commands during which nobody may change anything
     confession: list = dataclasses.field(default_factory=list)  # logs of its, and words there that say that it was itself at fault
-    share: float = 1.0  # how far to walk: some are slow
     unwalked: dict = dataclasses.field(default_factory=dict)  # what walk.py leaves out, by the name of its function there, and why
     unkept: dict = dataclasses.field(default_factory=dict)  # and what it leaves out before the server itself: the proxy does it there
     unsteady: bytes = b""  # responses that come now or later in two direct sessions too
@@ -105,6 +104,6 @@ QUIRKS = {
     "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),
     "mailutils": Quirks(
         NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS, scatters=True,
-        share=0.4, unwalked=NO_SEARCH, **MAILUTILS,
+        unwalked=NO_SEARCH, **MAILUTILS,
     ),
 }
