@@ -9,7 +9,8 @@
 //! | [`events`] | what do those who follow hear, in a line that one can read? |
 //! | [`random`] | which run was that? (numbers from a printed seed) |
 //!
-//! No socket, no thread and no real time anywhere: the same seed gives the same run.
+//! No socket, no thread and no real time anywhere: the same seed gives the same run. [`transcript::live`] speaks over whatever
+//! it is handed.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]

@@ -32,7 +32,7 @@ pub use self::{
     annotations::Annotations,
     connection::Connection,
     settings::{Mischief, Settings},
-    store::{Flag, Mailbox, Message, Store, Uid},
+    store::{Flag, Mailbox, Message, SOME_DATE, Store, Uid},
 };
 
 /// One store, shared by all who hold it.

@@ -66,8 +66,11 @@
 //! the proxy does it, so the transcript runs directly and through the proxy with it, and as another test, `... without
 //! METADATA`, through the proxy before a backend that lacks it.
 //!
-//! Every transcript runs whole, octet by octet and cut at random.
+//! Every transcript runs whole, octet by octet and cut at random. Those of RFCs are played at real servers too, see [`live`]:
+//! `deviates: SERVERS, REASON`, once or more, says what a server does otherwise, lines that begin with `@SERVER,SERVER` or
+//! `@!SERVER,SERVER` are said at these alone, or at all but these; `live: no, REASON` where no real server can be asked.
 
+pub mod live;
 mod meaning;
 mod pattern;
 mod read;
@@ -76,8 +79,8 @@ mod unordered;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use self::pattern::Pattern;
 pub use self::run::Run;
+use self::{live::Servers, pattern::Pattern};
 use crate::model::{Backend, Message, Settings};
 
 /// One transcript, read.
@@ -87,7 +90,10 @@ pub struct Transcript {
     pub path: PathBuf,
     /// What it needs.
     pub header: Header,
+    /// What is said before the model.
     steps: Vec<Step>,
+    /// What is said before it, or before some real server.
+    everywhere: Vec<(Servers, Step)>,
 }
 
 /// What a transcript needs.
@@ -119,6 +125,12 @@ pub struct Header {
     pub any_order: bool,
     /// Shows what only the proxy does.
     pub proxy_only: bool,
+    /// The bounds of annotations are given.
+    pub is_bounded: bool,
+    /// Servers that say something else, and why.
+    pub deviations: Vec<(String, String)>,
+    /// Why no real server can be asked this.
+    pub not_live: Option<String>,
     /// Settings of the proxy, by name.
     pub proxy: Vec<(String, String)>,
 }

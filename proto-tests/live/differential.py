@@ -104,7 +104,7 @@ class Worker:
         self.server, self.number, self.ports, self.cut, self.quota, self.news = server, number, (direct, other), cut, quota, news
         self.random = random.Random(f"{seed}/{server}/{number}")
         self.quirks = QUIRKS[server]
-        self.account = Account()
+        self.account, self.users, self.worn = Account(), (), collections.Counter()
         self.history = collections.deque(maxlen=12)
 
     def run(self):
@@ -123,8 +123,8 @@ class Worker:
             self.news.put(("passed", 1))
             return count
         except (Different, OSError, ValueError) as fault:
-            if self.quirks.shuffles and self.is_shuffled():
-                self.empty()
+            if self.is_chance():
+                self.make_equal()
                 self.news.put(("ended", 1))
                 return 0
             self.news.put(("failed", 1))
@@ -133,10 +133,10 @@ class Worker:
 
     def recorded(self, file):
         """A recording of a real client, connection by connection."""
-        users = (f"u{RECORDED}", f"u{RECORDED + 1}")
         talk, said = None, 0
+        self.take_users(RECORDED)
         for command in commands_of(file.read_bytes()):
-            talk = talk or Talk(self.ports, users, self.cut and self.random, self.quirks)
+            talk = talk or Talk(self.ports, self.users, self.cut and self.random, self.quirks)
             if command.verb == "LOGOUT":
                 talk = talk.close()
                 continue
@@ -148,7 +148,8 @@ class Worker:
 
     def session(self, length):
         """Login, some hundred commands in two connections each way, logout."""
-        talks = [Talk(self.ports, self.users(), self.cut and self.random, self.quirks) for _ in range(self.quirks.connections)]
+        self.take_users(2 * self.number + 1)
+        talks = [Talk(self.ports, self.users, self.cut and self.random, self.quirks) for _ in range(self.quirks.connections)]
         self.account.generators.clear()
         try:
             capabilities = talks[0].capabilities()
@@ -171,14 +172,21 @@ class Worker:
                 talk.close()
         return said
 
-    def users(self):
-        """The two accounts of the generated sessions."""
-        return f"u{2 * self.number + 1}", f"u{2 * self.number + 2}"
+    def take_users(self, first):
+        """Chooses the two accounts of a session: these, or others where they have become unequal for good."""
+        self.first, first = first, first + 2 * WORKERS[self.server] * self.worn[first]
+        self.users = f"u{first}", f"u{first + 1}"
 
-    def is_shuffled(self):
-        """Whether the server, asked without anybody in between, has the same messages in both accounts, in another order."""
-        first, second = (self.sizes(user) for user in self.users())
-        return first != second and [(name, sorted(sizes)) for name, sizes in first] == [(name, sorted(sizes)) for name, sizes in second]
+    def is_chance(self):
+        """Whether the server, asked without anybody in between, has the same messages in both accounts, but in another order or with other UIDs."""
+        if not (self.quirks.shuffles or self.quirks.scatters):
+            return False
+        first, second = (self.contents(user) for user in self.users)
+        sizes = [[(name, [size for size, _ in messages]) for name, messages in one] for one in (first, second)]
+        if self.quirks.scatters:
+            return first != second and sizes[0] == sizes[1]
+        ordered = [[(name, sorted(those)) for name, those in one] for one in sizes]
+        return sizes[0] != sizes[1] and ordered[0] == ordered[1]
 
     def mailboxes(self, user):
         """Selects each mailbox of an account that has messages in it, directly."""
@@ -189,14 +197,18 @@ class Worker:
                 if status == "OK" and int(counts[0]) > 0:
                     yield name, talk
 
-    def sizes(self, user):
-        """The sizes of the messages of each mailbox of an account."""
-        found = ((name, talk.fetch("1:*", "(RFC822.SIZE)")[1]) for name, talk in self.mailboxes(user))
-        return [(name, [re.search(rb"RFC822.SIZE (\d+)", line)[1] for line in lines]) for name, lines in found]
+    def contents(self, user):
+        """Size and UID of the messages of each mailbox of an account."""
+        found = ((name, talk.fetch("1:*", "(UID RFC822.SIZE)")[1]) for name, talk in self.mailboxes(user))
+        return [(name, [tuple(re.search(rb"%s (\d+)" % item, line)[1] for item in (b"SIZE", b"UID")) for line in lines]) for name, lines in found]
 
-    def empty(self):
-        """Makes both accounts equal again; both have given as many UIDs away."""
-        for user in self.users():
+    def make_equal(self):
+        """Empties both accounts, which have given as many UIDs away; or takes others."""
+        if self.quirks.scatters:
+            self.worn[self.first] += 1
+            self.account = Account()
+            return
+        for user in self.users:
             for _, talk in self.mailboxes(user):
                 talk.store("1:*", "+FLAGS.SILENT", r"(\Deleted)")
                 talk.expunge()

@@ -45,6 +45,7 @@ class Quirks:
     left_out: list = dataclasses.field(default_factory=list)  # patterns of items, keys, flags and malformed commands
     without: list = dataclasses.field(default_factory=list)  # commands by the name of their function in generate.py
     shuffles: bool = False  # messages stored within a second stand in any order
+    scatters: bool = False  # messages stored across a second have any UIDs
     keywords: bool = True  # flags may have any name
     tells: bool = True  # NOOP tells of what others have done; otherwise the mailbox has to be selected again
     mute: bool = False  # its own IDLE tells late or nothing
@@ -53,7 +54,6 @@ class Quirks:
     fresh: list = dataclasses.field(default_factory=list)  # commands that must not name messages that others have removed
     alone: list = dataclasses.field(default_factory=list)  # commands during which nobody may change anything
     confession: list = dataclasses.field(default_factory=list)  # logs of its, and words there that say that it was itself at fault
-    share: float = 1.0  # how far to walk: some are slow
     unwalked: dict = dataclasses.field(default_factory=dict)  # what walk.py leaves out, by the name of its function there, and why
     unkept: dict = dataclasses.field(default_factory=dict)  # and what it leaves out before the server itself: the proxy does it there
     unsteady: bytes = b""  # responses that come now or later in two direct sessions too
@@ -67,6 +67,8 @@ class Quirks:
             return tag + b" OK\r\n"
         if self.unsteady and re.fullmatch(self.unsteady, response):
             return b""
+        if self.scatters:
+            response = UIDNEXT.sub(rb"\1", response)
         for pattern, words in REWRITES:
             response = pattern.sub(words, response)
         return response
@@ -77,6 +79,10 @@ NAMES = ["Work", "Work/2025", "Work/2026", "Sent", "Entw&APw-rfe", "with space",
 # mailutils looks at the clock before it looks for news; and its EXPUNGED stands behind numbers of messages that are still there, where
 # the proxy finds out which are gone.
 NEWS = rb"\* \d+ (EXISTS|RECENT|EXPUNGED?|FETCH FLAGS \([^)]*\))\r\n"
+
+# Each time mailutils looks at a mailbox in another second than before, it counts what is new once more: UIDNEXT runs ahead of the UIDs, and
+# UIDs leave gaps. Two accounts to which the same was said then have the same messages under other UIDs.
+UIDNEXT = re.compile(rb"(UIDNEXT) \d+")
 
 MUTE_NOTIFY = {"notify": "its NOTIFY tells nothing of the selected mailbox"}
 NO_SEARCH = {"search": "`SEARCH UID 4` finds number 4; HEADER does not find the file of a message whose flags others have changed"}
@@ -97,7 +103,7 @@ QUIRKS = {
     "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True, hushes=True, loses_content=True),
     "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),
     "mailutils": Quirks(
-        NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS,
-        share=0.4, unwalked=NO_SEARCH, **MAILUTILS,
+        NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS, scatters=True,
+        unwalked=NO_SEARCH, **MAILUTILS,
     ),
 }

@@ -27,6 +27,8 @@ CLIENTS = {
     "imapclient-idle": ["idlers.py", "imapclient"],
     "imapflow": ["imapflow.mjs"],
     "imapflow-idle": ["imapflow.mjs", "idle"],
+    "listing": ["listing.py"],
+    "listing-native": ["listing.py", "native"],
     "mbsync": ["mbsync.py"],
     "mutt": ["mutt.py"],
     "news-idle": ["news.py", "idle"],
@@ -35,7 +37,7 @@ CLIENTS = {
     "provision": ["provision.py"],
     "deltachat": ["deltachat.py"],
 }
-OF_THE_PROXY = {"aioimaplib-idle", "imapclient-idle", "imaplib-deflate", "provision", "deltachat", "news-idle", "imapflow-idle"}  # what they speak of the server behind may not have at all
+OF_THE_PROXY = {"aioimaplib-idle", "imapclient-idle", "imaplib-deflate", "listing", "provision", "deltachat", "news-idle", "imapflow-idle"}  # what they speak of the server behind may not have at all
 FEW = ["curl", "imaplib", "news-idle"]  # enough to show that TLS towards the backend makes no difference
 WAYS = {name: {"imap": list(CLIENTS)} for name in SERVERS}  # how the proxy reaches each server, and with which clients that is tried
 WAYS["dovecot"].update({"imaps": FEW, "imap+starttls": FEW})

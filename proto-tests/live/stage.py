@@ -135,6 +135,7 @@ connections_per_address = 20000
 
 [account.notify]
 every = "1s"
+names = "1s"
 
 [account.outband]
 sender = "55555"

@@ -65,8 +65,7 @@ def run(stage, servers, chosen):
             part = parts.enter_context(stage.part(index))
             server = part.server(name)
             proxies += [part.proxy(server, "imap", chosen.proxy)] if chosen.against == "proxy" else []
-            steps = round(chosen.steps * QUIRKS[name].share)
-            walks.append((name, stage.folder / name, server.port, proxies[-1].port if proxies else server.port, chosen.seed, steps))
+            walks.append((name, stage.folder / name, server.port, proxies[-1].port if proxies else server.port, chosen.seed, chosen.steps))
         with multiprocessing.Pool(len(walks)) as pool:
             for counted in pool.imap_unordered(walk, walks):
                 totals += counted

@@ -10,8 +10,8 @@
 //!     <  * LSUB () "/" Foo/Baz
 //!     S: * LIST () "/" Foo ("CHILDINFO" ("SUBSCRIBED"))
 //!
-//! A backend has no mailboxes of other servers, so REMOTE adds none. What LSUB calls \NoSelect is dropped: it is not said of
-//! the mailbox. Bounds: `MOST_NAMES` and `MOST_OCTETS` of names, `MOST_WORK` comparing them with patterns; beyond them
+//! A backend has no mailboxes of other servers, so REMOTE adds none. That LSUB calls a name \NoSelect is not said of the
+//! mailbox, and where LSUB also names something below it, it is not subscribed to. Bounds: `MOST_NAMES` and `MOST_OCTETS` of names, `MOST_WORK` comparing them with patterns; beyond them
 //! it is `NO [LIMIT]`. Requirements A4, N1.
 
 use std::collections::HashMap;
@@ -159,7 +159,11 @@ impl Asked {
     /// What is subscribed to.
     async fn subscriptions(&self, server: &Server, tree: &mut Tree) -> Result<(), Refusal> {
         for pattern in self.widened() {
-            for mut listed in self.ask(server, LSUB, &pattern).await? {
+            let told = self.ask(server, LSUB, &pattern).await?;
+            let names: Names = told.iter().map(Listed::key).collect();
+            // RFC 3501 6.3.9: a name that cannot be selected may stand for those below it; Courier names such for `*` too.
+            let stands_for_others = |one: &Listed| one.has(b"\\Noselect") && names.has_below(&one.key(), one.delimiter);
+            for mut listed in told.into_iter().filter(|listed| !stands_for_others(listed)) {
                 listed.attributes.clear();
                 tree.add(listed)?.subscribed = true;
             }

@@ -69,7 +69,7 @@ pub struct Message {
 }
 
 /// The date of messages that have been given none.
-const SOME_DATE: &str = "17-Jul-1996 02:44:25 -0700";
+pub const SOME_DATE: &str = "17-Jul-1996 02:44:25 -0700";
 
 impl Store {
     pub(super) fn new(settings: Settings) -> Self {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Action, Before, Failure, Header, Pattern, Step, Stored, Transcript};
+use super::{Action, Before, Failure, Header, Pattern, Step, Stored, Transcript, live::Servers};
 use crate::{cast::End, model::Settings};
 
 impl Transcript {
@@ -16,7 +16,8 @@ impl Transcript {
             trace: Vec::new(),
         };
         let text = std::fs::read_to_string(path).map_err(|error| failure(0, "a readable file", error.to_string()))?;
-        let mut transcript = Self { path: path.to_owned(), header: Header::default(), steps: Vec::new() };
+        let mut transcript =
+            Self { path: path.to_owned(), header: Header::default(), steps: Vec::new(), everywhere: Vec::new() };
         let mut in_header = true;
         for (number, line) in (1..).zip(text.lines()) {
             let wrong = |why: String| failure(number, &why, line.to_owned());
@@ -30,10 +31,18 @@ impl Transcript {
             if in_header {
                 transcript.header.read(line).map_err(wrong)?;
             } else {
-                let actions = actions(line).map_err(wrong)?;
-                transcript.steps.extend(actions.into_iter().map(|action| Step { line: number, action }));
+                let (servers, line) = Servers::read(line).map_err(wrong)?;
+                let deviates = |name: &&String| !transcript.header.deviations.iter().any(|(server, _)| server == *name);
+                if let Some(name) = servers.names().iter().find(deviates) {
+                    return Err(failure(number, "`deviates:` in the header, with the reason", name.clone()));
+                }
+                for action in actions(line).map_err(wrong)? {
+                    transcript.everywhere.push((servers.clone(), Step { line: number, action }));
+                }
             }
         }
+        let of_the_model = transcript.everywhere.iter().filter(|(servers, _)| !matches!(servers, Servers::Only(_)));
+        transcript.steps = of_the_model.map(|(_, step)| step.clone()).collect();
         transcript.say_who_answers();
         Ok(transcript)
     }
@@ -110,7 +119,10 @@ impl Header {
                 }
             }
             "quota" => self.quota = Some(value.to_owned()),
-            "metadata" => self.bounds(value)?,
+            "metadata" => {
+                self.is_bounded = true;
+                self.bounds(value)?;
+            }
             "state" => {
                 self.state = match value.split_once(' ') {
                     Some(("selected", mailbox)) => Before::Selected(mailbox.to_owned()),
@@ -120,6 +132,11 @@ impl Header {
                     _ => return Err("a state".to_owned()),
                 }
             }
+            "deviates" => {
+                let (servers, reason) = value.split_once(", ").ok_or("`deviates: SERVER, REASON`")?;
+                self.deviations.extend(servers.split(' ').map(|server| (server.to_owned(), reason.to_owned())));
+            }
+            "live" => self.not_live = Some(value.strip_prefix("no, ").ok_or("`live: no, REASON`")?.to_owned()),
             "order" => self.any_order = value == "any",
             "proxy" => self.proxy_only = value == "only",
             "listener" | "dial" | "limits" | "timeouts" | "profile" | "trusted" | "account" | "store" | "events"

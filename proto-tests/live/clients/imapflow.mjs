@@ -2,10 +2,16 @@
 // imapflow (npm): list, append, fetch compared, flags, copy, search, a mailbox made and removed, and news while idling.
 //
 // Called NAME HOST PORT TLSPORT USER like all clients (account.py); the packages are those of package-lock.json, in $LIVE_DIR/npm.
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { strict as assert } from 'node:assert';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const SECONDS = 45; // a look comes after 30 s at the latest
 
 const packages = join(process.env.LIVE_DIR ?? join(process.env.TMPDIR ?? tmpdir(), 'lemonade-live'), 'npm');
 let ImapFlow;
@@ -54,29 +60,43 @@ async function session(options) {
     await client.logout();
 }
 
-// News while idling: a second session appends. Where the backend has no working IDLE this fails directly too, and is not held against us.
+// News while idling: mail is dropped into the store behind the proxy, and each message is told.
 async function idle() {
-    const [watcher, writer] = [connect({ port, secure: false, doSTARTTLS: false }), connect({ port, secure: false, doSTARTTLS: false })];
+    const watcher = connect({ port, secure: false, doSTARTTLS: false });
     await watcher.connect();
-    await writer.connect();
     if (!watcher.capabilities.has('IDLE')) {
         console.log('skipped: no IDLE is offered');
         process.exit(77);
     }
     await watcher.mailboxOpen('INBOX');
-    const news = new Promise((resolve, reject) => {
-        watcher.once('exists', resolve);
-        setTimeout(() => reject(new Error('nothing was told within 10 s')), 10_000);
-    });
     const idling = watcher.idle();
-    await new Promise(resolve => setTimeout(resolve, 300));
-    await writer.append('INBOX', message('news', 1));
-    const told = await news;
-    assert.equal(told.count, told.prevCount + 1);
+    for (const subject of ['first', 'second']) {
+        const news = new Promise((resolve, reject) => {
+            watcher.once('exists', resolve);
+            setTimeout(() => reject(new Error(`nothing of the ${subject} message was told within ${SECONDS} s`)), SECONDS * 1000).unref();
+        });
+        await drop(message(subject, 1));
+        const told = await news;
+        assert.equal(told.count, told.prevCount + 1);
+    }
     await watcher.noop();
     await idling;
+    const newest = await watcher.fetchOne('*', { envelope: true });
+    assert.equal(newest.envelope.subject, 'second');
     await watcher.logout();
-    await writer.logout();
+}
+
+// Into the INBOX of our user, not through the proxy.
+async function drop(octets) {
+    const folder = await mkdtemp(join(tmpdir(), 'live-client-'));
+    try {
+        const file = join(folder, 'message');
+        await writeFile(file, octets);
+        const program = fileURLToPath(new URL('../servers/deliver.py', import.meta.url));
+        await promisify(execFile)('python3', [program, process.env.LIVE_SERVER, user, file]);
+    } finally {
+        await rm(folder, { recursive: true });
+    }
 }
 
 try {

@@ -2,11 +2,11 @@
 #
 # Everything lives in $LIVE_DIR/NAME and disappears with it: configuration, mail, logs, pid. Nothing listens outside loopback.
 # Each server has three ports, IMAP_PORT, IMAPS_PORT and LMTP_PORT; unset, they follow from LIVE_PORTS (default 21000) and the name.
-# Accounts are u1 to u40, password pw; the mail of Dovecot and Courier belongs to the system user "mail".
+# Accounts are u1 to u40 (or LIVE_USERS of them), password pw; the mail of Dovecot and Courier belongs to the system user "mail".
 
 LIVE_DIR=${LIVE_DIR:-${TMPDIR:-/tmp}/lemonade-live}
 SERVERS="dovecot dovecot-legacy courier cyrus mailutils"
-USERS=$(seq -f 'u%g' 40)
+USERS=$(seq -f 'u%g' "${LIVE_USERS:-40}")
 DEBS=$LIVE_DIR/debs
 TLS=$LIVE_DIR/tls
 
