@@ -77,6 +77,8 @@ pub(super) struct BackendEdge {
     pub(super) said_bye: bool,
     /// What a search of ours has found so far.
     finding: Option<Box<Reader>>,
+    /// The message that the client is told of last.
+    fetching: u32,
     /// When it was last heard.
     pub(super) heard: Instant,
 }
@@ -97,6 +99,7 @@ impl BackendEdge {
             tags: 0,
             said_bye: false,
             finding: None,
+            fetching: 0,
             heard: now,
         }
     }
@@ -270,6 +273,9 @@ impl Open {
             Up::Boundary => self.head(line, at, out)?,
             Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => {
                 self.see_rest(line, out);
+                if flow == Flow::Pass && self.numbering.has_untold_flags() {
+                    self.outdate_flags(&Fetched::next_line(self.backend.fetching, line));
+                }
                 (self.follow(flow, line, at, out), false)
             }
         };
@@ -527,9 +533,22 @@ impl Open {
         Some([head.as_bytes(), items].concat())
     }
 
+    /// Flags that the client was not told of are old, if this tells newer ones.
+    fn outdate_flags(&mut self, fetched: &Fetched<'_>) {
+        if fetched.value("FLAGS").is_some() {
+            self.numbering.outdate_flags(fetched.number);
+        }
+    }
+
     /// A FETCH, or its first line, goes to the client under the number that the client knows.
     fn tell_fetch(&mut self, line: &[u8], at: usize, out: &mut Effects) {
         let Line::Untagged { number, .. } = response::line(line) else { return };
+        self.backend.fetching = number;
+        if self.numbering.has_untold_flags()
+            && let Some(fetched) = Fetched::parse(line).or_else(|| Fetched::first_line(line))
+        {
+            self.outdate_flags(&fetched);
+        }
         let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
         out.put(Side::Client, format!("* {}", self.numbering.up(number)).as_bytes());
         out.pass(Side::Backend, at + 2 + digits, line.len() - 2 - digits);

@@ -146,6 +146,12 @@ impl Numbering {
         true
     }
 
+    /// The client is told newer flags of this message: those that wait are not to come behind them.
+    pub fn outdate_flags(&mut self, number: u32) {
+        let number = self.up(number);
+        self.flags.remove(&number);
+    }
+
     /// The flags that wait, as responses; now they are told.
     pub fn tell_flags(&mut self, out: &mut Vec<u8>) {
         for (number, rest) in std::mem::take(&mut self.flags) {
