@@ -259,7 +259,9 @@ impl Open {
                     let response = &rest[..end];
                     // What a message's flags are is a fact too, whoever has asked (architecture 4.3).
                     self.see_fetch(response, out);
-                    if Fetched::parse(response).is_some_and(|fetched| fetched.value("FLAGS").is_some()) {
+                    let tells =
+                        |fetched: Fetched<'_>| fetched.value("FLAGS").is_some() && !self.is_unknown(fetched.number);
+                    if Fetched::parse(response).is_some_and(tells) {
                         self.tell_fetch(response, at, out);
                     }
                     self.reply(level, ask, Reply::Part(response::text(response, 0)), out);
@@ -449,6 +451,9 @@ impl Open {
                 if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) || self.holds_fetch(number, line) {
                     return Ok(Flow::Drop);
                 }
+                if self.is_unknown(number) && !self.reveal(out) {
+                    return Ok(Flow::Drop);
+                }
                 self.told_flags();
                 if let Some(line) = self.with_uid(number, line) {
                     return Ok(replace(out, &line));
@@ -531,6 +536,21 @@ impl Open {
         let items = &line[memchr(b'(', line)? + 1..];
         let head = format!("* {} FETCH (UID {uid} ", self.numbering.up(number));
         Some([head.as_bytes(), items].concat())
+    }
+
+    /// Whether the client was not told of this message.
+    fn is_unknown(&self, number: u32) -> bool {
+        self.numbering.has_unannounced() && number > self.numbering.announced()
+    }
+
+    /// What the client has asked for is of a message that it was not told of: it is told first. Whether it has asked.
+    fn reveal(&mut self, out: &mut Effects) -> bool {
+        let asked = self.gate.claimant(Kind::Fetch) == Some(Owner::Client);
+        if asked {
+            let told = self.numbering.exists(self.numbering.count());
+            self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
+        }
+        asked
     }
 
     /// Flags that the client was not told of are old, if this tells newer ones.
