@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Settings,
     annotations::{Annotations, Changed},
+    condstore::Ledger,
     mime,
 };
 
@@ -49,6 +50,8 @@ pub struct Mailbox {
     pub noselect: bool,
     /// Its annotations.
     pub annotations: Annotations,
+    /// When what was changed.
+    pub(super) ledger: Ledger,
 }
 
 /// One message.
@@ -124,6 +127,7 @@ impl Mailbox {
             gone: Vec::new(),
             noselect: false,
             annotations: Annotations::new(),
+            ledger: Ledger::default(),
         }
     }
 
