@@ -448,7 +448,16 @@ impl Open {
             Kind::Fetch => {
                 self.see_fetch(line, out);
                 let fetched = Fetched::parse(line).filter(|_| self.loading.is_some());
-                if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) || self.holds_fetch(number, line) {
+                if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) {
+                    return Ok(Flow::Drop);
+                }
+                if !self.numbering.is_bound() && self.gate.claimant(Kind::Fetch) != Some(Owner::Client) {
+                    return match self.numbering.hold_behind(line) {
+                        true => Ok(Flow::Drop),
+                        false => Err(End::Fault(Fault::Backend("too many removals at the wrong time"))),
+                    };
+                }
+                if self.holds_fetch(number, line) {
                     return Ok(Flow::Drop);
                 }
                 if self.is_unknown(number) && !self.reveal(out) {
@@ -604,12 +613,11 @@ impl Open {
         if let (true, Some(gone)) = (self.sees(), UidSet::parse(uids)) {
             self.see_gone(gone, out);
         }
-        if self.may_tell_expunge() {
-            self.numbering.vanish(uids);
-            return Ok(self.follow(Flow::Pass, line, at, out));
-        }
         match self.numbering.hold_vanished(line, uids) {
-            true => Ok(Flow::Drop),
+            true => {
+                self.at_boundary(out);
+                Ok(Flow::Drop)
+            }
             false => Err(End::Fault(Fault::Backend("too many removals at the wrong time"))),
         }
     }
