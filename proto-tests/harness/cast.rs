@@ -41,6 +41,10 @@ pub trait Between {
     fn take_events(&mut self) -> Option<Vec<String>> {
         None
     }
+    /// What the other sessions of the account were told; none where nobody tells them anything.
+    fn take_published(&mut self) -> Option<Vec<Notice>> {
+        None
+    }
     /// What is known of the mailbox that is selected, for those who follow; none where nobody does.
     fn seen(&self) -> Option<(&[u8], &Shadow)> {
         None

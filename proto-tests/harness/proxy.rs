@@ -99,7 +99,7 @@ pub struct Proxy {
     /// What is kept of the user; another proxy may stand before the same store.
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
-    pub published: Vec<Notice>,
+    published: Vec<Notice>,
     shadows: Arc<Shadows>,
     shared: Option<Shared>,
     /// What the session has seen, all of it together.
@@ -391,6 +391,24 @@ impl Proxy {
     /// Whether the client is in IDLE.
     pub fn is_idle(&self) -> bool {
         self.session.is_idle()
+    }
+
+    /// Whether somebody follows events.
+    pub fn is_followed(&self) -> bool {
+        self.setup.followed
+    }
+
+    /// Somebody follows events, or nobody does any more.
+    pub fn follow(&mut self, followed: bool) {
+        self.setup.followed = followed;
+        self.out.followed = followed;
+        self.tell(Input::Wake);
+        self.pump();
+    }
+
+    /// From now on nothing can be kept.
+    pub fn fill_store(&mut self) {
+        self.setup.store_is_full = true;
     }
 
     /// Octets of a literal that are still to be carried from this side.
@@ -687,6 +705,10 @@ impl Between for Proxy {
 
     fn take_events(&mut self) -> Option<Vec<String>> {
         Some(std::mem::take(&mut self.events))
+    }
+
+    fn take_published(&mut self) -> Option<Vec<Notice>> {
+        Some(std::mem::take(&mut self.published))
     }
 
     fn take_sent(&mut self, to: Side) -> Vec<u8> {
