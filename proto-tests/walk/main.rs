@@ -13,6 +13,7 @@
 //! | `world` | whose turn is it, and what do sessions of an account tell each other? |
 //! | `cuts` | what is left when a peer goes at any octet? |
 //! | `stalls` | what is held for a reader that does not read? |
+//! | `twins` | can a client tell whether UIDs are known? |
 //! | `flaws` | would the walk notice? |
 //! | `annotations` | is what is read what was set, on either device, after every rename? |
 
@@ -24,6 +25,7 @@ mod flaws;
 mod mail;
 mod session;
 mod stalls;
+mod twins;
 mod world;
 
 use proto_tests::{model::Mischief, random::Random};
