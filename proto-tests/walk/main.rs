@@ -88,6 +88,11 @@ fn a_polite_backend_is_no_harder() {
 }
 
 #[test]
+fn sessions_of_an_account_hear_what_each_of_them_finds() {
+    walk_together(true, 3, any_manners);
+}
+
+#[test]
 fn a_backend_that_tells_nothing_of_a_selected_mailbox_is_seen_through() {
     walk(true, |random| Mischief { snapshot: true, ..any_manners(random) });
 }
