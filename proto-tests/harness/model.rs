@@ -10,6 +10,7 @@
 
 mod annotations;
 mod changes;
+mod condstore;
 mod connection;
 mod fetch;
 mod filters;

@@ -109,7 +109,7 @@ pub struct Proxy {
     /// What is kept of the user; another proxy may stand before the same store.
     pub store: Arc<dyn Store>,
     /// What other sessions of the account would hear.
-    pub published: Vec<Notice>,
+    published: Vec<Notice>,
     /// Commands that the backend was given because the client listens.
     pub looks: u64,
     shadows: Arc<Shadows>,
@@ -442,6 +442,19 @@ impl Proxy {
     /// Whether the client is in IDLE.
     pub fn is_idle(&self) -> bool {
         self.session.is_idle()
+    }
+
+    /// Whether somebody follows events.
+    pub fn is_followed(&self) -> bool {
+        self.setup.followed
+    }
+
+    /// Somebody follows events, or nobody does any more.
+    pub fn follow(&mut self, followed: bool) {
+        self.setup.followed = followed;
+        self.out.followed = followed;
+        self.tell(Input::Wake);
+        self.pump();
     }
 
     /// Octets of a literal that are still to be carried from this side.

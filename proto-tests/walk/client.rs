@@ -1,7 +1,7 @@
 //! A client that believes what it is told: the messages it has, their UIDs, flags and content (RFC 3501 7.3 and 7.4), and what
 //! `$` stands for (RFC 5182).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commands::{Intent, Meant, Returns, Sent};
 
@@ -28,6 +28,16 @@ pub(crate) struct Client {
     pub(crate) saved: Option<Meant>,
     /// What its device wants to hear while it idles.
     pub(crate) wish: Wish,
+    /// What it wants to hear at any time; none: it has never said.
+    pub(crate) told: Option<Told>,
+    /// What it knows of a mailbox that it has not selected.
+    pub(crate) lists: Stated,
+    /// It has switched QRESYNC on (RFC 7162).
+    pub(crate) syncs: bool,
+    /// HIGHESTMODSEQ of the mailbox that is selected.
+    modseq: Option<u32>,
+    /// What it knew of INBOX when it left, and the mod-sequence of which that is true.
+    pub(crate) left: Option<(u32, BTreeMap<u32, BTreeSet<String>>)>,
     inbox: Vec<u8>,
 }
 
@@ -41,6 +51,36 @@ pub(crate) enum Wish {
     /// The same, and each is shown.
     Push,
     Nothing,
+}
+
+/// What NOTIFY asks for (RFC 5465).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Messages that come to the selected mailbox, and go.
+    pub(crate) messages: bool,
+    /// Each that comes is shown.
+    pub(crate) shown: bool,
+    /// Those that go are told also while no command is in progress.
+    pub(crate) at_once: bool,
+    /// Flags that others change.
+    pub(crate) flags: bool,
+    /// Of another mailbox, too.
+    pub(crate) lists: Option<Lists>,
+}
+
+/// What is to be told of another mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lists {
+    /// How many messages have not been read.
+    pub(crate) flags: bool,
+}
+
+/// What STATUS says of a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stated {
+    pub(crate) messages: Option<u32>,
+    pub(crate) uidnext: Option<u32>,
+    pub(crate) unseen: Option<u32>,
 }
 
 /// What an ESEARCH says (RFC 4731).
@@ -82,11 +122,23 @@ enum Said {
     Exists(usize),
     Expunge(usize),
     Fetch(usize, Items),
+    Highest(u32),
     Search(Vec<u32>),
     Esearch(Results),
-    Tagged { tag: String, status: String },
+    /// STATUS of that other mailbox.
+    Status(Stated),
+    Tagged {
+        tag: String,
+        status: String,
+    },
     Continuation,
+    /// There is more to be told than can be.
+    Overflow,
     Bye,
+    Vanished {
+        earlier: bool,
+        uids: Vec<u32>,
+    },
     Other,
 }
 
@@ -124,8 +176,13 @@ impl Client {
             Said::Exists(count) => self.exists(count)?,
             Said::Expunge(number) => self.expunge(number)?,
             Said::Fetch(number, items) => self.fetch(number, items)?,
+            Said::Highest(modseq) => self.modseq = Some(modseq),
+            Said::Vanished { earlier, uids } => self.vanish(earlier, &uids)?,
             Said::Search(numbers) => self.search(&numbers)?,
             Said::Esearch(results) => self.esearch(results)?,
+            Said::Status(stated) => self.status(stated)?,
+            // RFC 5465 5.8: as if it had said NONE.
+            Said::Overflow => self.told = Some(Told::default()),
             Said::Continuation => self.continued = true,
             Said::Bye => self.bye = true,
             Said::Tagged { tag, status } => return self.end(&tag, status).map(Some),
@@ -143,6 +200,14 @@ impl Client {
         if self.is_told_in_idle() && self.wish == Wish::Nothing {
             return Err("EXISTS for a device that wants to hear nothing".to_owned());
         }
+        // What it asks for itself may be of a message that it was not told of.
+        let fetches = self
+            .sent
+            .iter()
+            .any(|sent| ["EXPUNGE", "FETCH", "MOVE", "STORE"].iter().any(|verb| sent.line.contains(verb)));
+        if self.wants(|told| !told.messages) && !fetches {
+            return Err("EXISTS for a client that has not asked for messages".to_owned());
+        }
         if count < self.messages.len() {
             return Err(format!("EXISTS shrinks from {}", self.messages.len()));
         }
@@ -151,17 +216,11 @@ impl Client {
     }
 
     fn expunge(&mut self, number: usize) -> Result<(), String> {
-        // RFC 3501 7.4.1: not without a command, not during FETCH, STORE and SEARCH.
-        let complete = || self.sent.iter().filter(|sent| sent.complete);
-        if complete().next().is_none() {
-            return Err("EXPUNGE while no command is in progress".to_owned());
+        // RFC 7162 3.2.10.
+        if self.syncs {
+            return Err("EXPUNGE in the place of VANISHED".to_owned());
         }
-        if let Some(sent) = complete().find(|sent| sent.uses_numbers) {
-            return Err(format!("EXPUNGE while {} has not ended", sent.line));
-        }
-        if self.is_told_in_idle() && self.wish != Wish::All {
-            return Err(format!("EXPUNGE for a device that wants to hear {:?}", self.wish));
-        }
+        self.may_hear_of_removals()?;
         if number == 0 || number > self.messages.len() {
             return Err(format!("EXPUNGE of none of {} messages", self.messages.len()));
         }
@@ -169,15 +228,99 @@ impl Client {
         Ok(())
     }
 
-    /// Whether what comes now comes because the client idles.
+    /// Messages are gone by UID (RFC 7162 3.2.10).
+    fn vanish(&mut self, earlier: bool, uids: &[u32]) -> Result<(), String> {
+        let asks = |sent: &Sent| sent.line.contains("VANISHED") || sent.line.contains("(QRESYNC");
+        let begins = self.sent.iter().any(|sent| matches!(sent.intent, Intent::Sync));
+        if !self.syncs && !begins {
+            return Err("VANISHED for a client that has not asked for it".to_owned());
+        }
+        if earlier {
+            if let Some((_, known)) = &mut self.left {
+                known.retain(|uid, _| !uids.contains(uid));
+            }
+            return if self.sent.iter().any(asks) { Ok(()) } else { Err("VANISHED (EARLIER) unasked".to_owned()) };
+        }
+        self.may_hear_of_removals()?;
+        uids.iter().try_for_each(|uid| self.lose(*uid))
+    }
+
+    /// A message is gone: one that is known, or of those whose UIDs are not known one that can be it.
+    fn lose(&mut self, uid: u32) -> Result<(), String> {
+        let below = |known: &Believed| known.uid.is_some_and(|known| known < uid);
+        let first = self.messages.iter().rposition(below).map_or(0, |at| at + 1);
+        let Some(next) = self.messages.get(first) else {
+            return Err(format!("VANISHED of {uid}, which the client does not have"));
+        };
+        match next.uid {
+            Some(known) if known == uid => {}
+            Some(_) => return Err(format!("VANISHED of {uid}, which the client does not have")),
+            None => {
+                // Which of them has which flags, nobody can say any more.
+                let unknown = self.messages[first..].iter_mut().take_while(|message| message.uid.is_none());
+                unknown.for_each(|message| message.flags = None);
+                if let Some(at) = self.messages[first..].iter().position(|message| message.uid == Some(uid)) {
+                    self.messages.remove(first + at);
+                    return Ok(());
+                }
+            }
+        }
+        self.messages.remove(first);
+        Ok(())
+    }
+
+    /// Whether it may be told now that messages are gone.
+    fn may_hear_of_removals(&self) -> Result<(), String> {
+        // RFC 3501 7.4.1: not without a command, not during FETCH, STORE and SEARCH.
+        let complete = || self.sent.iter().filter(|sent| sent.complete);
+        // RFC 5465 5.3: but to a client that has asked for it.
+        if complete().next().is_none() && !self.wants(|told| told.at_once) {
+            return Err("EXPUNGE while no command is in progress".to_owned());
+        }
+        let removes = |sent: &Sent| ["EXPUNGE", "MOVE"].iter().any(|verb| sent.line.contains(verb));
+        if self.wants(|told| !told.messages) && !complete().any(removes) {
+            return Err("EXPUNGE for a client that has not asked for messages".to_owned());
+        }
+        if let Some(sent) = complete().find(|sent| sent.uses_numbers) {
+            return Err(format!("EXPUNGE while {} has not ended", sent.line));
+        }
+        if self.is_told_in_idle() && self.wish != Wish::All {
+            return Err(format!("EXPUNGE for a device that wants to hear {:?}", self.wish));
+        }
+        Ok(())
+    }
+
+    /// Whether what comes now comes because the client idles, and its device has a say in it.
     fn is_told_in_idle(&self) -> bool {
-        self.idling && self.continued
+        self.idling && self.continued && self.told.is_none()
+    }
+
+    /// Whether it has said this with NOTIFY. While one is in progress, it has said nothing yet.
+    fn wants(&self, what: impl Fn(&Told) -> bool) -> bool {
+        let undecided = self.sent.iter().any(|sent| matches!(sent.intent, Intent::Notify(_)));
+        !undecided && self.told.as_ref().is_some_and(what)
+    }
+
+    fn status(&mut self, stated: Stated) -> Result<(), String> {
+        let asked = self.sent.iter().any(|sent| matches!(sent.intent, Intent::Notify(Told { lists: Some(_), .. })));
+        if !asked && self.told.is_none_or(|told| told.lists.is_none()) {
+            return Err("STATUS of a mailbox that the client has not asked for".to_owned());
+        }
+        let Stated { messages, uidnext, unseen } = &mut self.lists;
+        *messages = stated.messages.or(*messages);
+        *uidnext = stated.uidnext.or(*uidnext);
+        *unseen = stated.unseen.or(*unseen);
+        Ok(())
     }
 
     fn fetch(&mut self, number: usize, items: Items) -> Result<(), String> {
         let count = self.messages.len();
         if self.is_told_in_idle() && matches!(self.wish, Wish::New | Wish::Nothing) {
             return Err(format!("FETCH for a device that wants to hear {:?}", self.wish));
+        }
+        let asked = self.sent.iter().any(|sent| !matches!(sent.intent, Intent::Idle));
+        if !asked && items.flags.is_some() && self.wants(|told| !told.flags && !told.shown) {
+            return Err("flags for a client that has not asked for them".to_owned());
         }
         let Some(message) = number.checked_sub(1).and_then(|at| self.messages.get_mut(at)) else {
             return Err(format!("FETCH of none of {count} messages"));
@@ -195,7 +338,7 @@ impl Client {
         if let (Some(body), Some(uid)) = (&items.body, uid) {
             let mine = String::from_utf8_lossy(body).starts_with(&format!("Subject: message {uid}\r\n"));
             // Copies and appended messages carry another's name; the first messages of a mailbox their own.
-            if !mine && uid < crate::world::FIRST_COPY {
+            if !mine && uid < crate::mail::FIRST_COPY {
                 return Err(format!("the content of another message than {uid}"));
             }
         }
@@ -248,6 +391,32 @@ impl Client {
         Ok(())
     }
 
+    /// It leaves the mailbox: what it has seen of it, it need not see again.
+    pub(crate) fn leave(&mut self) {
+        let known = |message: &Believed| Some((message.uid?, message.flags.clone()?));
+        let known: Option<BTreeMap<_, _>> = self.messages.iter().map(known).collect();
+        let of_inbox = self.syncs && self.selected.as_deref() == Some("INBOX");
+        if of_inbox && let (Some(modseq), Some(known)) = (self.modseq, known) {
+            self.left = Some((modseq, known));
+        }
+    }
+
+    /// INBOX is selected again: what it knew of it, what it has been told of, and nothing else, is there.
+    fn resync(&mut self) -> Result<(), String> {
+        let Some((_, mut known)) = self.left.take() else { return Ok(()) };
+        for message in &self.messages {
+            if let (Some(uid), Some(flags)) = (message.uid, &message.flags) {
+                known.insert(uid, flags.clone());
+            }
+        }
+        if known.len() != self.messages.len() {
+            return Err(format!("{} messages, and the client knows of {:?}", self.messages.len(), known.keys()));
+        }
+        let known = known.into_iter().map(|(uid, flags)| Believed { uid: Some(uid), flags: Some(flags) });
+        self.messages = known.collect();
+        Ok(())
+    }
+
     /// A command is sent: what `$` will be to the next one.
     pub(crate) fn saves(&mut self, sent: &Sent) {
         if let Intent::Search { wanted, known, returns: Some(returns), .. } = &sent.intent
@@ -280,10 +449,19 @@ impl Client {
             Intent::Select(mailbox) => {
                 self.selected = (status == "OK").then(|| mailbox.clone());
                 self.saved = Some(Meant::default());
+                if sent.line.contains("(QRESYNC") {
+                    self.resync()?;
+                }
             }
+            Intent::Sync if status == "OK" => self.syncs = true,
             Intent::Leave if status == "OK" => self.selected = None,
             Intent::Idle => self.idling = false,
             Intent::Wish(wish) if status == "OK" => self.wish = *wish,
+            // What was known of the other mailbox may be old: what is told from now on is new.
+            Intent::Notify(told) if status == "OK" => {
+                self.told = Some(*told);
+                self.lists = if told.lists.is_some() { self.lists } else { Stated::default() };
+            }
             _ => {}
         }
         if self.selected.is_none() {
@@ -291,6 +469,12 @@ impl Client {
         }
         Ok(Ended { sent, status })
     }
+}
+
+/// `(EARLIER) 3:5`.
+fn vanished(text: &str) -> Option<Said> {
+    let later = text.strip_prefix("(EARLIER) ");
+    Some(Said::Vanished { earlier: later.is_some(), uids: numbers(later.unwrap_or(text))? })
 }
 
 /// `(TAG "c5") UID MIN 2 ALL 2,10:11 COUNT 3`.
@@ -312,6 +496,18 @@ fn results(text: &str) -> Option<Results> {
         }
     }
     Some(results)
+}
+
+/// The number in `* OK [HIGHESTMODSEQ 12] Highest`.
+fn number_of_code(text: &str) -> Option<u32> {
+    text.split([' ', ']']).nth(3)?.parse().ok()
+}
+
+/// `MESSAGES 2 UIDNEXT 9)`.
+fn stated(items: &str) -> Said {
+    let words: Vec<&str> = items.trim_end_matches(')').split(' ').collect();
+    let number = |name: &str| words.chunks_exact(2).find(|pair| pair[0] == name)?[1].parse().ok();
+    Said::Status(Stated { messages: number("MESSAGES"), uidnext: number("UIDNEXT"), unseen: number("UNSEEN") })
 }
 
 /// `2,10:11`.
@@ -369,6 +565,10 @@ fn parse(response: &[u8]) -> Option<Said> {
         }
         _ if word == "SEARCH" => Said::Search(text.split(' ').skip(2).map(str::parse).collect::<Result<_, _>>().ok()?),
         _ if word == "ESEARCH" => Said::Esearch(results(text.strip_prefix("* ESEARCH ")?)?),
+        _ if word == "STATUS" => text.strip_prefix("* STATUS Lists (").map_or(Said::Other, stated),
+        _ if word == "VANISHED" => vanished(text.strip_prefix("* VANISHED ")?)?,
+        _ if text.starts_with("* OK [HIGHESTMODSEQ ") => Said::Highest(number_of_code(&text)?),
+        _ if text.starts_with("* OK [NOTIFICATIONOVERFLOW]") => Said::Overflow,
         _ if word == "BYE" => Said::Bye,
         _ => Said::Other,
     })

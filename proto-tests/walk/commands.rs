@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proto_tests::random::Random;
 
-use crate::client::{Client, Results, Wish};
-use crate::world::age;
+use crate::client::{Client, Lists, Results, Told, Wish};
+use crate::mail::age;
 
 /// A command under way.
 #[derive(Debug)]
@@ -68,6 +68,10 @@ pub(crate) enum Intent {
         results: Option<Results>,
     },
     Select(String),
+    /// VANISHED is said from now on.
+    Sync,
+    /// The client wants to hear this at any time.
+    Notify(Told),
     /// The device wants to hear this while it idles.
     Wish(Wish),
     /// These messages, and no others, have this keyword.
@@ -131,8 +135,16 @@ pub(crate) struct Offers {
     pub(crate) searches: bool,
     /// MOVE.
     pub(crate) moves: bool,
+    /// Messages are copied into the other mailbox.
+    pub(crate) copies: bool,
+    /// Another mailbox than INBOX is selected, too.
+    pub(crate) roams: bool,
     /// What a device wants to hear may be said.
     pub(crate) wishes: bool,
+    /// NOTIFY.
+    pub(crate) notify: bool,
+    /// CONDSTORE and QRESYNC.
+    pub(crate) syncs: bool,
 }
 
 /// The messages that a set means. With `*` also those behind the last one that the client had heard of when it spoke.
@@ -157,6 +169,9 @@ pub(crate) struct Saying {
     pub(crate) sent: Sent,
 }
 
+/// With this, what a client appends begins.
+pub(crate) const APPENDED: &[u8] = b"Subject: appended";
+
 /// Content that would do harm if it were executed.
 pub(crate) const HARM: &str = "z9 CREATE smuggled\r\n";
 
@@ -165,17 +180,21 @@ pub(crate) const HARM: &str = "z9 CREATE smuggled\r\n";
 pub(crate) struct Speaker {
     pub(crate) random: Random,
     pub(crate) offers: Offers,
+    /// With this its tags begin.
+    letter: char,
     counter: u32,
 }
 
 impl Speaker {
-    pub(crate) fn new(random: Random, offers: Offers) -> Self {
-        Self { random, offers, counter: 0 }
+    /// The one of this session.
+    pub(crate) fn new(random: Random, offers: Offers, at: usize) -> Self {
+        let letter = char::from(b'c' + at as u8);
+        Self { random, offers, letter, counter: 0 }
     }
 
     fn say(&mut self, line: &str, uses_numbers: bool, may_expunge: bool, intent: Intent) -> Saying {
         self.counter += 1;
-        let tag = format!("c{}", self.counter);
+        let tag = format!("{}{}", self.letter, self.counter);
         let octets = format!("{tag} {line}\r\n").into_bytes();
         let len = octets.len();
         let sent = Sent {
@@ -227,7 +246,9 @@ impl Speaker {
         }
         match self.random.below(8) {
             0 | 1 => self.store("STORE", &set, meant),
-            2 if client.selected.as_deref() == Some("INBOX") => self.copies("COPY", &set, meant, copies),
+            2 if self.offers.copies && client.selected.as_deref() == Some("INBOX") => {
+                self.copies("COPY", &set, meant, copies)
+            }
             3 if self.offers.searches && self.random.one_in(2) => self.search_by_number(&set, &meant),
             3 => self.search(client),
             4 => {
@@ -242,7 +263,7 @@ impl Speaker {
     }
 
     fn store(&mut self, verb: &str, set: &str, uids: Meant) -> Saying {
-        let keyword = format!("k{}", self.counter + 1);
+        let keyword = format!("k{}{}", self.letter, self.counter + 1);
         let deleted = if self.random.one_in(4) { " \\Deleted" } else { "" };
         let by_uid = verb.starts_with("UID");
         let line = format!("{verb} {set} +FLAGS ({keyword}{deleted})");
@@ -304,7 +325,7 @@ impl Speaker {
         let uid = *self.random.pick(&["", "UID "]);
         match self.random.below(6) {
             0 => self.store(&format!("{uid}STORE"), "$", saved.clone()),
-            1 if in_inbox => self.copies(&format!("{uid}COPY"), "$", saved.clone(), copies),
+            1 if in_inbox && self.offers.copies => self.copies(&format!("{uid}COPY"), "$", saved.clone(), copies),
             2 if in_inbox && self.offers.moves => self.moves(&format!("{uid}MOVE"), "$", saved.clone(), copies),
             3 => {
                 let wanted = saved.uids.union(&saved.others).copied().collect();
@@ -337,6 +358,11 @@ impl Speaker {
         if self.offers.searches && in_inbox && self.random.one_in(12) {
             return self.search_by_age(client);
         }
+        if self.offers.syncs && self.random.one_in(9) {
+            let vanished = if client.syncs { " VANISHED" } else { "" };
+            let line = format!("UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE 1{vanished})");
+            return self.say(&line, false, true, Intent::Nothing);
+        }
         let known: Vec<u32> = client.messages.iter().filter_map(|message| message.uid).collect();
         let uid = if known.is_empty() { 1 } else { *self.random.pick(&known) };
         let uids: BTreeSet<u32> = known.iter().copied().filter(|known| *known == uid).collect();
@@ -368,6 +394,15 @@ impl Speaker {
     fn seldom(&mut self) -> Saying {
         if self.offers.wishes && self.random.one_in(6) {
             return self.wish();
+        }
+        if self.offers.notify && self.random.one_in(8) {
+            return self.notify();
+        }
+        if self.offers.syncs && self.random.one_in(6) {
+            return match self.random.one_in(2) {
+                true => self.enable_qresync(),
+                false => self.say("ENABLE CONDSTORE", false, true, Intent::Nothing),
+            };
         }
         match self.random.below(12) {
             0 => self.say("NAMESPACE", false, true, Intent::Nothing),
@@ -406,9 +441,51 @@ impl Speaker {
         self.say(&line, false, true, Intent::Wish(wish))
     }
 
+    /// VANISHED in the place of EXPUNGE.
+    pub(crate) fn enable_qresync(&mut self) -> Saying {
+        self.say("ENABLE QRESYNC", false, true, Intent::Sync)
+    }
+
+    /// What the client wants to hear at any time.
+    pub(crate) fn notify(&mut self) -> Saying {
+        let [messages, shown, at_once, flags, of_lists, read] = std::array::from_fn(|_| self.random.one_in(2));
+        let lists = of_lists.then_some(Lists { flags: read });
+        let told = match messages {
+            true => Told { messages, shown, at_once, flags, lists },
+            false => Told { lists, ..Told::default() },
+        };
+        self.notify_of(told)
+    }
+
+    /// It wants to hear everything.
+    pub(crate) fn notify_all(&mut self, lists: Option<Lists>) -> Saying {
+        self.notify_of(Told { messages: true, at_once: true, flags: true, lists, ..Told::default() })
+    }
+
+    fn notify_of(&mut self, told: Told) -> Saying {
+        let mut groups = String::new();
+        if told.messages {
+            let which = if told.at_once { "selected" } else { "selected-delayed" };
+            let shown = if told.shown { " (UID FLAGS)" } else { "" };
+            let flags = if told.flags { " FlagChange" } else { "" };
+            groups += &format!(" ({which} (MessageNew{shown} MessageExpunge{flags}))");
+        }
+        if let Some(lists) = told.lists {
+            let which = *self.random.pick(&["mailboxes Lists", "subtree Lists"]);
+            let flags = if lists.flags { " FlagChange" } else { "" };
+            groups += &format!(" ({which} (MessageNew MessageExpunge{flags}))");
+        }
+        let line = match groups.is_empty() {
+            true => "NOTIFY NONE".to_owned(),
+            // Without STATUS, what was known before is not told anew.
+            false => format!("NOTIFY SET STATUS{groups}"),
+        };
+        self.say(&line, false, true, Intent::Notify(told))
+    }
+
     /// Octets that nobody else appended, and that would do harm as commands.
     fn content(&mut self) -> Vec<u8> {
-        let mut content = format!("Subject: appended {}\r\n\r\n", self.counter).into_bytes();
+        let mut content = format!("Subject: appended {}{}\r\n\r\n", self.letter, self.counter).into_bytes();
         let len = *self.random.pick(&[content.len(), 200, 4095, 4096, 4097, 9000, 70_000]);
         while content.len() + HARM.len() <= len {
             content.extend_from_slice(HARM.as_bytes());
@@ -437,8 +514,12 @@ impl Speaker {
             let verb = *self.random.pick(&["UNSELECT", "CLOSE"]);
             self.say(verb, false, true, Intent::Leave)
         } else {
-            let mailbox = if self.random.one_in(4) { "Work" } else { "INBOX" };
-            self.say(&format!("SELECT {mailbox}"), false, true, Intent::Select(mailbox.to_owned()))
+            let mailbox = if self.offers.roams && self.random.one_in(4) { "Work" } else { "INBOX" };
+            let resync = match &client.left {
+                Some((modseq, _)) if mailbox == "INBOX" => format!(" (QRESYNC (3857529045 {modseq}))"),
+                _ => String::new(),
+            };
+            self.say(&format!("SELECT {mailbox}{resync}"), false, true, Intent::Select(mailbox.to_owned()))
         };
         saying.sent.alone = true;
         saying

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lemonade_proxy::session::effect::Side;
+use lemonade_proxy::session::effect::{Looked, Notice, Side};
 use proto_tests::{
     cast::{Between, Direct, End},
     model::Mischief,
@@ -34,6 +34,18 @@ enum Flaw {
     MisreadsLoad,
     /// Flags that were held while the client idled are never told.
     DropsHeldFlags,
+    /// What another session has found is taken for nothing.
+    DisbelievesOthers,
+    /// Some VANISHED never reaches the client.
+    DropsVanished,
+    /// What has vanished before a mailbox was selected, the client is not told.
+    DropsEarlier,
+    /// Removals are told at once to a client that wants to hear of them with its next command.
+    TellsRemovalsAtOnce,
+    /// Flags are told to a client that has not asked for them.
+    TellsFlagsUnasked,
+    /// The STATUS of another mailbox does not always reach the client.
+    DropsStatus,
 }
 
 /// A proxy with a flaw.
@@ -59,6 +71,9 @@ impl Flawed {
         let is_expunge = text.ends_with(" EXPUNGE\r\n");
         match self.flaw {
             Flaw::DropsExpunge if is_expunge && self.random.one_in(5) => Vec::new(),
+            Flaw::DropsEarlier if text.starts_with("* VANISHED (EARLIER)") => Vec::new(),
+            Flaw::DropsVanished if text.starts_with("* VANISHED ") && self.random.one_in(2) => Vec::new(),
+            Flaw::DropsStatus if text.starts_with("* STATUS Lists") && self.random.one_in(2) => Vec::new(),
             Flaw::SwallowsFlags
                 if text.contains(" FETCH (FLAGS (") && !text.contains("UID") && self.random.one_in(2) =>
             {
@@ -105,6 +120,12 @@ impl Between for Flawed {
         }
         match (from, self.flaw) {
             (Side::Backend, Flaw::MisreadsLoad) if self.loading => self.inner.hear(from, &misread(octets)),
+            (Side::Client, Flaw::TellsRemovalsAtOnce) => {
+                self.inner.hear(from, &misheard(octets, "selected-delayed", "selected"))
+            }
+            (Side::Client, Flaw::TellsFlagsUnasked) => {
+                self.inner.hear(from, &misheard(octets, "MessageExpunge))", "MessageExpunge FlagChange))"));
+            }
             _ => self.inner.hear(from, octets),
         }
     }
@@ -142,6 +163,19 @@ impl Between for Flawed {
         self.inner.drain();
     }
 
+    fn noticed(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Looked(looked) if self.flaw == Flaw::DisbelievesOthers => {
+                self.inner.noticed(&Notice::Looked(Looked { stirred: false, ..looked.clone() }));
+            }
+            _ => self.inner.noticed(notice),
+        }
+    }
+
+    fn take_published(&mut self) -> Option<Vec<Notice>> {
+        self.inner.take_published()
+    }
+
     fn wants_backend(&self) -> bool {
         self.inner.wants_backend()
     }
@@ -157,6 +191,11 @@ impl Between for Flawed {
     fn upgrades(&self, side: Side) -> usize {
         self.inner.upgrades(side)
     }
+}
+
+/// What the client has said, with one word for another.
+fn misheard(octets: &[u8], word: &str, other: &str) -> Vec<u8> {
+    String::from_utf8_lossy(octets).replace(word, other).into_bytes()
 }
 
 /// `c5 UID STORE 3 ...`, where the client has said a number, with the next UID.
@@ -197,25 +236,27 @@ fn caught(mut session: impl FnMut(Random) -> World) -> Option<String> {
 }
 
 fn is_caught(flaw: Flaw) {
+    is_caught_before("IMAP4rev1 IDLE LITERAL+", 1, flaw);
+}
+
+/// The same before a backend of these capabilities, with so many sessions of one account.
+fn is_caught_before(capabilities: &str, sessions: usize, flaw: Flaw) {
     let noticed = caught(|random| {
         let manners = Mischief { reorders: true, ..Mischief::default() };
-        let plan = Plan::before(random, true, manners, "IMAP4rev1 IDLE LITERAL+");
-        let inner = plan.proxy();
-        let random = Random::new(17);
-        World::through(
-            plan,
+        let plan = Plan::before(random, true, manners, capabilities).with_sessions(sessions);
+        World::through(plan, |inner, _| {
             Box::new(Flawed {
                 inner,
                 flaw,
-                random,
+                random: Random::new(17),
                 line: Vec::new(),
                 late: Vec::new(),
                 numbered: Vec::new(),
                 loading: false,
                 behind_idle: false,
                 tags: Vec::new(),
-            }),
-        )
+            })
+        })
     });
     assert!(noticed.is_some(), "{flaw:?} was not noticed within {STEPS} steps");
 }
@@ -260,13 +301,55 @@ fn a_dropped_held_flag_is_caught() {
     is_caught(Flaw::DropsHeldFlags);
 }
 
+/// A client that speaks to the backend itself.
+fn nobody_between(plan: Plan) -> World {
+    let offers = Offers { copies: true, roams: true, ..Offers::default() };
+    World::new(plan, vec![(Box::new(Direct::default()), offers)])
+}
+
+/// A backend that has to be asked.
+const ASKED: &str = "IMAP4rev1 LITERAL+";
+
+/// A backend that says what has vanished.
+const SYNCS: &str = "IMAP4rev1 LITERAL+ UNSELECT ENABLE CONDSTORE QRESYNC";
+
+#[test]
+fn a_session_that_never_hears_what_another_has_found_is_caught() {
+    is_caught_before(ASKED, 2, Flaw::DisbelievesOthers);
+}
+
+#[test]
+fn a_dropped_vanished_is_caught() {
+    is_caught_before(SYNCS, 1, Flaw::DropsVanished);
+}
+
+#[test]
+fn what_has_vanished_before_and_is_not_told_is_caught() {
+    is_caught_before(SYNCS, 1, Flaw::DropsEarlier);
+}
+
+#[test]
+fn a_removal_told_too_early_is_caught() {
+    is_caught_before(ASKED, 1, Flaw::TellsRemovalsAtOnce);
+}
+
+#[test]
+fn flags_told_unasked_are_caught() {
+    is_caught_before(ASKED, 1, Flaw::TellsFlagsUnasked);
+}
+
+#[test]
+fn a_dropped_status_is_caught() {
+    is_caught_before(ASKED, 1, Flaw::DropsStatus);
+}
+
 #[test]
 fn numbers_bound_when_they_are_executed_are_caught() {
     // Nobody in between: the backend binds numbers when it comes to them.
     let noticed = caught(|random| {
         let plan =
             Plan::before(random, false, Mischief::default(), "IMAP4rev1 IDLE LITERAL+ UNSELECT NAMESPACE ENABLE ID");
-        World::new(plan, Box::new(Direct::default()), Offers::default())
+        nobody_between(plan)
     });
     let noticed = noticed.expect("a wrong message was changed, and nobody noticed");
     assert!(noticed.contains("EXPUNGE while") || noticed.contains("UID"), "{noticed}");
@@ -276,7 +359,7 @@ fn numbers_bound_when_they_are_executed_are_caught() {
 fn literals_pushed_to_a_backend_that_reads_none_are_caught() {
     let noticed = caught(|random| {
         let plan = Plan::before(random, true, Mischief::default(), "IMAP4rev1 UNSELECT NAMESPACE ENABLE ID");
-        World::new(plan, Box::new(Direct::default()), Offers::default())
+        nobody_between(plan)
     });
     assert!(noticed.is_some(), "content was executed, and nobody noticed");
 }

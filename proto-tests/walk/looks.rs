@@ -76,7 +76,7 @@ fn pass_time(members: &mut [Member; 2], time: Duration) {
         for at in [0, 1] {
             members[at].proxy.pass_time(STEP);
             members[at].settle();
-            for notice in std::mem::take(&mut members[at].proxy.published) {
+            for notice in members[at].proxy.take_published().unwrap_or_default() {
                 members[1 - at].proxy.noticed(&notice);
                 members[1 - at].settle();
             }

@@ -1,5 +1,6 @@
 //! Random walks against models (architecture section 10): a client that keeps its own list of messages, a backend with
-//! manners, somebody else who changes the store, time that passes while the client idles, octets cut anywhere, readers that stall.
+//! manners, somebody else who changes the store, other sessions of the account, time that passes while clients listen, octets cut
+//! anywhere, readers that stall.
 //!
 //! `SEED=17` runs a walk again, `WALK_STEPS=1000000` makes it longer. A failure prints the seed and the end of the session.
 //!
@@ -7,10 +8,13 @@
 //! |---|---|
 //! | `client` | what does a client believe, and what may it be told when? |
 //! | `commands` | what does it say, and what must come of it? |
-//! | `world` | who carries octets, and what is true at the end? |
+//! | `session` | who carries its octets, and what must be true of it? |
+//! | `mail` | what mail is there, and who else changes it? |
+//! | `world` | whose turn is it, and what do sessions of an account tell each other? |
 //! | `cuts` | what is left when a peer goes at any octet? |
 //! | `looks` | does every session of an account hear of news, whoever has found them? |
 //! | `stalls` | what is held for a reader that does not read? |
+//! | `twins` | can a client tell whether UIDs are known? |
 //! | `flaws` | would the walk notice? |
 //! | `annotations` | is what is read what was set, on either device, after every rename? |
 
@@ -20,14 +24,17 @@ mod commands;
 mod cuts;
 mod flaws;
 mod looks;
+mod mail;
+mod session;
 mod stalls;
+mod twins;
 mod world;
 
 use proto_tests::{model::Mischief, random::Random};
 
 use self::world::{Plan, World};
 
-/// Steps of each walk: five of them, a million together, and ten times that in a long run (`LEMONADE_LONG`).
+/// Steps of each walk: six of them, more than a million together, and ten times that in a long run (`LEMONADE_LONG`).
 fn steps() -> usize {
     let usual = if std::env::var_os("LEMONADE_LONG").is_some() { 2_000_000 } else { 200_000 };
     std::env::var("WALK_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(usual)
@@ -35,6 +42,11 @@ fn steps() -> usize {
 
 /// Sessions of a few hundred steps each, until the steps are used up.
 fn walk(legal: bool, manners: impl Fn(&mut Random) -> Mischief) {
+    walk_together(legal, 1, manners);
+}
+
+/// The same with several sessions of one account: at most so many, and half as many at least.
+fn walk_together(legal: bool, most: usize, manners: impl Fn(&mut Random) -> Mischief) {
     let seed = Random::seed();
     println!("SEED={seed}");
     let mut random = Random::new(seed);
@@ -43,7 +55,8 @@ fn walk(legal: bool, manners: impl Fn(&mut Random) -> Mischief) {
         let session = random.bits();
         let length = random.within(50..600).min(left);
         left -= length;
-        let plan = Plan::random(Random::new(session), legal, manners(&mut random));
+        let plan = Plan::random(Random::new(session), legal, manners(&mut random))
+            .with_sessions(random.within(most.div_ceil(2)..most + 1));
         if let Err(failure) = World::through_the_proxy(plan).walk(length) {
             panic!("SEED={seed}, session {session}\n{failure}");
         }
@@ -74,6 +87,11 @@ fn a_client_that_pipelines_anything_changes_no_wrong_message() {
 #[test]
 fn a_polite_backend_is_no_harder() {
     walk(true, |_| Mischief::default());
+}
+
+#[test]
+fn sessions_of_an_account_hear_what_each_of_them_finds() {
+    walk_together(true, 3, any_manners);
 }
 
 #[test]

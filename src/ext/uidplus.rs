@@ -155,7 +155,7 @@ async fn status(server: &Server, mailbox: &[u8]) -> Result<Option<Status>, Refus
     let mut arguments = Vec::new();
     token::write_astring(mailbox, &mut arguments);
     arguments.push(b' ');
-    let items = match server.below().has("STATUS=SIZE") {
+    let items = match server.plan().native.has("STATUS=SIZE") {
         true => "(MESSAGES UIDNEXT UIDVALIDITY SIZE)",
         false => Status::items(false, false),
     };

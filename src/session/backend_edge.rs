@@ -76,6 +76,8 @@ pub(super) struct BackendEdge {
     pub(super) said_bye: bool,
     /// What a search of ours has found so far.
     finding: Option<Box<Reader>>,
+    /// The message that the client is told of last.
+    fetching: u32,
     /// When it was last heard.
     pub(super) heard: Instant,
 }
@@ -96,6 +98,7 @@ impl BackendEdge {
             tags: 0,
             said_bye: false,
             finding: None,
+            fetching: 0,
             heard: now,
         }
     }
@@ -264,7 +267,9 @@ impl Open {
                     let response = &rest[..end];
                     // What a message's flags are is a fact too, whoever has asked (architecture 4.3).
                     self.see_fetch(response, out);
-                    if Fetched::parse(response).is_some_and(|fetched| fetched.value("FLAGS").is_some()) {
+                    let tells =
+                        |fetched: Fetched<'_>| fetched.value("FLAGS").is_some() && !self.is_unknown(fetched.number);
+                    if Fetched::parse(response).is_some_and(tells) {
                         self.tell_fetch(response, at, out);
                     }
                     self.reply(level, ask, Reply::Part(response::text(response, 0)), out);
@@ -278,6 +283,9 @@ impl Open {
             Up::Boundary => self.head(line, at, out)?,
             Up::Words(flow) | Up::Literal(flow) | Up::Line(flow) => {
                 self.see_rest(line, out);
+                if flow == Flow::Pass && self.numbering.has_untold_flags() {
+                    self.outdate_flags(&Fetched::next_line(self.backend.fetching, line));
+                }
                 (self.follow(flow, line, at, out), false)
             }
         };
@@ -447,7 +455,19 @@ impl Open {
             Kind::Fetch => {
                 self.see_fetch(line, out);
                 let fetched = Fetched::parse(line).filter(|_| self.loading.is_some());
-                if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) || self.holds_fetch(number, line) {
+                if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) {
+                    return Ok(Flow::Drop);
+                }
+                if !self.numbering.is_bound() && self.gate.claimant(Kind::Fetch) != Some(Owner::Client) {
+                    return match self.numbering.hold_behind(line) {
+                        true => Ok(Flow::Drop),
+                        false => Err(End::Fault(Fault::Backend("too many removals at the wrong time"))),
+                    };
+                }
+                if self.holds_fetch(number, line) {
+                    return Ok(Flow::Drop);
+                }
+                if self.is_unknown(number) && !self.reveal(out) {
                     return Ok(Flow::Drop);
                 }
                 self.told_flags();
@@ -534,9 +554,37 @@ impl Open {
         Some([head.as_bytes(), items].concat())
     }
 
+    /// Whether the client was not told of this message.
+    fn is_unknown(&self, number: u32) -> bool {
+        self.numbering.has_unannounced() && number > self.numbering.announced()
+    }
+
+    /// What the client has asked for is of a message that it was not told of: it is told first. Whether it has asked.
+    fn reveal(&mut self, out: &mut Effects) -> bool {
+        let asked = self.gate.claimant(Kind::Fetch) == Some(Owner::Client);
+        if asked {
+            let told = self.numbering.exists(self.numbering.count());
+            self.tell(format!("* {told} EXISTS\r\n").as_bytes(), out);
+        }
+        asked
+    }
+
+    /// Flags that the client was not told of are old, if this tells newer ones.
+    fn outdate_flags(&mut self, fetched: &Fetched<'_>) {
+        if fetched.value("FLAGS").is_some() {
+            self.numbering.outdate_flags(fetched.number);
+        }
+    }
+
     /// A FETCH, or its first line, goes to the client under the number that the client knows.
     fn tell_fetch(&mut self, line: &[u8], at: usize, out: &mut Effects) {
         let Line::Untagged { number, .. } = response::line(line) else { return };
+        self.backend.fetching = number;
+        if self.numbering.has_untold_flags()
+            && let Some(fetched) = Fetched::parse(line).or_else(|| Fetched::first_line(line))
+        {
+            self.outdate_flags(&fetched);
+        }
         let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
         out.put(Side::Client, format!("* {}", self.numbering.up(number)).as_bytes());
         out.pass(Side::Backend, at + 2 + digits, line.len() - 2 - digits);
@@ -572,12 +620,11 @@ impl Open {
         if let (true, Some(gone)) = (self.sees(), UidSet::parse(uids)) {
             self.see_gone(gone, out);
         }
-        if self.may_tell_expunge() {
-            self.numbering.vanish(uids);
-            return Ok(self.follow(Flow::Pass, line, at, out));
-        }
         match self.numbering.hold_vanished(line, uids) {
-            true => Ok(Flow::Drop),
+            true => {
+                self.at_boundary(out);
+                Ok(Flow::Drop)
+            }
             false => Err(End::Fault(Fault::Backend("too many removals at the wrong time"))),
         }
     }

@@ -299,6 +299,7 @@ impl Open {
             Numbers::None => return Ok(None),
             // The `$` of RFC 5182 is for a layer, or for the backend.
             _ if set == b"$" => return Ok(None),
+            _ if !self.numbering.is_bound() => return Err(issued()),
             _ => self.numbering.bind(set).map(|bound| (bound.set, bound.gone)).map_err(beyond)?,
         };
         match uids.is_empty() {
@@ -317,6 +318,9 @@ impl Open {
     fn bind_criteria(&self, head: &Head<'_>, octets: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         if !names_numbers(head.arguments) {
             return Ok(None);
+        }
+        if !self.numbering.is_bound() {
+            return Err(Refusal::no("EXPUNGEISSUED", "messages are gone; NOOP tells which"));
         }
         let uids = |set: &[u8]| match self.numbering.bind(set) {
             Ok(bound) if bound.set.is_empty() => Ok(NONE.to_owned()),

@@ -117,7 +117,8 @@ impl Open {
         // Where UIDs are not to be had, it is as silent as without us.
         let silent = self.profile.silent_expunge && !self.news.lacks_uids;
         let removes = self.selected && silent && removes(head.verb);
-        let needed = removes || (named && (self.numbering.is_mapped() || touched() || self.wants_whole()));
+        let mapped = || self.numbering.is_mapped() || !self.numbering.is_bound();
+        let needed = removes || (named && (mapped() || touched() || self.wants_whole()));
         needed && (!self.numbering.is_complete() || self.wants_whole())
     }
 

@@ -28,8 +28,12 @@ pub struct Numbering {
     flags: BTreeMap<u32, Box<[u8]>>,
     /// Messages that are gone and still have a number for the client: its numbers, ascending.
     untold: Vec<Untold>,
-    /// Removals announced by UID (VANISHED, RFC 7162) that wait too: the lines, as they came.
+    /// Removals announced by UID (VANISHED, RFC 7162) that wait too: the lines, and what in `Same` has to come behind them.
     vanished: Vec<u8>,
+    /// How many messages they name of which nobody knows the number: in `Same` any, else of those that came last.
+    lost: u32,
+    /// Else: which.
+    missing: UidSet,
     /// `Mapped`: the UIDs of the backend's messages. Of those that came last it may not know them yet.
     uids: Option<Box<UidSet>>,
 }
@@ -84,7 +88,7 @@ impl Numbering {
 
     /// Whether a number of the client's can be translated: not while messages are gone of which only the UID is known.
     pub fn is_bound(&self) -> bool {
-        self.vanished.is_empty() || self.is_mapped()
+        self.lost == 0
     }
 
     /// How many messages the backend has.
@@ -99,7 +103,7 @@ impl Numbering {
 
     /// How many messages the client has, those included that are gone and not told.
     pub fn told(&self) -> u32 {
-        (self.count - self.unannounced).saturating_add(self.untold.len() as u32)
+        (self.count - self.unannounced).saturating_add(self.untold.len() as u32).saturating_add(self.lost)
     }
 
     /// The UIDs of the backend's messages, as far as they are known.
@@ -146,6 +150,12 @@ impl Numbering {
         true
     }
 
+    /// The client is told newer flags of this message: those that wait are not to come behind them.
+    pub fn outdate_flags(&mut self, number: u32) {
+        let number = self.up(number);
+        self.flags.remove(&number);
+    }
+
     /// The flags that wait, as responses; now they are told.
     pub fn tell_flags(&mut self, out: &mut Vec<u8>) {
         for (number, rest) in std::mem::take(&mut self.flags) {
@@ -190,8 +200,8 @@ impl Numbering {
         true
     }
 
-    /// The place is empty, and keeps its number.
-    fn hold_place(&mut self, place: u32, by_uid: bool) {
+    /// The place is empty, and keeps its number. Whether the client knew it.
+    fn hold_place(&mut self, place: u32, by_uid: bool) -> bool {
         let flags = std::mem::take(&mut self.flags);
         let number = self.expunge(place);
         self.flags = flags;
@@ -199,6 +209,7 @@ impl Numbering {
             self.flags.remove(&number);
             self.keep_untold(Untold { number, by_uid });
         }
+        number.is_some()
     }
 
     fn keep_untold(&mut self, untold: Untold) {
@@ -206,41 +217,77 @@ impl Numbering {
         self.untold.insert(at, untold);
     }
 
-    /// Messages are gone by UID and the client is told at once.
-    pub fn vanish(&mut self, uids: &[u8]) {
-        let gone = match &mut self.uids {
-            Some(known) => {
-                let before = known.len();
-                if let Some(gone) = UidSet::parse(uids) {
-                    gone.iter().for_each(|uid| _ = known.remove(uid));
-                }
-                before - known.len()
-            }
-            None => sequence_set::count(uids).unwrap_or(0),
-        };
-        self.count = self.count.saturating_sub(gone);
-        self.unannounced = self.unannounced.min(self.count);
-    }
-
-    /// Messages are gone by UID and the client may not hear it now. False if too many wait already.
+    /// Messages are gone by UID. The client hears it when it may. False if too many wait already.
     pub fn hold_vanished(&mut self, line: &[u8], uids: &[u8]) -> bool {
         match (self.is_mapped(), UidSet::parse(uids)) {
-            (true, Some(gone)) => gone.iter().for_each(|uid| self.empty(uid, true)),
-            _ => self.vanish(uids),
+            (true, Some(gone)) => {
+                // Of a message that it never knew, a client need not hear.
+                let known: UidSet = gone.iter().filter(|uid| self.empty(*uid, true) || self.lose(*uid)).collect();
+                match known.len() {
+                    0 => {}
+                    some if some == gone.len() => self.vanished.extend_from_slice(line),
+                    _ => self.vanished.extend_from_slice(format!("* VANISHED {known}\r\n").as_bytes()),
+                }
+                self.find_lost();
+            }
+            _ => {
+                // Behind it, the numbers of other messages are not what they were.
+                let mut flags = Vec::new();
+                self.tell_flags(&mut flags);
+                let gone = sequence_set::count(uids).unwrap_or(0).min(self.count);
+                (self.count, self.lost) = (self.count - gone, self.lost + gone);
+                self.unannounced = self.unannounced.min(self.count);
+                self.vanished.extend_from_slice(&flags);
+                self.vanished.extend_from_slice(line);
+            }
         }
+        self.vanished.len() <= Self::MOST_VANISHED
+    }
+
+    /// A message is gone whose place is not known: one of those that came last. Whether it can be.
+    fn lose(&mut self, uid: u32) -> bool {
+        let behind = self.uids.as_ref().is_some_and(|uids| uids.last().is_none_or(|last| uid > last));
+        let lost = behind && !self.is_complete() && self.missing.insert(uid);
+        if lost {
+            (self.count, self.lost) = (self.count - 1, self.lost + 1);
+            self.unannounced = self.unannounced.min(self.count);
+        }
+        lost
+    }
+
+    /// All UIDs are known again: so are the places of those messages, unless the client does not know of some of the others.
+    fn find_lost(&mut self) {
+        if self.missing.is_empty() || self.unannounced > 0 || !self.is_complete() {
+            return;
+        }
+        self.lost = 0;
+        for uid in std::mem::take(&mut self.missing).iter() {
+            self.count += u32::from(self.uids.as_mut().is_some_and(|uids| uids.insert(uid)));
+            self.empty(uid, true);
+        }
+    }
+
+    /// Something is said by a number that only means something behind what waits. False if too much waits already.
+    pub fn hold_behind(&mut self, line: &[u8]) -> bool {
         self.vanished.extend_from_slice(line);
         self.vanished.len() <= Self::MOST_VANISHED
     }
 
-    /// The place of this message is empty from now on.
-    fn empty(&mut self, uid: u32, by_uid: bool) {
-        if let Some(place) = self.uids.as_ref().and_then(|uids| uids.place(uid)) {
-            self.hold_place(place, by_uid);
-        }
+    /// The place of this message is empty from now on. Whether the client knew it.
+    fn empty(&mut self, uid: u32, by_uid: bool) -> bool {
+        let place = self.uids.as_ref().and_then(|uids| uids.place(uid));
+        place.is_some_and(|place| self.hold_place(place, by_uid))
     }
 
     /// What waits, as responses; now it is told. Highest numbers first, so that each is still right when it is read.
     pub fn tell(&mut self, out: &mut Vec<u8>) {
+        let lost = std::mem::take(&mut self.lost);
+        self.missing = UidSet::default();
+        if lost > 0 && self.unannounced > 0 {
+            // Perhaps it is one of these that is gone.
+            self.unannounced = 0;
+            out.extend_from_slice(format!("* {} EXISTS\r\n", self.count + lost).as_bytes());
+        }
         for untold in std::mem::take(&mut self.untold).into_iter().rev() {
             self.forget(untold.number);
             if !untold.by_uid {
@@ -379,16 +426,17 @@ impl Numbering {
     pub fn map(&mut self, uids: UidSet) -> bool {
         match self.uids.take() {
             None => {
-                let lost = std::mem::take(&mut self.vanished);
-                let gone: UidSet = lost.split(|octet| *octet == b'\n').filter_map(vanished_uids).flatten().collect();
+                let waiting = std::mem::take(&mut self.vanished);
+                self.lost = 0;
+                let gone: UidSet = waiting.split(|octet| *octet == b'\n').filter_map(vanished_uids).flatten().collect();
                 (self.count, self.unannounced) = (uids.len(), self.unannounced.min(uids.len()));
                 let mut known = uids;
                 for uid in gone.iter() {
                     self.count += u32::from(known.insert(uid));
                 }
                 self.uids = Some(Box::new(known));
-                gone.iter().for_each(|uid| self.empty(uid, true));
-                self.vanished = lost;
+                gone.iter().for_each(|uid| _ = self.empty(uid, true));
+                self.vanished = waiting;
                 true
             }
             Some(known) => {
@@ -398,7 +446,7 @@ impl Numbering {
                 }
                 let gone: Vec<u32> = known.without(&uids).collect();
                 self.uids = Some(known);
-                gone.into_iter().for_each(|uid| self.empty(uid, false));
+                gone.into_iter().for_each(|uid| _ = self.empty(uid, false));
                 self.hold_exists(uids.len());
                 self.uids = Some(Box::new(uids));
                 true
@@ -422,6 +470,7 @@ impl Numbering {
         let fits = uids.len().saturating_add(behind) == self.count;
         if fits {
             uids.extend(found.iter().filter(|uid| *uid > last));
+            self.find_lost();
         }
         fits
     }

@@ -107,6 +107,8 @@ pub(super) struct Mailbox {
     pub(super) uidvalidity: Option<u32>,
     /// A message that comes has this UID or a larger one: UIDNEXT as it was told, and one more for each that has come.
     pub(super) uidnext: Option<u32>,
+    /// The client knows its messages from before, and their flags (RFC 7162 section 3.2.5).
+    pub(super) resynced: bool,
 }
 
 /// What the login has found out of the backend.
@@ -336,8 +338,10 @@ impl Open {
         self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
         let name = Cursor::new(head.arguments).astring().ok();
         let examined = head.verb.name == "EXAMINE";
+        let resynced = memchr::memmem::find(&head.arguments.to_ascii_uppercase(), b"(QRESYNC").is_some();
+        let (uidvalidity, uidnext) = (None, None);
         self.opening =
-            name.map(|name| Box::new(Mailbox { name: (*name).into(), examined, uidvalidity: None, uidnext: None }));
+            name.map(|name| Box::new(Mailbox { name: (*name).into(), examined, uidvalidity, uidnext, resynced }));
     }
 
     /// What UIDs mean in the mailbox that is being opened, and which comes next.

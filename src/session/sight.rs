@@ -78,7 +78,8 @@ impl Open {
 
     /// Another mailbox is selected, or none.
     pub(super) fn watch_anew(&mut self) {
-        self.watch = self.followed.then(Box::default);
+        let late = self.mailbox.as_ref().is_some_and(|mailbox| mailbox.resynced);
+        self.watch = self.followed.then(|| Box::new(Watch { late, ..Watch::default() }));
     }
 
     /// The client does something: what could not be had may be had now.

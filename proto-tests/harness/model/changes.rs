@@ -6,7 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::store::{Flag, Mailbox, Message, Store, Uid};
+use super::{
+    condstore::Syncing,
+    store::{Flag, Mailbox, Message, Store, Uid},
+    syntax::runs,
+};
 use crate::random::Random;
 
 /// The selected mailbox as this session believes it to be.
@@ -22,6 +26,8 @@ pub(super) struct Selected {
     pub(super) recent: BTreeSet<Uid>,
     /// What `$` stands for (RFC 5182); what is expunged is in no set any more.
     pub(super) saved: BTreeSet<Uid>,
+    /// What its connection has switched on (RFC 7162).
+    pub(super) syncing: Syncing,
 }
 
 /// A message as this session was told.
@@ -32,7 +38,7 @@ pub(super) struct Known {
 }
 
 impl Selected {
-    pub(super) fn new(name: &str, read_only: bool, snapshot: bool, mailbox: &mut Mailbox) -> Self {
+    pub(super) fn new(name: &str, read_only: bool, snapshot: bool, syncing: Syncing, mailbox: &mut Mailbox) -> Self {
         let mut selected = Self {
             name: name.to_owned(),
             read_only,
@@ -40,6 +46,7 @@ impl Selected {
             known: Vec::new(),
             recent: BTreeSet::new(),
             saved: BTreeSet::new(),
+            syncing,
         };
         selected.learn(mailbox);
         selected
@@ -93,6 +100,7 @@ impl Selected {
     pub(super) fn tell(&mut self, store: &mut Store, may_expunge: bool, random: &mut Random, out: &mut Vec<u8>) {
         let manners = store.settings.mischief.clone();
         let Some(mailbox) = store.mailbox(&self.name).filter(|_| !self.snapshot) else { return };
+        mailbox.take_down();
         if may_expunge {
             let left: BTreeSet<Uid> = mailbox.messages.iter().map(|message| message.uid).collect();
             self.tell_removed(|uid| !left.contains(&uid), manners.silent_expunge, out);
@@ -106,7 +114,7 @@ impl Selected {
 
     /// Says that messages have gone.
     pub(super) fn tell_removed(&mut self, is_gone: impl Fn(Uid) -> bool, silently: bool, out: &mut Vec<u8>) {
-        let mut at = 0;
+        let (mut at, mut vanished) = (0, Vec::new());
         while at < self.known.len() {
             if !is_gone(self.known[at].uid) {
                 at += 1;
@@ -114,9 +122,14 @@ impl Selected {
             }
             let removed = self.known.remove(at);
             self.recent.remove(&removed.uid);
-            if !silently {
-                say(out, &format!("* {} EXPUNGE", at + 1));
+            match silently {
+                true => {}
+                false if self.syncing.vanished => vanished.push(removed.uid),
+                false => say(out, &format!("* {} EXPUNGE", at + 1)),
             }
+        }
+        if !vanished.is_empty() {
+            say(out, &format!("* VANISHED {}", runs(&vanished)));
         }
     }
 
@@ -127,10 +140,11 @@ impl Selected {
             if message.flags != self.known[at].flags {
                 let flags = self.flags(message);
                 self.known[at].flags.clone_from(&message.flags);
-                // An unsolicited FETCH may name the UID, and need not.
-                let uid =
-                    if self.recent.contains(&uid) && random.one_in(2) { format!(" UID {uid}") } else { String::new() };
-                say(out, &format!("* {} FETCH (FLAGS ({flags}){uid})", at + 1));
+                let modseq = self.modseq_of(mailbox, uid);
+                // An unsolicited FETCH may name the UID, and need not; RFC 7162 3.2.3: it has to.
+                let named = self.syncing.vanished || (self.recent.contains(&uid) && random.one_in(2));
+                let uid = if named { format!(" UID {uid}") } else { String::new() };
+                say(out, &format!("* {} FETCH (FLAGS ({flags}){uid}{modseq})", at + 1));
             }
         }
     }

@@ -10,6 +10,7 @@ use super::{
     Backend, Settings,
     annotations::Listening,
     changes::Selected,
+    condstore::Syncing,
     login::Login,
     store::Store,
     syntax::{Cursor, Malformed, text},
@@ -26,6 +27,8 @@ pub struct Connection {
     pub(super) random: Random,
     /// What it is told of the annotations that others change.
     pub(super) listening: Listening,
+    /// What it has switched on (RFC 7162).
+    pub(super) syncing: Syncing,
     /// What ends a line or literal that has not come yet.
     input: Vec<u8>,
     /// The command so far: lines and literals.
@@ -82,6 +85,7 @@ impl Connection {
             tls: false,
             random: Random::new(seed),
             listening: Listening::to_nothing(number),
+            syncing: Syncing::default(),
             input: Vec::new(),
             command: Vec::new(),
             literal: 0,
@@ -441,6 +445,7 @@ impl Connection {
             if word != "ENABLE" && self.backend.store().settings.has(&word) {
                 enabled.push(format!(" {word}"));
                 self.listen(&word);
+                self.sync(&word);
             }
             if !cursor.eat(b" ") {
                 break;

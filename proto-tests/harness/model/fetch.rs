@@ -22,6 +22,7 @@ enum Item {
     Envelope,
     Flags,
     InternalDate,
+    ModSeq,
     /// `RFC822` and its kin: name and section.
     Rfc822(&'static str, &'static str),
     Section {
@@ -38,9 +39,20 @@ impl Connection {
         let uids = self.set(&mut cursor, by_uid)?;
         cursor.space()?;
         let mut items = items(&mut cursor)?;
+        let since = self.since(&mut cursor, by_uid)?;
         cursor.done()?;
+        let counts = items.iter().any(|item| matches!(item, Item::ModSeq));
+        if counts {
+            self.needs("CONDSTORE")?;
+            self.sync("CONDSTORE");
+        }
+        if let Some(since) = since {
+            self.tell_vanished(since, out);
+            items.extend((!counts).then_some(Item::ModSeq));
+        }
         let manners = self.manners();
-        if by_uid && !items.iter().any(|item| matches!(item, Item::Uid)) {
+        let named = by_uid || self.syncing.vanished;
+        if named && !items.iter().any(|item| matches!(item, Item::Uid)) {
             let at = if manners.uid_first { 0 } else { items.len() };
             items.insert(at, Item::Uid);
         }
@@ -48,7 +60,15 @@ impl Connection {
             if manners.early_expunge && by_uid && self.random.one_in(3) {
                 self.tell(true, out);
             }
-            self.with_selected(|selected, store, _| fetch_one(selected, store, uid, &items, out));
+            self.with_selected(|selected, store, _| {
+                let changed = store.mailbox(&selected.name).map_or(0, |mailbox| {
+                    mailbox.take_down();
+                    mailbox.modseq(uid)
+                });
+                if since.is_none_or(|since| changed > since.modseq) {
+                    fetch_one(selected, store, uid, &items, out);
+                }
+            });
         }
         Ok(End::Ok(format!("{}FETCH completed", if by_uid { "UID " } else { "" })))
     }
@@ -58,6 +78,7 @@ fn fetch_one(selected: &mut Selected, store: &mut Store, uid: Uid, items: &[Item
     let read_only = selected.read_only;
     let Some(number) = selected.number(uid) else { return };
     let Some(mailbox) = store.mailbox(&selected.name) else { return };
+    mailbox.take_down();
     let mut seen = false;
     if items.iter().any(Item::sets_seen)
         && !read_only
@@ -66,11 +87,13 @@ fn fetch_one(selected: &mut Selected, store: &mut Store, uid: Uid, items: &[Item
         seen = !message.has("\\Seen");
         message.set("\\Seen");
     }
+    mailbox.take_down();
     let Some(message) = mailbox.message(uid).cloned() else { return };
-    let mut said: Vec<Vec<u8>> = items.iter().map(|item| item.say(selected, &message)).collect();
+    let modseq = mailbox.modseq(uid);
+    let mut said: Vec<Vec<u8>> = items.iter().map(|item| item.say(selected, &message, modseq)).collect();
     let flags_asked = items.iter().any(|item| matches!(item, Item::Flags));
     if seen && !flags_asked {
-        said.push(Item::Flags.say(selected, &message));
+        said.push(Item::Flags.say(selected, &message, modseq));
     }
     if seen || (flags_asked && !selected.snapshot) {
         selected.told(&message);
@@ -89,7 +112,7 @@ impl Item {
         }
     }
 
-    fn say(&self, selected: &Selected, message: &Message) -> Vec<u8> {
+    fn say(&self, selected: &Selected, message: &Message, modseq: u64) -> Vec<u8> {
         let octets = &message.octets;
         match self {
             Self::Body { extended: false } => format!("BODY {}", mime::structure(octets, false)).into_bytes(),
@@ -97,6 +120,7 @@ impl Item {
             Self::Envelope => format!("ENVELOPE {}", mime::envelope(octets)).into_bytes(),
             Self::Flags => format!("FLAGS ({})", selected.flags(message)).into_bytes(),
             Self::InternalDate => format!("INTERNALDATE \"{}\"", message.date).into_bytes(),
+            Self::ModSeq => format!("MODSEQ ({modseq})").into_bytes(),
             Self::Rfc822(name, section) => literal(name, mime::section(octets, section), None),
             Self::Section { name, partial, .. } => {
                 literal(&format!("BODY[{name}]"), mime::section(octets, name), *partial)
@@ -159,6 +183,7 @@ fn item(cursor: &mut Cursor<'_>) -> Result<Item, Malformed> {
         "ENVELOPE" => Item::Envelope,
         "FLAGS" => Item::Flags,
         "INTERNALDATE" => Item::InternalDate,
+        "MODSEQ" => Item::ModSeq,
         "RFC822" => Item::Rfc822("RFC822", ""),
         "RFC822.HEADER" => Item::Rfc822("RFC822.HEADER", "HEADER"),
         "RFC822.TEXT" => Item::Rfc822("RFC822.TEXT", "TEXT"),

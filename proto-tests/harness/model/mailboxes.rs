@@ -12,13 +12,14 @@ use super::{
 const FLAGS: &str = "\\Answered \\Flagged \\Deleted \\Seen \\Draft";
 
 /// What STATUS knows.
-pub(super) const ITEMS: [&str; 6] = ["MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE"];
+pub(super) const ITEMS: [&str; 7] = ["HIGHESTMODSEQ", "MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "SIZE"];
 
 impl Mailbox {
     /// The items of a STATUS response.
     pub(super) fn status(&self, wanted: &[String]) -> String {
         let messages = &self.messages;
         let value = |item| match item {
+            "HIGHESTMODSEQ" => self.highest_modseq() as usize,
             "MESSAGES" => messages.len(),
             "RECENT" => messages.iter().filter(|message| message.recent).count(),
             "UIDNEXT" => self.uidnext as usize,
@@ -35,17 +36,20 @@ impl Connection {
     pub(super) fn select(&mut self, mut cursor: Cursor<'_>, read_only: bool, out: &mut Vec<u8>) -> Result<End, End> {
         self.authenticated()?;
         let name = canonical(&cursor.text()?);
+        let resync = self.resync(&mut cursor)?;
         cursor.done()?;
         // RFC 3501 6.3.1: also a SELECT that fails closes the mailbox.
         self.state = State::Authenticated;
         let backend = self.backend.clone();
         let mut store = backend.store();
         let (twice, snapshot) = (store.settings.mischief.exists_twice, store.settings.mischief.snapshot);
+        let counts = store.settings.has("CONDSTORE");
         store.may_read(&name)?;
         let Some(mailbox) = store.mailbox(&name).filter(|mailbox| !mailbox.noselect) else {
             return Err(End::No(format!("[NONEXISTENT] Mailbox doesn't exist: {name}")));
         };
-        let selected = Selected::new(&name, read_only, snapshot, mailbox);
+        mailbox.take_down();
+        let selected = Selected::new(&name, read_only, snapshot, self.syncing, mailbox);
         say(out, &format!("* {} EXISTS", selected.known.len()));
         say(out, &format!("* {} RECENT", selected.recent.len()));
         if let Some(at) = mailbox.messages.iter().position(|message| !message.has("\\Seen")) {
@@ -53,6 +57,9 @@ impl Connection {
         }
         say(out, &format!("* OK [UIDVALIDITY {}] UIDs valid", mailbox.uidvalidity));
         say(out, &format!("* OK [UIDNEXT {}] Predicted next UID", mailbox.uidnext));
+        if counts {
+            say(out, &format!("* OK [HIGHESTMODSEQ {}] Highest", mailbox.highest_modseq()));
+        }
         say(out, &format!("* FLAGS ({FLAGS})"));
         if read_only {
             say(out, "* OK [PERMANENTFLAGS ()] No permanent flags permitted");
@@ -62,6 +69,7 @@ impl Connection {
         if twice {
             say(out, &format!("* {} EXISTS", selected.known.len()));
         }
+        selected.tell_missed(&resync, mailbox, out);
         self.state = State::Selected(selected);
         let (code, verb) = if read_only { ("READ-ONLY", "EXAMINE") } else { ("READ-WRITE", "SELECT") };
         Ok(End::Ok(format!("[{code}] {verb} completed")))
@@ -139,8 +147,12 @@ impl Connection {
         let wanted: Vec<String> = cursor.words()?.iter().map(|word| word.to_uppercase()).collect();
         cursor.done()?;
         let mut store = self.backend.store();
-        let unknown = |word: &str| !ITEMS.contains(&word) || (word == "SIZE" && !store.settings.has("STATUS=SIZE"));
-        if wanted.iter().any(|word| unknown(word)) {
+        let has = |word: &String| match word.as_str() {
+            "HIGHESTMODSEQ" => store.settings.has("CONDSTORE"),
+            "SIZE" => store.settings.has("STATUS=SIZE"),
+            _ => true,
+        };
+        if !wanted.iter().all(|word| ITEMS.contains(&word.as_str()) && has(word)) {
             return Err(Malformed.into());
         }
         store.may_read(&name)?;
@@ -148,6 +160,7 @@ impl Connection {
         let Some(mailbox) = store.mailbox(&name).filter(|mailbox| !mailbox.noselect) else {
             return Err(End::No(format!("[NONEXISTENT] Mailbox doesn't exist: {name}")));
         };
+        mailbox.take_down();
         say(out, &format!("* STATUS {written} ({})", mailbox.status(&wanted)));
         Ok(End::Ok("STATUS completed".to_owned()))
     }

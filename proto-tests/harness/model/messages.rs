@@ -56,7 +56,8 @@ impl Connection {
                 self.tell(true, out);
             }
             self.with_selected(|selected, store, _| {
-                let Some(message) = store.mailbox(&name).and_then(|mailbox| mailbox.message_mut(uid)) else { return };
+                let Some(mailbox) = store.mailbox(&name) else { return };
+                let Some(message) = mailbox.message_mut(uid) else { return };
                 if matches!(change, Change::Replace) {
                     message.flags.clear();
                 }
@@ -69,8 +70,11 @@ impl Connection {
                 let message = message.clone();
                 selected.told(&message);
                 if let Some(number) = selected.number(uid).filter(|_| !silent) {
-                    let uid = if by_uid { format!(" UID {uid}") } else { String::new() };
-                    say(out, &format!("* {number} FETCH (FLAGS ({}){uid})", selected.flags(&message)));
+                    mailbox.take_down();
+                    let modseq = selected.modseq_of(mailbox, uid);
+                    let named = by_uid || selected.syncing.vanished;
+                    let uid = if named { format!(" UID {uid}") } else { String::new() };
+                    say(out, &format!("* {number} FETCH (FLAGS ({}){uid}{modseq})", selected.flags(&message)));
                 }
             });
         }

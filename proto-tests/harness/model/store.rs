@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Settings,
     annotations::{Annotations, Changed},
+    condstore::Ledger,
     mime,
 };
 
@@ -51,6 +52,8 @@ pub struct Mailbox {
     pub noselect: bool,
     /// Its annotations.
     pub annotations: Annotations,
+    /// When what was changed.
+    pub(super) ledger: Ledger,
 }
 
 /// One message.
@@ -127,6 +130,7 @@ impl Mailbox {
             gone: Vec::new(),
             noselect: false,
             annotations: Annotations::new(),
+            ledger: Ledger::default(),
         }
     }
 
