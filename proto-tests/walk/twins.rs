@@ -217,7 +217,7 @@ fn walk_twice(random: &mut Random, length: usize) -> Result<(), String> {
             let change = match random.below(3) {
                 _ if removes => Change::Expunge(uid),
                 0 => Change::Append,
-                _ => Change::Flag(uid, random.pick(&["\\Seen", "\\Flagged"])),
+                _ => Change::Flag(uid, random.pick::<&str>(&["\\Seen", "\\Flagged"])),
             };
             spoken.push(format!("{change:?}"));
             twins.iter().for_each(|twin| twin.happens(change));
