@@ -8,11 +8,12 @@
 //!     S: * LIST () "/" INBOX
 //!     S: * STATUS INBOX (MESSAGES 17)
 //!
-//! A mailbox whose STATUS is refused is told as \NoSelect (section 2). Held is what LIST answers, at most 2 MiB; there are
+//! A mailbox whose STATUS is refused is told as \NoSelect (section 2), unless it just cannot be had at this moment. Held is what LIST answers, at most 2 MiB; there are
 //! no more questions than names in it, and a line goes out when the sixteen around it are known. Requirement A4.
 
 use crate::{
     imap::{
+        code,
         list::{List, Listed, Return, Selection},
         response::Status,
         token,
@@ -73,14 +74,16 @@ async fn tell(lines: &[Vec<u8>], list: &List, items: &[u8], server: &Server) -> 
     let questions = asked.iter().flatten().map(question).collect();
     let (mut said, ends) = server.ask_all(STATUS, questions).await?;
     // The items are wrong, which the backend says of every mailbox.
-    if ends.contains(&Status::Bad) {
+    if ends.iter().any(|(status, _)| *status == Status::Bad) {
         return Err(Refusal::of_backend(Status::Bad));
     }
     let mut ends = ends.into_iter();
     for (line, listed) in lines.iter().zip(asked) {
         let mut line = line.clone();
         match listed.as_ref().and_then(|_| ends.next()) {
-            Some(Status::Ok) | None => server.answer(line),
+            Some((Status::Ok, _)) | None => server.answer(line),
+            // Section 2: where there is unexpected trouble the STATUS is left out, and that is all.
+            Some((_, text)) if code::parse(&text).is("UNAVAILABLE") => server.answer(line),
             Some(_) => {
                 Listed::insert(&mut line, b"\\NoSelect");
                 server.answer(line);

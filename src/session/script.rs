@@ -392,14 +392,14 @@ impl Server {
         &self,
         verb: &'static Verb,
         questions: Vec<Vec<u8>>,
-    ) -> Result<(Vec<Vec<u8>>, Vec<Status>), Refusal> {
+    ) -> Result<(Vec<Vec<u8>>, Vec<(Status, Vec<u8>)>), Refusal> {
         let heard = |arguments: &Vec<u8>| self.plan.hears(verb, arguments, self.level + 1).is_some();
         let together = if !verb.named || questions.iter().any(heard) { 1 } else { Self::TOGETHER };
         let (mut parts, mut ends) = (Vec::new(), Vec::new());
         for some in questions.chunks(together) {
             let wants = some.iter().map(|arguments| Want::Ask(verb, arguments.clone()));
             for outcome in self.outcomes(wants.collect()).await {
-                ends.push(outcome.done()?.0);
+                ends.push(outcome.done()?);
             }
             parts.append(&mut self.desk().parts);
         }
