@@ -42,6 +42,7 @@ const RFCS: &[(&str, &str)] = &[
     ("rfc5819", "LIST-STATUS"),
     ("rfc6154", "SPECIAL-USE"),
     ("rfc6851", "MOVE"),
+    ("rfc8438", "STATUS=SIZE"),
 ];
 
 /// Transcripts at once: most of them wait.
