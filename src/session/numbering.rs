@@ -281,13 +281,13 @@ impl Numbering {
 
     /// What waits, as responses; now it is told. Highest numbers first, so that each is still right when it is read.
     pub fn tell(&mut self, out: &mut Vec<u8>) {
-        let lost = std::mem::take(&mut self.lost);
-        self.missing = UidSet::default();
-        if lost > 0 && self.unannounced > 0 {
-            // Perhaps it is one of these that is gone.
+        if self.lost > 0 && self.unannounced > 0 {
+            // Perhaps it is one of these that is gone. All that are told as gone below are counted here.
             self.unannounced = 0;
-            out.extend_from_slice(format!("* {} EXISTS\r\n", self.count + lost).as_bytes());
+            out.extend_from_slice(format!("* {} EXISTS\r\n", self.told()).as_bytes());
         }
+        self.lost = 0;
+        self.missing = UidSet::default();
         for untold in std::mem::take(&mut self.untold).into_iter().rev() {
             self.forget(untold.number);
             if !untold.by_uid {
