@@ -91,6 +91,11 @@ impl Numbering {
         self.lost == 0
     }
 
+    /// Whether a number of the backend's can be: those that are gone stand behind all whose UIDs are known.
+    pub fn is_certain(&self, number: u32) -> bool {
+        self.is_bound() || self.uids.as_ref().is_some_and(|uids| number <= uids.len())
+    }
+
     /// How many messages the backend has.
     pub fn count(&self) -> u32 {
         self.count
