@@ -450,7 +450,9 @@ impl Session {
                 let mut store = mail.backend.store();
                 let messages = store.mailbox(mailbox).map(|mailbox| mailbox.messages.as_slice()).unwrap_or_default();
                 let count = messages.iter().filter(|message| message.octets == *content).count();
-                if count != usize::from(ok) {
+                // The first session selects the other mailbox too, and may have removed it from there already.
+                let removed = ok && self.at > 0 && count == 0;
+                if count != usize::from(ok) && !removed {
                     return wrong(format!("{count} messages with its content"));
                 }
             }

@@ -7,7 +7,8 @@
 //!     S: c5 OK                         S: c5 OK
 //!
 //! Both clients hear the same, but for the order of untagged lines, the text that a person may read, UIDs that nobody has asked
-//! for, and flags that are true.
+//! for, and flags that are true. Where UIDs are learnt before a command, it is read a moment later: so nothing comes that it would
+//! mean too (`*`, NOT), and the message that it copies does not go, between its being said and its being read.
 
 use std::sync::Arc;
 
@@ -211,12 +212,18 @@ fn walk_twice(random: &mut Random, length: usize) -> Result<(), String> {
         let (line, removes) = command(random, tag, count, &twins[0].uids(), capabilities.contains("ESEARCH"));
         // What goes by number behind a removal is written otherwise before it: not both at once.
         let removes = removes && (line.contains("EXPUNGE") || random.one_in(2));
+        // A copy of a message that has just gone some servers make, and the proxy refuses it where it knows.
+        let copied = line.split_once(" COPY ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<usize>().ok());
+        let copied = copied.and_then(|number| twins[0].uids().get(number - 1).copied());
+        // What comes before the command while the last UIDs are learnt for it, it means too.
+        let open = line.contains('*') || line.contains("NOT");
         for _ in 0..random.below(3) {
             let uids = twins[0].uids();
             let uid = if uids.is_empty() { 1 } else { *random.pick(&uids) };
             let change = match random.below(3) {
+                _ if removes && copied == Some(uid) => continue,
                 _ if removes => Change::Expunge(uid),
-                0 => Change::Append,
+                0 if !open => Change::Append,
                 _ => Change::Flag(uid, random.pick::<&str>(&["\\Seen", "\\Flagged"])),
             };
             spoken.push(format!("{change:?}"));

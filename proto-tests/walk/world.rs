@@ -1,4 +1,6 @@
 //! The sessions of a walk: whose turn it is, what they tell each other, and what is true at the end.
+//!
+//! Not walked: several sessions of which one has switched QRESYNC on, and NOTIFY before a backend that has it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,14 +54,17 @@ impl Plan {
         // What comes into the other mailbox is counted: one session alone copies.
         let first = at == 0;
         // Nobody knows the numbers of what a backend says behind a VANISHED that the client does not want to hear of.
-        let syncs = self.settings.has("QRESYNC");
+        let knows = self.settings.has("QRESYNC");
+        // Nor those of messages behind one that has come and vanished unheard while UIDs were learnt. Sessions that tell each other
+        // what they find learn them so often that it happens: where there are several, none switches QRESYNC on.
+        let syncs = knows && self.sessions == 1;
         Offers {
             searches: true,
             moves: moves && first,
             copies: first,
             roams: first,
             wishes: true,
-            notify: !syncs,
+            notify: !knows,
             syncs,
         }
     }

@@ -269,7 +269,7 @@ impl Open {
                     self.see_fetch(response, out);
                     let tells =
                         |fetched: Fetched<'_>| fetched.value("FLAGS").is_some() && !self.is_unknown(fetched.number);
-                    if Fetched::parse(response).is_some_and(tells) {
+                    if Fetched::parse(response).is_some_and(tells) && !self.waits_behind(response)? {
                         self.tell_fetch(response, at, out);
                     }
                     self.reply(level, ask, Reply::Part(response::text(response, 0)), out);
@@ -458,13 +458,7 @@ impl Open {
                 if fetched.is_some_and(|fetched| !self.learn(&fetched, out)) {
                     return Ok(Flow::Drop);
                 }
-                if !self.numbering.is_bound() && self.gate.claimant(Kind::Fetch) != Some(Owner::Client) {
-                    return match self.numbering.hold_behind(line) {
-                        true => Ok(Flow::Drop),
-                        false => Err(End::Fault(Fault::Backend("too many removals at the wrong time"))),
-                    };
-                }
-                if self.holds_fetch(number, line) {
+                if self.waits_behind(line)? || self.holds_fetch(number, line) {
                     return Ok(Flow::Drop);
                 }
                 if self.is_unknown(number) && !self.reveal(out) {
@@ -515,6 +509,18 @@ impl Open {
         }
         out.pass(Side::Backend, at, line.len());
         Ok(Flow::Pass)
+    }
+
+    /// Whether a FETCH waits behind removals of which nobody knows the place: its number means nothing before them. One with a
+    /// literal is not kept: the client has not asked for it.
+    fn waits_behind(&mut self, line: &[u8]) -> Result<bool, End> {
+        let Line::Untagged { number, .. } = response::line(line) else { return Ok(false) };
+        let waits = !self.numbering.is_certain(number) && self.gate.claimant(Kind::Fetch) != Some(Owner::Client);
+        let whole = memchr(b'\n', line) == Some(line.len() - 1) && frame::backend_literal(line).is_none();
+        match waits && whole && !self.numbering.hold_behind(line) {
+            true => Err(End::Fault(Fault::Backend("too many removals at the wrong time"))),
+            false => Ok(waits),
+        }
     }
 
     /// Whether FETCH responses pass as they come.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::imap::{
     esearch::{Esearch, Found},
+    response::{self, Line},
     sequence_set::{self, Bound},
     uid_set::UidSet,
 };
@@ -89,6 +90,11 @@ impl Numbering {
     /// Whether a number of the client's can be translated: not while messages are gone of which only the UID is known.
     pub fn is_bound(&self) -> bool {
         self.lost == 0
+    }
+
+    /// Whether a number of the backend's can be: those that are gone stand behind all whose UIDs are known.
+    pub fn is_certain(&self, number: u32) -> bool {
+        self.is_bound() || self.uids.as_ref().is_some_and(|uids| number <= uids.len())
     }
 
     /// How many messages the backend has.
@@ -265,6 +271,39 @@ impl Numbering {
             self.count += u32::from(self.uids.as_mut().is_some_and(|uids| uids.insert(uid)));
             self.empty(uid, true);
         }
+        self.place_waiting();
+    }
+
+    /// UIDs are known: what was said by a number behind removals is of a message whose number the client has already. It waits for
+    /// the removals no more, behind which it would be told later than what has changed since.
+    fn place_waiting(&mut self) {
+        let waiting = std::mem::take(&mut self.vanished);
+        let lines = || waiting.split_inclusive(|octet| *octet == b'\n');
+        // All that were there in front of the first line. What has come since stands behind them.
+        let mut there = self.uids.as_deref().cloned().unwrap_or_default();
+        there.extend(lines().filter_map(vanished_uids).flatten());
+        for line in lines() {
+            let placed = match vanished_uids(line) {
+                Some(gone) => {
+                    gone.into_iter().for_each(|uid| _ = there.remove(uid));
+                    false
+                }
+                None => self.place_line(line, &there),
+            };
+            if !placed {
+                self.vanished.extend_from_slice(line);
+            }
+        }
+    }
+
+    /// The same for `* 3 FETCH (FLAGS ())`, said when these messages were there.
+    fn place_line(&mut self, line: &[u8], there: &UidSet) -> bool {
+        let Line::Untagged { number, .. } = response::line(line) else { return false };
+        let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+        let Some(uid) = there.at(number) else { return false };
+        // Of a message that has gone since, nobody need hear.
+        let place = self.uids.as_ref().and_then(|uids| uids.place(uid));
+        place.is_none_or(|place| self.hold_flags(place, &line[2 + digits..]))
     }
 
     /// Something is said by a number that only means something behind what waits. False if too much waits already.
@@ -281,13 +320,13 @@ impl Numbering {
 
     /// What waits, as responses; now it is told. Highest numbers first, so that each is still right when it is read.
     pub fn tell(&mut self, out: &mut Vec<u8>) {
-        let lost = std::mem::take(&mut self.lost);
-        self.missing = UidSet::default();
-        if lost > 0 && self.unannounced > 0 {
-            // Perhaps it is one of these that is gone.
+        if self.lost > 0 && self.unannounced > 0 {
+            // Perhaps it is one of these that is gone. All that are told as gone below are counted here.
             self.unannounced = 0;
-            out.extend_from_slice(format!("* {} EXISTS\r\n", self.count + lost).as_bytes());
+            out.extend_from_slice(format!("* {} EXISTS\r\n", self.told()).as_bytes());
         }
+        self.lost = 0;
+        self.missing = UidSet::default();
         for untold in std::mem::take(&mut self.untold).into_iter().rev() {
             self.forget(untold.number);
             if !untold.by_uid {
@@ -437,6 +476,7 @@ impl Numbering {
                 self.uids = Some(Box::new(known));
                 gone.iter().for_each(|uid| _ = self.empty(uid, true));
                 self.vanished = waiting;
+                self.place_waiting();
                 true
             }
             Some(known) => {
@@ -478,7 +518,7 @@ impl Numbering {
 
 /// The UIDs of a line that told of removals.
 fn vanished_uids(line: &[u8]) -> Option<Vec<u32>> {
-    let set = line.strip_suffix(b"\r").unwrap_or(line).rsplit(|octet| *octet == b' ').next()?;
+    let set = line.trim_ascii_end().rsplit(|octet| *octet == b' ').next()?;
     Some(UidSet::parse(set)?.iter().collect())
 }
 
