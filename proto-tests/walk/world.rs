@@ -255,7 +255,29 @@ impl World {
             self.mail.append("INBOX");
         }
         self.rest(self.patience())?;
+        if snapshot {
+            self.rest_until_looked()?;
+        }
+        self.check_heard()
+    }
+
+    fn check_heard(&self) -> Result<(), String> {
         self.sessions.iter().try_for_each(|session| session.check_heard(&self.mail))
+    }
+
+    /// One has come, another has gone: of that STATUS does not tell where nobody believes UIDNEXT, and a look at all messages is
+    /// made again when twenty times as long has passed as the last one took. The octets of that one may have been on their way
+    /// for long.
+    fn rest_until_looked(&mut self) -> Result<(), String> {
+        const PIECE: Duration = Duration::from_secs(60);
+        /// Twenty times SELECT and what lists all messages, each of which waits for at most 240 s, and 300 s more.
+        const LONGEST: u32 = 20 * 2 * (240 + 300);
+        let mut pieces = LONGEST / PIECE.as_secs() as u32;
+        while pieces > 0 && self.check_heard().is_err() {
+            self.rest(PIECE)?;
+            pieces -= 1;
+        }
+        Ok(())
     }
 
     /// Everything that was begun ends; then NOOP, and what the clients believe is true.
