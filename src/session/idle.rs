@@ -333,6 +333,11 @@ impl News {
         !self.lacks_uids && self.look != Look::Reselect
     }
 
+    /// Whether there are messages that the client is to be shown.
+    pub(super) fn has_unshown(&self) -> bool {
+        self.unshown > 0
+    }
+
     /// The backend is asked, because it does not tell by itself, or not in this state.
     fn asks(&self) -> bool {
         self.look != Look::Idle || matches!(self.idle, BackendIdle::Refused)
@@ -442,11 +447,19 @@ impl Open {
     }
 
     /// Shows what has come, as far as the client wants to see it. Whether it is about to.
+    ///
+    /// Behind a removal by UID that the client has not heard of, nobody knows its numbers until UIDs are learnt; where they are not
+    /// to be had, nothing is shown.
     fn show_arrivals(&mut self, out: &mut Effects) -> bool {
         let Some(format) = self.may_tell().format.clone().filter(|_| self.news.unshown > 0) else { return false };
+        let bound = self.numbering.is_bound();
+        if !bound && !self.lacks_uids_to_tell() {
+            self.news.unshown = 0;
+            return false;
+        }
         match self.news.idle {
             BackendIdle::On { .. } => self.idle_off(out),
-            BackendIdle::Off | BackendIdle::Refused if self.gate.is_only_idle() => {
+            BackendIdle::Off | BackendIdle::Refused if bound && self.gate.is_only_idle() => {
                 let last = self.numbering.count();
                 let first = last.saturating_sub(std::mem::take(&mut self.news.unshown).min(News::MOST_SHOWN)) + 1;
                 if first <= last {

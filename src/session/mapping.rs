@@ -138,12 +138,13 @@ impl Open {
         }
     }
 
-    /// Whether a client that listens for flags is to be told the UID with them (RFC 5465 5.1), or those who follow are, and not
-    /// all are known.
+    /// Whether a client that listens for flags is to be told the UID with them (RFC 5465 5.1), or shown a message whose number only
+    /// UIDs tell, or those who follow are told of it, and not all are known.
     pub(super) fn lacks_uids_to_tell(&self) -> bool {
         let told = self.client.notify.as_ref().is_some_and(|told| told.flags);
         let told = told && self.is_listening() && self.news.learns_uids();
-        let wanted = told || (self.sees() && !self.news.lacks_uids);
+        let shown = self.news.has_unshown() && !self.numbering.is_bound() && self.is_listening();
+        let wanted = told || ((shown || self.sees()) && !self.news.lacks_uids);
         self.wants_whole() || (wanted && !self.numbering.is_complete())
     }
 
