@@ -73,8 +73,8 @@ impl Plan {
     /// What its proxy is like.
     pub(crate) fn proxy(&self, at: usize) -> Proxy {
         let mut setup = Setup::before(&self.settings);
-        // Somebody follows, or nobody does.
-        let followed = self.settings.seed.wrapping_add(at as u64).is_multiple_of(2);
+        // Somebody follows, or nobody does. Of several sessions one may have given UIDs up, and what it saw before stays known.
+        let followed = self.sessions == 1 && self.settings.seed.wrapping_add(at as u64).is_multiple_of(2);
         let told = if followed { Messages::Simple } else { Messages::None };
         Arc::make_mut(&mut setup.account).events.messages = told;
         Proxy::new(setup, 7)

@@ -843,6 +843,7 @@ impl Open {
 
     /// Until the next look. The other sessions of the account hear of this one.
     fn rest(&mut self, out: &mut Effects) {
+        self.watch_on();
         if let Some(mailbox) = &self.mailbox {
             let stirred = std::mem::take(&mut self.news.unpublished);
             let looked = Looked { mailbox: list::canonical(&mailbox.name), stirred, status: None };

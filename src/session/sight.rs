@@ -82,7 +82,7 @@ impl Open {
         self.watch = self.followed.then(|| Box::new(Watch { late, ..Watch::default() }));
     }
 
-    /// The client does something: what could not be had may be had now.
+    /// The client does something, or the backend was asked for news: what could not be had may be had now.
     pub(super) fn watch_on(&mut self) {
         self.watch.iter_mut().for_each(|watch| watch.missed = false);
     }
