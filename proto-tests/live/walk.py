@@ -75,9 +75,6 @@ def run(stage, servers, chosen):
     return totals
 
 
-# What the proxy says where UIDVALIDITY is another one: RFC 3501 2.3.1.1, nothing known of the mailbox is true any more.
-CHANGED = "* BYE the mailbox is not what it was"
-
 def walk(plan):
     """Rounds before one server, each with an account that is empty at first."""
     name, folder, direct, proxied, seed, steps = plan
@@ -133,6 +130,7 @@ class Client(Wire):
 
     def __init__(self, name, port, user, said, quirks):
         self.name, self.said, self.mailbox, self.quirks = name, said, None, quirks
+        self.validities = set()  # each UIDVALIDITY that was told: a client at the server selects one mailbox only
         self.messages, self.answered = [], set()
         self.opening = False  # a mailbox: what is told before it is open may be of the one before
         self.by_uid = False  # it names no numbers, so that removals may be told at any time (RFC 5465 5.3)
@@ -192,6 +190,8 @@ class Client(Wire):
         self.said.append(f"{self.name} S: {shown(line)}")
         if found := re.match(rb"\* (\d+) (EXISTS|EXPUNGE|FETCH)(.*)", line, re.DOTALL):
             self.HEARD[found[2]](self, int(found[1]), found[3])
+        elif found := re.match(rb"\* OK \[UIDVALIDITY (\d+)\]", line):
+            self.validities.add(found[1])
         elif line.startswith(b"* BYE"):
             raise Wrong(f"{self.name}: the session was ended")
         elif found := re.match(rb"\* STATUS .*\bMESSAGES (\d+)", line):
@@ -329,9 +329,9 @@ class Round:
             self.listener.ok(WISH.format(self.mailboxes[1]))
 
     def is_confessed(self, folder):
-        """Whether the server's own log says that it was at fault, with this account; or it gives UIDs by chance, and the proxy has found
-        another mailbox under the name than there was."""
-        if self.quirks.scatters and any(CHANGED in line for line in self.said):
+        """Whether the server's own log says that it was at fault, with this account; or it gives UIDs by chance, and has told
+        the client at the server that they mean something else now (RFC 3501 2.3.1.1)."""
+        if self.quirks.scatters and any(len(keeper.validities) > 1 for keeper in self.keepers.values()):
             return True
         return any(re.search(rf"\({self.user}\).*{words}", (folder / log).read_text(errors="replace")) for log, words in self.quirks.confession)
 
