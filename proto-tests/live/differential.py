@@ -259,6 +259,8 @@ class Talk:
             first, second = ([self.quirks.rewritten(line, ours) for line in lines] for lines in answers)
             if self.quirks.floating and len(group) > 1:
                 first, second = settled(first), settled(second)
+            if self.quirks.fleeting:
+                first, second = lasting(first), lasting(second)
             if (first := b"".join(first)) != (second := b"".join(second)):
                 raise Different(difference(first, second))
         return answers[0]
@@ -382,6 +384,21 @@ TEXT = re.compile(rb"\* (OK|NO|BAD|BYE) |\+|[^*]")  # human text: braces in it a
 def settled(lines):
     """The untagged lines in their order, then the tagged ones in theirs by name: for servers that delay tagged lines in a group."""
     return [line for line in lines if line.startswith(b"*")] + sorted(line for line in lines if not line.startswith(b"*"))
+
+
+def lasting(lines):
+    """Without the flags of messages of which a later line tells that they have gone."""
+    kept, last = [], {}
+    for line in lines:
+        kept.append(line)
+        if flags := re.fullmatch(rb"\* (\d+) FETCH \((?:UID \d+ )?FLAGS \([^)]*\)\)\r\n", line):
+            last[int(flags[1])] = len(kept) - 1
+        elif gone := re.fullmatch(rb"\* (\d+) EXPUNGE\r\n", line):
+            number = int(gone[1])
+            if number in last:
+                kept[last.pop(number)] = b""
+            last = {at - (at > number): where for at, where in last.items()}
+    return kept
 
 
 def difference(direct, proxied):

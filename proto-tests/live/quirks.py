@@ -37,6 +37,7 @@ class Quirks:
     connections: int = 1  # sessions on the same account at the same time
     pipeline: int = 12  # how many commands go out together at most
     floating: bool = False  # the tagged lines of a pipelined group move about, depending on where the segments end
+    fleeting: bool = False  # the flags that a message had last are told or not, when the same answer tells that it has gone
     malformed: float = 0.1  # the share of malformed and unknown commands
     beyond: bool = True  # numbers past the end
     odd_sets: bool = True  # sets with several parts, reversed, or with `*`
@@ -98,8 +99,8 @@ CYRUS = {"fresh": ["STORE", "COPY", "EXPUNGE"], "alone": ["SEARCH"]}
 MAILUTILS = {"fresh": ["FETCH", "STORE", "COPY", "EXPUNGE"], "tells": False, "mute": True, "loses_content": True, "keywords": False}
 
 QUIRKS = {
-    "dovecot": Quirks(NAMES, connections=2, floating=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, unkept=MUTE_NOTIFY),
-    "dovecot-legacy": Quirks(NAMES, connections=2, floating=True, confession=[("dovecot.log", LOST_FILE)]),
+    "dovecot": Quirks(NAMES, connections=2, floating=True, fleeting=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, unkept=MUTE_NOTIFY),
+    "dovecot-legacy": Quirks(NAMES, connections=2, floating=True, fleeting=True, confession=[("dovecot.log", LOST_FILE)]),
     "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True, hushes=True, loses_content=True),
     "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),
     "mailutils": Quirks(

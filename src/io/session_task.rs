@@ -327,7 +327,6 @@ impl Task {
                     let (from, outcome) = (sent.from, self.visit.send_aside(*sent));
                     self.errands.get_or_insert_default().add(from, outcome);
                 }
-                Wish::Effect(Effect::Publish(what)) => self.visit.publish(*what),
                 Wish::Effect(Effect::Event(event)) => self.visit.happened(*event),
                 Wish::Effect(Effect::Seen(sighting)) => self.visit.seen(*sighting),
                 Wish::Effect(Effect::Found(finding)) => self.visit.found(*finding),
@@ -434,6 +433,8 @@ impl Turn<'_> {
                 Effect::Put(to, range) => self.send(cx, to, me, &text[range], more),
                 Effect::Connect { from, len } => self.carry(me, from, len, false),
                 Effect::Discard { from, len } => self.carry(me, from, len, true),
+                // Before our own client is: what it does then, elsewhere, comes behind the change.
+                Effect::Publish(what) => self.visit.publish(*what),
                 other => {
                     // What is said behind it is said in this very turn; what was heard behind it waits until the turn ends.
                     if let Effect::Upgrade(side, Upgrade::Deflate) = other {
