@@ -8,6 +8,7 @@
 //! | [`store`] | what is kept across sessions and restarts? |
 //! | [`mailbox`] | what do we remember of one mailbox, and what can happen in it? |
 //! | [`account`] | what is true of one user across sessions? |
+//! | [`outband`] | how is a device that is away told? (pure, too) |
 //! | [`session`] | what happens on one client's connection? (a pure state machine: no socket, no clock) |
 //! | [`ext`] | which extensions do we add, one file each? |
 //! | [`io`] | who touches the world: sockets, clocks, files, signals? |
@@ -24,6 +25,7 @@ pub mod ext;
 pub mod imap;
 pub mod io;
 pub mod mailbox;
+pub mod outband;
 pub mod session;
 pub mod store;
 pub mod units;

@@ -1,0 +1,164 @@
+//! A channel: how a notice becomes octets on their way to a device, and what the answer on that way means.
+//!
+//!     Notice, address   ->  write  ->  Delivery     what a carrier brings, and where to
+//!     Answer            ->  judge  ->  Outcome      accepted, delivered, later, or never
+//!
+//! A channel is pure: the hour and what has to be random are given to it, so that its octets can be compared with those that were
+//! written by hand. Who carries is the shell, one carrier for each kind of [`Delivery`]; what a provider answers never reaches a user
+//! (requirement S4). How often something is tried again is no channel's business. Requirements N18 to N20.
+
+use std::time::Duration;
+
+use super::notice::Notice;
+use crate::account::channel::Kind;
+
+/// A way to tell devices something.
+pub trait Channel: Send + Sync {
+    /// Which it is.
+    fn kind(&self) -> Kind;
+
+    /// Whether nobody between here and the device can read what goes to this address: the payload is encrypted, or the way is. Over any
+    /// other, a device is never told more than WAKEUP (source document 001 section 15).
+    fn is_private(&self, address: &str) -> bool;
+
+    /// What is to be brought to this address.
+    fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable>;
+
+    /// What the answer means for the notice and for the address.
+    fn judge(&self, answer: &Answer) -> Outcome;
+}
+
+/// What a channel cannot know by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// The time of day, since 1970.
+    pub now: Duration,
+    /// Octets that nobody can guess, and that are used once: for keys, salts and names.
+    pub chance: [u8; 64],
+}
+
+/// What is to be carried.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// An HTTP request.
+    Http(Request),
+    /// A datagram.
+    Datagram(Datagram),
+}
+
+/// An HTTP request. Redirections are not followed, and of the answer's body at most 4 KiB are read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    /// GET or POST.
+    pub method: Method,
+    /// To where.
+    pub url: String,
+    /// Beside those that HTTP itself needs.
+    pub headers: Vec<(&'static str, String)>,
+    /// What is sent.
+    pub body: Vec<u8>,
+    /// Who has named the place.
+    pub named_by: NamedBy,
+}
+
+/// What HTTP is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// POST
+    Post,
+}
+
+/// Who has named a place to which something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// A user: it must not be a place inside, whatever its name resolves to (requirement S3).
+    User,
+    /// The operator: it may be anywhere.
+    Operator,
+}
+
+/// A datagram, perhaps sent several times.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// To where: `host:port`, named by a user.
+    pub to: String,
+    /// What is sent.
+    pub octets: Vec<u8>,
+    /// How the device says that it has it; none: it does not.
+    pub acknowledged_by: Option<Acknowledged>,
+}
+
+/// What tells whether a datagram acknowledges another one: its octets, and the hour since 1970.
+pub type Acknowledged = fn(sent: &[u8], heard: &[u8], now: Duration) -> bool;
+
+impl Delivery {
+    /// Octets that are put on the channel, for the device's limit (source document 001 section 11.3): after encryption, and without what the
+    /// way itself adds.
+    pub fn octets(&self) -> u32 {
+        let octets = match self {
+            Self::Http(request) => request.body.len(),
+            Self::Datagram(datagram) => datagram.octets.len(),
+        };
+        u32::try_from(octets).unwrap_or(u32::MAX)
+    }
+}
+
+/// Why a notice cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undeliverable {
+    /// It does not fit; WAKEUP may.
+    #[error("too large for the channel")]
+    TooLarge,
+    /// The address is none.
+    #[error("not an address of this channel")]
+    Address,
+    /// Something of ours, as a key, is not there.
+    #[error("{0}")]
+    Ours(&'static str),
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An HTTP response.
+    Http {
+        /// The status.
+        status: u16,
+        /// Not sooner than this, by `Retry-After`.
+        retry_after: Option<Duration>,
+        /// Its body, as far as it was read.
+        body: Vec<u8>,
+    },
+    /// The device has said that it has it.
+    Acknowledged,
+    /// It was sent, and the way tells nothing of what becomes of it.
+    Sent,
+    /// Nothing, for as long as was waited.
+    Silence,
+    /// There is no way there now.
+    Unreachable,
+    /// The place is inside, and a user has named it.
+    Forbidden,
+}
+
+/// What has become of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Who brings it further has it.
+    Accepted,
+    /// The device has it.
+    Delivered,
+    /// Not now. It counts against nobody: the same again, with the same number.
+    Later {
+        /// Not sooner than this.
+        after: Option<Duration>,
+    },
+    /// It is too large; WAKEUP may fit.
+    TooLarge,
+    /// This notice will not go, and the next may: something of ours is wrong, and somebody has to be told.
+    Failed,
+    /// Nothing will ever go to this address.
+    Dead,
+}
