@@ -398,11 +398,9 @@ impl Speaker {
         if self.offers.notify && self.random.one_in(8) {
             return self.notify();
         }
-        if self.offers.syncs && self.random.one_in(6) {
-            return match self.random.one_in(2) {
-                true => self.enable_qresync(),
-                false => self.say("ENABLE CONDSTORE", false, true, Intent::Nothing),
-            };
+        // QRESYNC is for the state in which no mailbox is selected (RFC 5161 section 3.1).
+        if self.offers.syncs && self.random.one_in(12) {
+            return self.say("ENABLE CONDSTORE", false, true, Intent::Nothing);
         }
         match self.random.below(12) {
             0 => self.say("NAMESPACE", false, true, Intent::Nothing),

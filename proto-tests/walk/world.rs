@@ -1,8 +1,4 @@
 //! The sessions of a walk: whose turn it is, what they tell each other, and what is true at the end.
-//!
-//! NOTIFY and QRESYNC are said where flaws are looked for, and everywhere with `WALK_WIDE=1`, one of them before each backend. Such
-//! walks still find, now and then, what is not right: a client that says NOTIFY in a pipeline and idles then may hear nothing, and
-//! what waits behind a VANISHED is told in the wrong order where UIDs are not known.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,8 +23,6 @@ pub(crate) struct Plan {
     settings: Settings,
     /// Sessions of the account, of which the first one speaks of everything.
     sessions: usize,
-    /// NOTIFY and QRESYNC may be said.
-    wide: bool,
 }
 
 /// A walk under way.
@@ -44,7 +38,7 @@ impl Plan {
         if settings.mischief.snapshot {
             settings.greeting = "IMAP4rev1 Debian".to_owned();
         }
-        Self { random, legal, settings, sessions: 1, wide: true }
+        Self { random, legal, settings, sessions: 1 }
     }
 
     /// So many of one account.
@@ -57,16 +51,14 @@ impl Plan {
         let moves = self.settings.has("MOVE") || self.settings.has("UIDPLUS");
         // What comes into the other mailbox is counted: one session alone copies.
         let first = at == 0;
-        // Nobody knows the numbers of what a backend says behind a VANISHED that the client does not want to hear of.
-        let knows = self.settings.has("QRESYNC");
         Offers {
             searches: true,
             moves: moves && first,
             copies: first,
             roams: first,
             wishes: true,
-            notify: !knows && self.wide,
-            syncs: knows && self.wide && self.sessions == 1,
+            notify: true,
+            syncs: self.settings.has("QRESYNC") && self.sessions == 1,
         }
     }
 
@@ -96,8 +88,7 @@ impl Plan {
         let kept = |set: &&str| !(mischief.snapshot && ["SEARCHRES", "QRESYNC"].iter().any(|word| set.contains(word)));
         let sets: Vec<&str> = SETS.into_iter().filter(kept).collect();
         let capabilities = *random.pick(&sets);
-        let wide = std::env::var_os("WALK_WIDE").is_some();
-        Self { wide, ..Self::before(random, legal, mischief, capabilities) }
+        Self::before(random, legal, mischief, capabilities)
     }
 }
 

@@ -80,7 +80,15 @@ const OF_MODSEQ: [(&str, &[&str]); 10] = [
 /// more than it has asked for, which does no harm.
 pub fn knows_modseq(verb: &Verb, arguments: &[u8]) -> bool {
     let row = OF_MODSEQ.iter().find(|(name, _)| *name == base(verb));
-    let Some((_, words)) = row else { return false };
+    row.is_some_and(|(_, words)| says(arguments, words))
+}
+
+/// Whether a client wants with this command to be told by UID which messages have gone (RFC 7162 section 3.2.3).
+pub fn enables_qresync(verb: &Verb, arguments: &[u8]) -> bool {
+    verb.name == "ENABLE" && says(arguments, &["QRESYNC"])
+}
+
+fn says(arguments: &[u8], words: &[&str]) -> bool {
     let mut said = arguments.split(|octet| b" ()\r\n".contains(octet));
     said.any(|word| words.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes())))
 }

@@ -434,6 +434,9 @@ impl Open {
 
     fn untagged(&mut self, kind: Kind, number: u32, line: &[u8], at: usize, out: &mut Effects) -> Result<Flow, End> {
         self.witness_untagged(kind, line, out);
+        if self.is_left(kind, line) {
+            return Ok(Flow::Drop);
+        }
         if !self.glimpse(kind, number, line) {
             return Ok(Flow::Drop);
         }
@@ -525,7 +528,7 @@ impl Open {
 
     /// Whether FETCH responses pass as they come.
     fn passes_fetches(&self) -> bool {
-        let tells_all = self.client.listening.is_none() && self.client.notify.is_none();
+        let tells_all = !self.leaving && self.client.listening.is_none() && self.client.notify.is_none();
         self.numbering.is_plain() && self.loading.is_none() && tells_all && self.watch.is_none()
     }
 

@@ -79,6 +79,8 @@ pub(super) struct ClientEdge {
     pub(super) stores: bool,
     /// It has said that it knows mod-sequences (RFC 7162 3.1).
     pub(super) modseq: bool,
+    /// It is told by UID which messages have gone (RFC 7162 3.2.3).
+    pub(super) by_uid: bool,
     /// DEFLATE runs.
     compressed: bool,
     /// When it was last heard.
@@ -113,6 +115,7 @@ impl ClientEdge {
             notify: None,
             stores: false,
             modseq: false,
+            by_uid: false,
             compressed: false,
             heard: now,
             told: now,
@@ -445,6 +448,7 @@ impl Open {
     fn note_modseq(&mut self, head: &Head<'_>) {
         let said = !self.client.modseq && words::knows_modseq(head.verb, head.arguments);
         self.client.modseq |= said && words::CONDSTORE.iter().any(|word| self.plan.told.has(word));
+        self.client.by_uid |= words::enables_qresync(head.verb, head.arguments) && self.plan.told.has("QRESYNC");
     }
 
     /// The client idles. `listening`: what it wants to hear, if not everything.
@@ -481,7 +485,7 @@ impl Open {
             }
         };
         if matches!(head.verb.name, "SELECT" | "EXAMINE") {
-            self.open(head);
+            self.open(head, out);
         }
         if let Some(running) = self.gate.find(head.tag) {
             running.bound = running.verb.numbers != Numbers::None && head.verb.name.starts_with("UID ");

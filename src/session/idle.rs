@@ -462,13 +462,15 @@ impl Open {
             BackendIdle::Off | BackendIdle::Refused if bound && self.gate.is_only_idle() => {
                 let last = self.numbering.count();
                 let first = last.saturating_sub(std::mem::take(&mut self.news.unshown).min(News::MOST_SHOWN)) + 1;
-                if first <= last {
-                    // The client is told the UID, whatever else it wants to see.
-                    let items = format.trim_start_matches('(');
-                    let items = items.strip_prefix("UID").filter(|rest| rest.starts_with([' ', ')'])).unwrap_or(items);
-                    let space = if items.starts_with([' ', ')']) { "" } else { " " };
-                    self.say(FETCH, format!("{first}:{last} (UID{space}{items}").as_bytes(), out);
+                if first > last {
+                    // All of them are gone again.
+                    return false;
                 }
+                // The client is told the UID, whatever else it wants to see.
+                let items = format.trim_start_matches('(');
+                let items = items.strip_prefix("UID").filter(|rest| rest.starts_with([' ', ')'])).unwrap_or(items);
+                let space = if items.starts_with([' ', ')']) { "" } else { " " };
+                self.say(FETCH, format!("{first}:{last} (UID{space}{items}").as_bytes(), out);
             }
             _ => {}
         }

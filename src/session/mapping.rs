@@ -118,7 +118,9 @@ impl Open {
         let silent = self.profile.silent_expunge && !self.news.lacks_uids;
         let removes = self.selected && silent && removes(head.verb);
         let mapped = || self.numbering.is_mapped() || !self.numbering.is_bound();
-        let needed = removes || (named && (mapped() || touched() || self.wants_whole()));
+        // Behind VANISHED only UIDs tell which number a message has.
+        let shifted = || self.client.by_uid && head.verb.numbers != Numbers::None;
+        let needed = removes || (named && (mapped() || touched() || shifted() || self.wants_whole()));
         needed && (!self.numbering.is_complete() || self.wants_whole())
     }
 
@@ -144,7 +146,10 @@ impl Open {
         let told = self.client.notify.as_ref().is_some_and(|told| told.flags);
         let told = told && self.is_listening() && self.news.learns_uids();
         let shown = self.news.has_unshown() && !self.numbering.is_bound() && self.is_listening();
-        let wanted = told || ((shown || self.sees()) && !self.news.lacks_uids);
+        // What it does not hear of is told by UID, and the numbers of what it does hear of go on.
+        let held = self.selected && self.client.by_uid;
+        let held = held && (self.client.notify.is_some() || self.client.listening.is_some());
+        let wanted = told || ((shown || held || self.sees()) && !self.news.lacks_uids);
         self.wants_whole() || (wanted && !self.numbering.is_complete())
     }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::imap::{
     esearch::{Esearch, Found},
-    response::{self, Line},
+    fetch::Fetched,
     sequence_set::{self, Bound},
     uid_set::UidSet,
 };
@@ -33,6 +33,8 @@ pub struct Numbering {
     vanished: Vec<u8>,
     /// How many messages they name of which nobody knows the number: in `Same` any, else of those that came last.
     lost: u32,
+    /// How many of those were certainly among the ones that the client was not told of.
+    hidden: u32,
     /// Else: which.
     missing: UidSet,
     /// `Mapped`: the UIDs of the backend's messages. Of those that came last it may not know them yet.
@@ -109,7 +111,8 @@ impl Numbering {
 
     /// How many messages the client has, those included that are gone and not told.
     pub fn told(&self) -> u32 {
-        (self.count - self.unannounced).saturating_add(self.untold.len() as u32).saturating_add(self.lost)
+        let announced = (self.count - self.unannounced).saturating_add(self.lost) - self.hidden;
+        announced.saturating_add(self.untold.len() as u32)
     }
 
     /// The UIDs of the backend's messages, as far as they are known.
@@ -120,7 +123,7 @@ impl Numbering {
     /// The backend counts its messages. The answer is what the client is told.
     pub fn exists(&mut self, count: u32) -> u32 {
         self.count = count;
-        self.unannounced = 0;
+        (self.unannounced, self.hidden) = (0, 0);
         self.told()
     }
 
@@ -228,12 +231,9 @@ impl Numbering {
         match (self.is_mapped(), UidSet::parse(uids)) {
             (true, Some(gone)) => {
                 // Of a message that it never knew, a client need not hear.
-                let known: UidSet = gone.iter().filter(|uid| self.empty(*uid, true) || self.lose(*uid)).collect();
-                match known.len() {
-                    0 => {}
-                    some if some == gone.len() => self.vanished.extend_from_slice(line),
-                    _ => self.vanished.extend_from_slice(format!("* VANISHED {known}\r\n").as_bytes()),
-                }
+                let known = |uid: &u32| self.empty(*uid, true).unwrap_or_else(|| self.find_missing(*uid));
+                let known = gone.iter().filter(known).collect();
+                self.keep_vanished(&known);
                 self.find_lost();
             }
             _ => {
@@ -241,8 +241,7 @@ impl Numbering {
                 let mut flags = Vec::new();
                 self.tell_flags(&mut flags);
                 let gone = sequence_set::count(uids).unwrap_or(0).min(self.count);
-                (self.count, self.lost) = (self.count - gone, self.lost + gone);
-                self.unannounced = self.unannounced.min(self.count);
+                self.lose(gone);
                 self.vanished.extend_from_slice(&flags);
                 self.vanished.extend_from_slice(line);
             }
@@ -250,57 +249,66 @@ impl Numbering {
         self.vanished.len() <= Self::MOST_VANISHED
     }
 
-    /// A message is gone whose place is not known: one of those that came last. Whether it can be.
-    fn lose(&mut self, uid: u32) -> bool {
-        let behind = self.uids.as_ref().is_some_and(|uids| uids.last().is_none_or(|last| uid > last));
-        let lost = behind && !self.is_complete() && self.missing.insert(uid);
-        if lost {
-            (self.count, self.lost) = (self.count - 1, self.lost + 1);
-            self.unannounced = self.unannounced.min(self.count);
+    fn keep_vanished(&mut self, uids: &UidSet) {
+        if uids.len() > 0 {
+            self.vanished.extend_from_slice(format!("* VANISHED {uids}\r\n").as_bytes());
         }
-        lost
     }
 
-    /// All UIDs are known again: so are the places of those messages, unless the client does not know of some of the others.
+    /// A message is gone whose place is not known: one of those that came last. Whether it can be.
+    fn find_missing(&mut self, uid: u32) -> bool {
+        let behind = self.uids.as_ref().is_some_and(|uids| uids.last().is_none_or(|last| uid > last));
+        let missing = behind && !self.is_complete() && self.missing.insert(uid);
+        if missing {
+            self.lose(1);
+        }
+        missing
+    }
+
+    /// So many messages are gone, nobody knows from where.
+    fn lose(&mut self, gone: u32) {
+        (self.count, self.lost) = (self.count - gone, self.lost + gone);
+        let beyond = self.unannounced.saturating_sub(self.count);
+        (self.unannounced, self.hidden) = (self.unannounced - beyond, self.hidden + beyond);
+    }
+
+    /// All UIDs are known again: so are the places of those messages. They may be among those that the client was never told of.
     fn find_lost(&mut self) {
-        if self.missing.is_empty() || self.unannounced > 0 || !self.is_complete() {
+        if self.missing.is_empty() || !self.is_complete() {
             return;
         }
-        self.lost = 0;
-        for uid in std::mem::take(&mut self.missing).iter() {
+        let announced = self.told() - self.untold.len() as u32;
+        (self.lost, self.hidden) = (0, 0);
+        let missing = std::mem::take(&mut self.missing);
+        for uid in missing.iter() {
             self.count += u32::from(self.uids.as_mut().is_some_and(|uids| uids.insert(uid)));
-            self.empty(uid, true);
         }
-        self.place_waiting();
+        self.unannounced = self.count.saturating_sub(announced);
+        let never = missing.iter().filter(|uid| self.empty(*uid, true) != Some(true)).collect();
+        self.place_waiting(&never);
     }
 
     /// UIDs are known: what was said by a number behind removals is of a message whose number the client has already. It waits for
-    /// the removals no more, behind which it would be told later than what has changed since.
-    fn place_waiting(&mut self) {
+    /// the removals no more, behind which it would be told later than what has changed since. `never`: messages that are gone, and of
+    /// which the client need not hear.
+    fn place_waiting(&mut self, never: &UidSet) {
         let waiting = std::mem::take(&mut self.vanished);
-        let lines = || waiting.split_inclusive(|octet| *octet == b'\n');
-        // All that were there in front of the first line. What has come since stands behind them.
-        let mut there = self.uids.as_deref().cloned().unwrap_or_default();
-        there.extend(lines().filter_map(vanished_uids).flatten());
-        for line in lines() {
-            let placed = match vanished_uids(line) {
+        for line in waiting.split_inclusive(|octet| *octet == b'\n') {
+            match vanished_uids(line) {
                 Some(gone) => {
-                    gone.into_iter().for_each(|uid| _ = there.remove(uid));
-                    false
+                    let known = gone.into_iter().filter(|uid| !never.contains(*uid)).collect();
+                    self.keep_vanished(&known);
                 }
-                None => self.place_line(line, &there),
-            };
-            if !placed {
-                self.vanished.extend_from_slice(line);
+                None if self.place_line(line) => {}
+                None => self.vanished.extend_from_slice(line),
             }
         }
     }
 
-    /// The same for `* 3 FETCH (FLAGS ())`, said when these messages were there.
-    fn place_line(&mut self, line: &[u8], there: &UidSet) -> bool {
-        let Line::Untagged { number, .. } = response::line(line) else { return false };
+    /// The same for a FETCH, which has a UID where VANISHED tells of removals (RFC 7162 section 3.2.4).
+    fn place_line(&mut self, line: &[u8]) -> bool {
+        let Some(uid) = Fetched::parse(line).and_then(|fetched| fetched.uid()) else { return false };
         let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
-        let Some(uid) = there.at(number) else { return false };
         // Of a message that has gone since, nobody need hear.
         let place = self.uids.as_ref().and_then(|uids| uids.place(uid));
         place.is_none_or(|place| self.hold_flags(place, &line[2 + digits..]))
@@ -312,17 +320,17 @@ impl Numbering {
         self.vanished.len() <= Self::MOST_VANISHED
     }
 
-    /// The place of this message is empty from now on. Whether the client knew it.
-    fn empty(&mut self, uid: u32, by_uid: bool) -> bool {
-        let place = self.uids.as_ref().and_then(|uids| uids.place(uid));
-        place.is_some_and(|place| self.hold_place(place, by_uid))
+    /// The place of this message is empty from now on: whether the client knew it. None: it has no place.
+    fn empty(&mut self, uid: u32, by_uid: bool) -> Option<bool> {
+        let place = self.uids.as_ref().and_then(|uids| uids.place(uid))?;
+        Some(self.hold_place(place, by_uid))
     }
 
     /// What waits, as responses; now it is told. Highest numbers first, so that each is still right when it is read.
     pub fn tell(&mut self, out: &mut Vec<u8>) {
-        if self.lost > 0 && self.unannounced > 0 {
+        if self.lost > 0 && self.unannounced + self.hidden > 0 {
             // Perhaps it is one of these that is gone. All that are told as gone below are counted here.
-            self.unannounced = 0;
+            (self.unannounced, self.hidden) = (0, 0);
             out.extend_from_slice(format!("* {} EXISTS\r\n", self.told()).as_bytes());
         }
         self.lost = 0;
@@ -465,18 +473,11 @@ impl Numbering {
     pub fn map(&mut self, uids: UidSet) -> bool {
         match self.uids.take() {
             None => {
-                let waiting = std::mem::take(&mut self.vanished);
-                self.lost = 0;
-                let gone: UidSet = waiting.split(|octet| *octet == b'\n').filter_map(vanished_uids).flatten().collect();
+                let lines = self.vanished.split(|octet| *octet == b'\n');
+                self.missing = lines.filter_map(vanished_uids).flatten().collect();
                 (self.count, self.unannounced) = (uids.len(), self.unannounced.min(uids.len()));
-                let mut known = uids;
-                for uid in gone.iter() {
-                    self.count += u32::from(known.insert(uid));
-                }
-                self.uids = Some(Box::new(known));
-                gone.iter().for_each(|uid| _ = self.empty(uid, true));
-                self.vanished = waiting;
-                self.place_waiting();
+                self.uids = Some(Box::new(uids));
+                self.find_lost();
                 true
             }
             Some(known) => {
@@ -489,6 +490,7 @@ impl Numbering {
                 gone.into_iter().for_each(|uid| _ = self.empty(uid, false));
                 self.hold_exists(uids.len());
                 self.uids = Some(Box::new(uids));
+                self.find_lost();
                 true
             }
         }
@@ -667,6 +669,46 @@ mod tests {
         assert!(numbering.bind(b"2").unwrap().gone);
         assert_eq!(told(&mut numbering), "* VANISHED 12,14\r\n");
         assert_eq!(numbering.number(15), Some(3));
+    }
+
+    #[test]
+    fn what_has_gone_among_new_messages_has_its_place_when_all_are_known() {
+        let mut numbering = mapped("11:12");
+        numbering.exists(5);
+        assert!(numbering.hold_vanished(b"* VANISHED 14\r\n", b"14"));
+        assert!(!numbering.is_bound());
+        assert!(numbering.hold_behind(b"* 4 FETCH (UID 15 FLAGS (a))\r\n"));
+        assert!(numbering.map(UidSet::parse(b"11:13,15").unwrap()) && numbering.is_bound());
+        assert_eq!((numbering.number(15), numbering.bind(b"4").unwrap().gone), (Some(5), true));
+        assert_eq!(told(&mut numbering), "* VANISHED 14\r\n");
+        let mut flags = Vec::new();
+        numbering.tell_flags(&mut flags);
+        assert_eq!(flags, b"* 4 FETCH (UID 15 FLAGS (a))\r\n");
+    }
+
+    #[test]
+    fn of_what_came_and_went_unheard_nobody_is_told() {
+        let mut numbering = mapped("11:12");
+        numbering.hold_exists(4);
+        assert!(numbering.hold_vanished(b"* VANISHED 13\r\n", b"13"));
+        assert_eq!(numbering.told(), 2, "which of the two that it does not know of is all the same to it");
+        assert!(numbering.learn(&[14].into_iter().collect()));
+        assert_eq!((told(&mut numbering), numbering.told(), numbering.exists(3)), (String::new(), 2, 3));
+        // The last message that the client does not know of is gone, and its UID was known.
+        let mut numbering = mapped("11:12");
+        numbering.hold_exists(3);
+        assert!(numbering.learn(&[13].into_iter().collect()));
+        assert!(numbering.hold_vanished(b"* VANISHED 13\r\n", b"13"));
+        assert_eq!((told(&mut numbering), numbering.told(), numbering.is_bound()), (String::new(), 2, true));
+    }
+
+    #[test]
+    fn what_went_unheard_is_told_as_come_where_uids_are_not_known() {
+        let mut numbering = Numbering::default();
+        numbering.hold_exists(1);
+        assert!(numbering.hold_vanished(b"* VANISHED 5\r\n", b"5"));
+        assert_eq!(numbering.told(), 0);
+        assert_eq!((told(&mut numbering), numbering.told()), ("* 1 EXISTS\r\n* VANISHED 5\r\n".to_owned(), 0));
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub(super) struct Open {
     pub(super) withheld: Option<Box<(Tag, Vec<u8>)>>,
     /// While another mailbox is being opened: the numbering of this one, should the backend not even understand.
     pub(super) before: Option<Box<Numbering>>,
+    /// Until the backend's answer to that begins: the client was not told of all that is gone from this one, so its numbers are not
+    /// the backend's.
+    pub(super) leaving: bool,
     /// A mailbox is selected.
     pub(super) selected: bool,
     /// Which one.
@@ -159,6 +162,7 @@ impl Open {
             shrunk: None,
             withheld: None,
             before: None,
+            leaving: false,
             selected: false,
             mailbox: None,
             opening: None,
@@ -317,6 +321,7 @@ impl Open {
 
     /// SELECT or EXAMINE has ended, with this text. NO leaves no mailbox selected (RFC 3501 6.3.1), BAD leaves all as it was.
     pub(super) fn opened(&mut self, status: Status, text: &[u8]) {
+        self.leaving = false;
         match (status, self.before.take()) {
             (Status::Ok, _) => {
                 self.selected = true;
@@ -334,7 +339,9 @@ impl Open {
     }
 
     /// A mailbox is being opened; a name that cannot be read is not remembered.
-    pub(super) fn open(&mut self, head: &Head<'_>) {
+    pub(super) fn open(&mut self, head: &Head<'_>, out: &mut Effects) {
+        self.at_boundary(out);
+        self.leaving = !self.numbering.is_plain();
         self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
         let name = Cursor::new(head.arguments).astring().ok();
         let examined = head.verb.name == "EXAMINE";
@@ -342,6 +349,15 @@ impl Open {
         let (uidvalidity, uidnext) = (None, None);
         self.opening =
             name.map(|name| Box::new(Mailbox { name: (*name).into(), examined, uidvalidity, uidnext, resynced }));
+    }
+
+    /// Whether this is still said of the mailbox that the client has left, by numbers that it does not have. Which flags there are it
+    /// asks when it comes again.
+    pub(super) fn is_left(&mut self, kind: Kind, line: &[u8]) -> bool {
+        let code = || kind == Kind::Ok && !code::parse(response::text(line, 2)).name.is_empty();
+        self.leaving &= kind != Kind::Flags && !code();
+        let earlier = || response::text(line, 2).starts_with(b"(");
+        self.leaving && (matches!(kind, Kind::Expunge | Kind::Fetch) || (kind == Kind::Vanished && !earlier()))
     }
 
     /// What UIDs mean in the mailbox that is being opened, and which comes next.
@@ -399,7 +415,9 @@ impl Open {
         let still_here = timeouts.still_here.filter(|_| room).map(|every| self.client.told + every.0);
         let back = self.returns_at();
         let inquiry = self.inquires_at();
-        [silent, self.owed(), left, renewal, look, idle, layers, still_here, back, inquiry].into_iter().flatten().min()
+        let watch = self.watches_at();
+        let moments = [silent, self.owed(), left, renewal, look, idle, layers, still_here, back, inquiry, watch];
+        moments.into_iter().flatten().min()
     }
 
     /// When the backend has kept silent for too long about what it owes us.

@@ -11,6 +11,8 @@
 //! another session of the account, makes events of it. While nobody follows, nothing is asked and nothing seen. Requirements E1
 //! and E3.
 
+use std::time::Instant;
+
 use super::{
     effect::{Effect, Effects},
     gate::Tag,
@@ -35,8 +37,8 @@ use crate::{
 pub(super) struct Watch {
     /// The whole was reported: what is seen now is a change.
     whole: bool,
-    /// It could not be had: what is said and what is counted do not fit.
-    missed: bool,
+    /// It could not be had, because what is said and what is counted do not fit: not before this it is tried again.
+    missed: Option<Instant>,
     /// The client may have asked for flags already: it is told those that we ask for too, since some servers tell each change
     /// once.
     late: bool,
@@ -84,7 +86,7 @@ impl Open {
 
     /// The client does something, or the backend was asked for news: what could not be had may be had now.
     pub(super) fn watch_on(&mut self) {
-        self.watch.iter_mut().for_each(|watch| watch.missed = false);
+        self.watch.iter_mut().for_each(|watch| watch.missed = None);
     }
 
     /// The backend is gone: what it does until it is back is not seen.
@@ -96,12 +98,17 @@ impl Open {
         self.mailbox.as_ref().and_then(|mailbox| mailbox.uidvalidity)
     }
 
-    /// Whether the mailbox is to be looked over.
+    /// Whether the mailbox is to be looked over now.
     pub(super) fn wants_whole(&self) -> bool {
+        self.whole_from().is_some_and(|from| self.now >= from)
+    }
+
+    /// From when on the mailbox is to be looked over.
+    fn whole_from(&self) -> Option<Instant> {
         let may = !self.news.lacks_uids && self.before.is_none() && !self.is_settling();
-        let watch = self.watch.as_ref().filter(|watch| may && !watch.whole && !watch.missed);
-        let most = |watch: &Watch| if watch.late { Watch::MOST_TOLD } else { Watch::MOST_SEEN };
-        watch.is_some_and(|watch| self.numbering.count() <= most(watch))
+        let watch = self.watch.as_ref().filter(|watch| may && !watch.whole)?;
+        let most = if watch.late { Watch::MOST_TOLD } else { Watch::MOST_SEEN };
+        (self.numbering.count() <= most).then(|| watch.missed.unwrap_or(self.now))
     }
 
     /// Whether what happens to messages is reported.
@@ -137,9 +144,15 @@ impl Open {
         self.watch.iter_mut().for_each(|watch| watch.late |= !watch.whole);
     }
 
+    /// When that is tried again while the backend idles, which nothing else would end for it.
+    pub(super) fn watches_at(&self) -> Option<Instant> {
+        self.whole_from().filter(|from| *from > self.now && self.news.is_idling())
+    }
+
     /// They could not be.
     pub(super) fn missed_all(&mut self) {
-        self.watch.iter_mut().for_each(|watch| watch.missed = true);
+        let again = self.now + self.news.pace().longest.0;
+        self.watch.iter_mut().for_each(|watch| watch.missed = Some(again));
         self.resume = true;
     }
 
