@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`notice`] | what is a device told? |
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
+//! | [`emn`] | what does a payload look like? |
 
 pub mod channel;
+pub mod emn;
 pub mod notice;
