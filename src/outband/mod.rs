@@ -5,7 +5,9 @@
 //! | [`notice`] | what is a device told? |
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
 //! | [`emn`] | what does a payload look like? |
+//! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 
 pub mod channel;
 pub mod emn;
+pub mod mem1;
 pub mod notice;
