@@ -6,7 +6,8 @@
 //!     lemonade-proxy events --follow                     the same, until one of the two ends
 
 use std::{
-    io::{Write as _, stderr, stdout},
+    io::{self, Write as _, stderr, stdout},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     time::SystemTime,
@@ -18,7 +19,7 @@ use lemonade_proxy::{
     config::{Source, check::Report, flags::Flags, state_dir},
     io::{
         admin::client::{self, segment},
-        serve,
+        receive, serve,
     },
 };
 use rustls::crypto::aws_lc_rs;
@@ -97,6 +98,18 @@ enum Command {
         /// Which proxy.
         #[command(flatten)]
         running: Running,
+    },
+    /// Listen for notices as a device does, and say what comes: EMN and XEMN in clear, or with a key what is sealed, which is acknowledged
+    Receive {
+        /// Where
+        #[arg(long, value_name = "ADDR")]
+        udp: SocketAddr,
+        /// The device's key, as in its address: a1b2c3d4:AAEC...; several keys are a line each
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// End after so many notices, not only when you stop it (Ctrl-C)
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
     },
     /// Make the running proxy read its configuration, certificates and tables again
     Reload(Running),
@@ -222,6 +235,10 @@ fn main() -> ExitCode {
         Command::Events { user: Some(user), running, .. } => {
             running.follow(&format!("/events?user={}", segment(&user)))
         }
+        Command::Receive { udp, key_file, count } => match receive::run(udp, key_file.as_deref(), count, said) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error.to_string()),
+        },
         Command::Reload(running) => running.ask("POST", "/reload"),
     }
 }
@@ -294,10 +311,8 @@ impl Running {
         Source { file: self.config, flags: Flags { state: self.state, ..Flags::default() } }.state()
     }
 
-    /// Each line is written whole, so that whoever ends us ends us between two.
     fn follow(self, path: &str) -> ExitCode {
-        let tell = |line: &[u8]| stdout().write_all(line).and_then(|()| stdout().flush());
-        match client::follow(&self.directory(), path, tell) {
+        match client::follow(&self.directory(), path, said) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error.to_string()),
         }
@@ -310,6 +325,11 @@ impl Running {
             Err(error) => failed(&error.to_string()),
         }
     }
+}
+
+/// Says a line. It is written whole, so that whoever ends us ends us between two.
+fn said(line: &[u8]) -> io::Result<()> {
+    stdout().write_all(line).and_then(|()| stdout().flush())
 }
 
 /// Says why there is nothing else to say.
@@ -357,6 +377,8 @@ mod tests {
             "p devices show joe pixel --backend main",
             "p events --follow",
             "p events --follow --user joe --config f",
+            "p receive --udp [::1]:4000",
+            "p receive --udp 127.0.0.1:4000 --key-file f --count 3",
         ] {
             assert!(read(line).is_ok(), "{line}: {:?}", read(line));
         }
@@ -372,6 +394,8 @@ mod tests {
             "p purge",
             "p devices show joe",
             "p events",
+            "p receive",
+            "p receive --udp 4000",
         ] {
             assert!(read(line).is_err(), "{line}");
         }

@@ -4,6 +4,7 @@
 //! Inputs are mutated from what real peers say. `FUZZ_SECONDS=60` fuzzes longer, `SEED=17` runs the same inputs again; a
 //! failure prints the input.
 
+mod notices;
 mod session;
 
 use std::{

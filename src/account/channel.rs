@@ -22,7 +22,7 @@ pub enum Kind {
     Sip,
     /// XMPP: a JID.
     Xmpp,
-    /// A datagram: host and port.
+    /// A datagram: `host:port`, or `host:port|key`.
     Udp,
     /// Web Push (RFC 8030): `endpoint|p256dh|auth`.
     WebPush,
@@ -89,7 +89,7 @@ impl Kind {
             Self::Mms => (is_number(address) || is_mail(address), "a telephone number or a mail address"),
             Self::Sip => (is_sip(address), "a SIP URI: sip:user@host or sips:user@host"),
             Self::Xmpp => (is_jid(address), "a JID: user@host, perhaps with a resource"),
-            Self::Udp => (is_host_and_port(address), "host:port"),
+            Self::Udp => (is_udp(address), "host:port, perhaps with a key behind it: host:port|a1b2c3d4:AAEC..."),
             Self::WebPush => (is_subscription(address), "endpoint|p256dh|auth of a push subscription"),
             Self::Webhook => (is_https(address), "a URL that begins with https://"),
             Self::Mailto => (is_mail(address.strip_prefix("mailto:").unwrap_or(address)), "a mail address"),
@@ -109,6 +109,7 @@ impl Kind {
         match self {
             Self::WebPush => format!("{}...", address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")),
             Self::DeltaChat => format!("{}...", start(12)),
+            Self::Udp => address.split_once('|').map_or(address.to_owned(), |(place, _)| format!("{place}|...")),
             _ => address.to_owned(),
         }
     }
@@ -226,6 +227,16 @@ fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
 }
 
+/// A host and a port; a key of MEM1, where the device has one, is its id and 32 octets.
+fn is_udp(text: &str) -> bool {
+    let Some((place, key)) = text.split_once('|') else { return is_host_and_port(text) };
+    let is_key = key.split_once(':').is_some_and(|(id, psk)| {
+        let is_id = id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_id && URL_SAFE_NO_PAD.decode(psk.trim_end_matches('=')).is_ok_and(|psk| psk.len() == 32)
+    });
+    is_host_and_port(place) && is_key
+}
+
 fn is_https(text: &str) -> bool {
     let rest = text.strip_prefix("https://");
     rest.and_then(|rest| rest.split('/').next()).is_some_and(|authority| is_host(without_port(authority)))
@@ -249,6 +260,8 @@ mod tests {
 
     /// RFC 8291 section 5.
     const KEY: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+    /// As `outband::mem1` writes it.
+    const MEM1: &str = "a1b2c3d4:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
     #[test]
     fn a_channel_is_read_and_written() {
@@ -264,6 +277,7 @@ mod tests {
     #[test]
     fn an_address_fits_its_channel() {
         let push = format!("https://push.example.org/x|{KEY}|BTBZMqHH6r4Tts7J_aSIgg");
+        let udp = format!("phone.example.org:4000|{MEM1}");
         let table = [
             (Kind::Sms, "+4915112345678", "015112345678"),
             (Kind::Mms, "joe@example.org", "joe"),
@@ -275,6 +289,8 @@ mod tests {
             (Kind::Sip, "sip:joe@example.org:5060", "sip:joe@example.org:+80"),
             (Kind::Webhook, "https://example.org:80/", "https://example.org:+80/"),
             (Kind::Udp, "phone.example.org:4000", "phone.example.org"),
+            (Kind::Udp, &udp, "phone.example.org:4000|a1b2c3d4:AAEC"),
+            (Kind::Udp, &udp, "phone.example.org:4000|"),
             (Kind::WebPush, &push, "https://push.example.org/x|AAAA|BBBB"),
             (Kind::Webhook, "https://example.org:8443/x?y", "http://example.org/"),
             (Kind::Mailto, "mailto:joe@example.org", "joe@"),
@@ -300,6 +316,8 @@ mod tests {
         let push = format!("https://push.example.org/x|{KEY}|BTBZMqHH6r4Tts7J_aSIgg");
         assert_eq!(Kind::WebPush.shown(&push), "https://push.example.org...");
         assert_eq!(Kind::DeltaChat.shown("fcm-chat.delta:abcdefgh"), "fcm-chat.del...");
+        assert_eq!(Kind::Udp.shown(&format!("phone.example.org:4000|{MEM1}")), "phone.example.org:4000|...");
+        assert_eq!(Kind::Udp.shown("phone.example.org:4000"), "phone.example.org:4000");
         assert_eq!(Kind::Sms.shown("+4915112345678"), "+4915112345678");
     }
 }

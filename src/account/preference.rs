@@ -207,6 +207,7 @@ impl Preferences {
         match self.channel().kind() {
             Some(kind @ Kind::DeltaChat) => kind.shown(address),
             _ if address.starts_with("https://") => Kind::WebPush.shown(address),
+            _ if Kind::Udp.check(address).is_ok() => Kind::Udp.shown(address),
             _ => address.to_owned(),
         }
     }

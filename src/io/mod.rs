@@ -13,6 +13,7 @@
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
 //! | [`events`], [`shadows`] | who follows what happens in the message store, and what of it is news? |
+//! | [`receive`] | what does a device hear by UDP? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
 pub mod accounts;
@@ -36,6 +37,7 @@ pub mod operated;
 mod peer;
 pub mod probe;
 pub mod proxy_header;
+pub mod receive;
 pub mod registry;
 pub mod routing;
 pub mod serve;

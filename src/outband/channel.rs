@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::notice::Notice;
+use super::{mem1, notice::Notice};
 use crate::account::channel::Kind;
 
 /// A way to tell devices something.
@@ -86,12 +86,16 @@ pub struct Datagram {
     pub to: String,
     /// What is sent.
     pub octets: Vec<u8>,
-    /// How the device says that it has it; none: it does not.
-    pub acknowledged_by: Option<Acknowledged>,
+    /// The key under which the device says that it has it; none: it does not.
+    pub acknowledged_by: Option<mem1::Key>,
 }
 
-/// What tells whether a datagram acknowledges another one: its octets, and the hour since 1970.
-pub type Acknowledged = fn(sent: &[u8], heard: &[u8], now: Duration) -> bool;
+impl Datagram {
+    /// Whether a datagram that was heard, at this hour since 1970, says that the device has this one.
+    pub fn is_acknowledged(&self, heard: &[u8], now: Duration) -> bool {
+        self.acknowledged_by.as_ref().is_some_and(|key| key.acknowledges(&self.octets, heard, now))
+    }
+}
 
 impl Delivery {
     /// Octets that are put on the channel, for the device's limit (source document 001 section 11.3): after encryption, and without what the

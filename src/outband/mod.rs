@@ -4,6 +4,12 @@
 //! |---|---|
 //! | [`notice`] | what is a device told? |
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
+//! | [`channels`] | and over this one? |
+//! | [`emn`] | what does a payload look like? |
+//! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 
 pub mod channel;
+pub mod channels;
+pub mod emn;
+pub mod mem1;
 pub mod notice;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh [servers] [clients] [tools] : what the live tests need from Debian, only what is missing. Root.
+# install.sh [servers] [clients] [tools] [decoders] : what the live tests need from Debian, only what is missing. Root.
 #
 # Dovecot is installed. The other servers' packages conflict with it, so apt only says which packages each of them would bring; those are
 # downloaded to $LIVE_DIR/debs/NAME and unpacked into a private root when the server starts (lib.sh).
@@ -10,6 +10,7 @@ export DEBIAN_FRONTEND=noninteractive
 SERVER_PACKAGES="openssl util-linux python3 dovecot-imapd dovecot-lmtpd"
 CLIENT_PACKAGES="curl isync offlineimap3 mutt"
 TOOL_PACKAGES="prometheus jq shellcheck"        # promtool and what else deploy/check.sh asks for
+DECODER_PACKAGES="libwbxml2-utils tshark python3-cryptography"        # who else reads what we write to devices
 updated=""
 update() { if [ -z "$updated" ]; then apt-get update -qq; updated=yes; fi; }
 
@@ -37,7 +38,7 @@ download() {
   touch "$folder/complete"
 }
 
-[ $# -gt 0 ] || set -- servers clients tools
+[ $# -gt 0 ] || set -- servers clients tools decoders
 for part in "$@"; do
   case $part in
     servers)
@@ -49,6 +50,7 @@ for part in "$@"; do
       quietly $CLIENT_PACKAGES
       if ! command -v node > /dev/null || ! command -v npm > /dev/null; then quietly nodejs npm; fi;;
     tools) quietly $TOOL_PACKAGES;;
-    *) echo "install.sh [servers] [clients] [tools]" >&2; exit 2;;
+    decoders) quietly $DECODER_PACKAGES;;
+    *) echo "install.sh [servers] [clients] [tools] [decoders]" >&2; exit 2;;
   esac
 done
