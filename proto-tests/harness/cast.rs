@@ -13,11 +13,12 @@ use lemonade_proxy::{
     session::{
         aside::{Sent, Told},
         effect::{Dialled, Notice, Side},
+        layer::Ask,
     },
 };
 
 use crate::{
-    errand,
+    errand::Errand,
     model::{Backend, Connection, Settings},
     random::Random,
 };
@@ -66,6 +67,10 @@ pub trait Between {
     /// What it wants to have asked on a connection of its own, and how that one stands; only a proxy does.
     fn take_errand(&mut self) -> Option<(Sent, Dialled)> {
         None
+    }
+    /// Whether it still wants to hear what comes of this one.
+    fn waits_for(&self, _errand: (u8, Ask)) -> bool {
+        false
     }
     /// What came of it.
     fn told(&mut self, _told: Told) {}
@@ -143,6 +148,7 @@ pub struct Scene {
     pub trace: Vec<String>,
     between: Box<dyn Between>,
     connection: Option<Connection>,
+    errands: Vec<Errand>,
     cut: Cut,
     to_backend: Vec<u8>,
     to_client: Vec<u8>,
@@ -185,6 +191,7 @@ impl Scene {
             trace: Vec::new(),
             between,
             connection: None,
+            errands: Vec::new(),
             cut,
             to_backend: Vec::new(),
             to_client: Vec::new(),
@@ -258,12 +265,25 @@ impl Scene {
 
     /// What the proxy wants asked elsewhere is asked of the model.
     fn run_errands(&mut self) {
-        while let Some((sent, dialled)) = self.between.take_errand() {
-            let (told, said) = errand::run(&self.backend, sent, dialled);
+        let mut under_way = std::mem::take(&mut self.errands);
+        while let Some(mut errand) = self.next_errand().or_else(|| under_way.pop()) {
+            if !self.between.waits_for(errand.from) {
+                continue;
+            }
+            let (told, said) = errand.go_on();
             self.trace.extend(said);
-            self.between.told(told);
+            match told {
+                Some(told) => self.between.told(told),
+                None => self.errands.push(errand),
+            }
             self.collect();
         }
+    }
+
+    /// One that has just begun.
+    fn next_errand(&mut self) -> Option<Errand> {
+        let (sent, dialled) = self.between.take_errand()?;
+        Some(Errand::new(&self.backend, sent, dialled))
     }
 
     /// Whether there is a connection to the backend.

@@ -35,6 +35,7 @@ use lemonade_proxy::{
         },
         front::Front,
         idle::Pace,
+        layer::Ask,
         plan::{Mode, Modes, NonSync, Offer, Plans},
         profile::{self, Look, Profile},
         settings::{Limits, Timeouts},
@@ -125,6 +126,8 @@ pub struct Proxy {
     pub learned: Option<Look>,
     requests: VecDeque<Request>,
     errands: VecDeque<Sent>,
+    /// Who waits for what comes of one.
+    errands_of: Vec<(u8, Ask)>,
 }
 
 /// What the shell keeps for one side.
@@ -412,6 +415,7 @@ impl Proxy {
             learned: None,
             requests: VecDeque::new(),
             errands: VecDeque::new(),
+            errands_of: Vec::new(),
         };
         proxy.tell(Input::Opened);
         proxy.pump();
@@ -631,7 +635,11 @@ impl Proxy {
                 Effect::Seen(sighting) => self.seen(*sighting),
                 Effect::Found(finding) => self.found(*finding),
                 Effect::Refused { .. } => self.refused += 1,
-                Effect::Aside(sent) => self.errands.push_back(*sent),
+                Effect::Aside(sent) => {
+                    self.errands_of.push(sent.from);
+                    self.errands.push_back(*sent);
+                }
+                Effect::Recall(from) => self.errands_of.retain(|waits| *waits != from),
                 Effect::Keep(request) => self.requests.push_back(*request),
                 Effect::Publish(what) => self.published.push(*what),
                 Effect::Bind(device) => self.devices.push(*device),
@@ -826,7 +834,12 @@ impl Between for Proxy {
         Some((sent, Dialled { backend, user, starttls: false, origin, profile, look, pace, auxiliary: true }))
     }
 
+    fn waits_for(&self, errand: (u8, Ask)) -> bool {
+        self.ended.is_none() && self.errands_of.contains(&errand)
+    }
+
     fn told(&mut self, told: Told) {
+        self.errands_of.retain(|waits| *waits != told.to);
         if self.ended.is_none() {
             self.tell(Input::Told(Box::new(told)));
             self.pump();

@@ -33,11 +33,12 @@ CLIENTS = {
     "mutt": ["mutt.py"],
     "news-idle": ["news.py", "idle"],
     "news-noop": ["news.py", "noop"],
+    "news-notify": ["news.py", "notify"],
     "offlineimap": ["offlineimap.py"],
     "provision": ["provision.py"],
     "deltachat": ["deltachat.py"],
 }
-OF_THE_PROXY = {"aioimaplib-idle", "imapclient-idle", "imaplib-deflate", "listing", "provision", "deltachat", "news-idle", "imapflow-idle"}  # what they speak of the server behind may not have at all
+OF_THE_PROXY = {"aioimaplib-idle", "imapclient-idle", "imaplib-deflate", "listing", "provision", "deltachat", "news-idle", "news-notify", "imapflow-idle"}  # what they speak of the server behind may not have at all
 FEW = ["curl", "imaplib", "news-idle"]  # enough to show that TLS towards the backend makes no difference
 WAYS = {name: {"imap": list(CLIENTS)} for name in SERVERS}  # how the proxy reaches each server, and with which clients that is tried
 WAYS["dovecot"].update({"imaps": FEW, "imap+starttls": FEW})

@@ -18,16 +18,20 @@
 //! numbering, so that numbers go on to mean what they meant. Of messages that come at once the last fifty are shown.
 //!
 //! Other mailboxes are asked for by STATUS on the session's own connection, one at a time while no command of the client's is in
-//! progress: INBOX as often as the backend's pace allows, others every 15 s. What the client does itself is not told to it. Names
-//! are compared every minute; that a mailbox was renamed tells the session that has done it, or how the mailbox stood before.
+//! progress: INBOX as often as the backend's pace allows, others every 15 s. One of them, INBOX for choice, is listened to beside
+//! that where the backend can IDLE ([`ear`]). What the client does itself is not told to it. Names are compared every minute; that a
+//! mailbox was renamed tells the session that has done it, or how the mailbox stood before.
 //! Bounds are the operator's (`[account.notify]`): beyond them it is `NOTIFICATIONOVERFLOW`, and the client hears nothing more.
 //! Annotations are ours, and told at once. Requirements N2 and A4.
 
+mod ear;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use self::ear::Ear;
 use super::{idle::LARGEST, metadata};
 use crate::{
     imap::{
@@ -78,9 +82,6 @@ const MOST_OCTETS: usize = 2 << 20;
 /// Renamings that other sessions have told and that no look at the names has shown yet.
 const MOST_RENAMINGS: usize = 16;
 
-/// What is due so soon is looked at now: a backend that idles stops once for all of it.
-const SLACK: Duration = Duration::from_secs(2);
-
 /// What a NOTIFY that went well has found; no watch: NONE.
 type Outcome = Arc<Mutex<Option<Option<Box<Watch>>>>>;
 
@@ -93,6 +94,7 @@ struct Notifier {
     /// What goes on between the client's commands.
     watch: Option<Box<Watch>>,
     asked: Option<Asked>,
+    ear: Ear,
     /// When to compare names.
     names: Option<Instant>,
     /// When names were asked for last.
@@ -135,6 +137,9 @@ impl Layer for Notifier {
     }
 
     fn reply(&mut self, ask: Ask, reply: Reply<'_>, out: &mut Out<'_>) {
+        if let Some(key) = self.ear.hear(ask, &reply, out) {
+            return self.stirred(&key);
+        }
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.ask == ask) else {
             Script::hear(&mut self.script, ask, reply, out);
             return self.settle(out);
@@ -156,12 +161,12 @@ impl Layer for Notifier {
     fn wake(&mut self, now: Instant, out: &mut Out<'_>) {
         let Some(watch) = self.watch.as_mut().filter(|_| self.asked.is_none()) else { return };
         watch.select(out.mailbox().map(list::canonical));
+        let listens = self.ear.listen(Some(watch), out);
         if self.names.is_some_and(|names| now >= names) {
             self.listed = Some(now);
             return self.ask(Step::List, LIST, b"\"\" \"*\"".to_vec(), out);
         }
-        let looks = watch.next().is_none_or(|next| next <= now);
-        match watch.due(now + SLACK).filter(|_| looks) {
+        match watch.due(now) {
             Some(key) => {
                 let arguments = status_of(&key, watch.mailboxes.get(&key), out.knows_modseq());
                 self.ask(Step::Status(key), STATUS, arguments, out);
@@ -171,7 +176,10 @@ impl Layer for Notifier {
                     let arguments = status_of(&key, None, false);
                     self.ask(Step::Identity(key), STATUS, arguments, out);
                 }
-                None => watch.next().into_iter().chain(self.names).min().into_iter().for_each(|next| out.wake_at(next)),
+                None => {
+                    let next = [watch.next(), self.names, listens].into_iter().flatten().min();
+                    next.into_iter().for_each(|next| out.wake_at(next));
+                }
             },
         }
     }
@@ -217,18 +225,25 @@ impl Notifier {
         }
     }
 
+    /// Something has happened in a mailbox: it is looked at now.
+    fn stirred(&mut self, key: &[u8]) {
+        let asked = self.asked.as_mut().filter(|asked| asked.is_about(key));
+        asked.into_iter().for_each(|asked| asked.overtaken = true);
+        let watched = self.watch.as_mut().and_then(|watch| watch.mailboxes.get_mut(key));
+        watched.into_iter().for_each(|watched| watched.due = None);
+    }
+
     /// Another session of the account has looked at a mailbox: so this one need not.
     fn looked(&mut self, looked: &Looked, out: &mut Out<'_>) {
-        let about = |asked: &Asked| matches!(&asked.step, Step::Status(key) if *key == looked.mailbox);
         let selected = out.mailbox().is_some_and(|name| list::canonical(name) == looked.mailbox);
-        if let Some(asked) = self.asked.as_mut().filter(|asked| about(asked)) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.is_about(&looked.mailbox)) {
             asked.overtaken |= looked.stirred;
             return;
         }
         if selected {
             return;
         }
-        let Some(Watch { mailboxes, tree, .. }) = self.watch.as_deref_mut() else { return };
+        let Some(Watch { mailboxes, tree, latest, .. }) = self.watch.as_deref_mut() else { return };
         let known = mailboxes.get_mut(&looked.mailbox).filter(|watched| watched.status.is_some());
         let Some(watched) = known else { return };
         let modseq = out.knows_modseq();
@@ -239,6 +254,9 @@ impl Notifier {
                 let now = steady(status.clone(), watched.status.as_ref(), out);
                 let news = look(watched, Some(now), false, &looked.mailbox, tree);
                 schedule(&looked.mailbox, watched, news.is_some(), out);
+                if news.is_some() {
+                    *latest = Some(looked.mailbox.clone());
+                }
                 news.into_iter().for_each(|line| out.answer(line));
             }
             None if looked.stirred => watched.due = None,
@@ -267,6 +285,8 @@ impl Notifier {
             self.names = watch.needs_names().then(|| later(out));
             watch.mailboxes.iter_mut().for_each(|(key, watched)| schedule(key, watched, false, out));
             out.wake_at(now);
+        } else {
+            self.ear.listen(None, out);
         }
     }
 
@@ -307,6 +327,9 @@ impl Notifier {
                     looked.into_iter().for_each(|line| out.answer(line));
                     schedule(&key, watched, stirred, out);
                     watched.due = watched.due.filter(|_| !overtaken);
+                    if stirred {
+                        watch.latest = Some(key);
+                    }
                 }
                 if watch.round() > out.plan().account.notify.round.0 {
                     self.overflow(out);
@@ -376,8 +399,16 @@ impl Notifier {
     /// Section 5.8: as if the client had said NONE.
     fn overflow(&mut self, out: &mut Out<'_>) {
         self.watch = None;
+        self.ear.listen(None, out);
         out.answer(*b"* OK [NOTIFICATIONOVERFLOW] more than can be watched; no notifications from here on");
         out.listen(Some(Listening::NOTHING));
+    }
+}
+
+impl Asked {
+    /// Whether it is how this mailbox stands.
+    fn is_about(&self, mailbox: &[u8]) -> bool {
+        matches!(&self.step, Step::Status(key) if **key == *mailbox)
     }
 }
 

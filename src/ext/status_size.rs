@@ -25,7 +25,7 @@ use crate::{
     },
     mailbox::status::Status,
     session::{
-        aside::Errand,
+        aside::{Errand, Task},
         layer::{Ask, Command, Extension, Layer, Out, Refusal, Reply},
         script::{Answers, Ending, Given, Script, Server},
     },
@@ -128,9 +128,8 @@ async fn size(server: &Server, name: &[u8], now: Status, known: &Known) -> Resul
     if let Some((_, size)) = sizes().get(&key).filter(|(before, _)| whole && *before == now) {
         return Ok(*size);
     }
-    let (mailbox, uidvalidity) = (name.into(), now.uidvalidity);
-    let errand = Errand { mailbox, uidvalidity, verb: FETCH, arguments: b"1:* (RFC822.SIZE)".to_vec(), keep: add };
-    let told = server.aside(errand).await?;
+    let task = Task::Ask { verb: FETCH, arguments: b"1:* (RFC822.SIZE)".to_vec(), keep: add };
+    let told = server.aside(Errand { mailbox: name.into(), uidvalidity: now.uidvalidity, task }).await?;
     if told.status != response::Status::Ok {
         return Err(unavailable());
     }

@@ -4,14 +4,19 @@
 //!     session -> errand -> the account's desk: at most 32 wait -> one of at most two clerks -> connection -> answer
 //!
 //! A clerk connects when there is something to do, with the secret of the session whose errand it is, and stays for half a minute
-//! after the last: a backend counts connections, and the next question often comes soon. Issue 4.
+//! after the last: a backend counts connections, and the next question often comes soon.
+//!
+//!     session -> "tell me when something happens in INBOX" -> a clerk idles there -> news -> session
+//!
+//! One session of an account at a time may have a clerk listen, until something happens, it has enough of it or its time for an IDLE
+//! is over; and only where one clerk is left for the errands of others. Issue 4.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -22,7 +27,7 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     listener::Listening,
     login::{Connected, Login},
-    metrics::Held,
+    metrics::{BackendMeters, Held},
     proxy_header::Ends,
     shell::Shell,
     transport::Transport,
@@ -53,11 +58,24 @@ pub struct Sender {
     pub session: Box<str>,
 }
 
-/// Errands of one session that are under way; each ends at some time.
+/// Errands of one session that are under way. An answer comes of each, unless it is recalled.
 #[derive(Debug, Default)]
 pub struct Errands {
-    running: Vec<((u8, Ask), oneshot::Receiver<Outcome>)>,
+    running: Vec<((u8, Ask), Running)>,
 }
+
+/// An errand that is under way. Who drops it does not want it any more.
+#[derive(Debug)]
+pub struct Running {
+    /// Closed: nothing came of it.
+    outcome: oneshot::Receiver<Outcome>,
+    /// Of one that listens: while it is held, no other one may.
+    _ear: Option<Arc<Ear>>,
+}
+
+/// The right to have a clerk of an account listen.
+#[derive(Debug, Default)]
+struct Ear;
 
 /// Where the errands of an account wait.
 #[derive(Debug, Default)]
@@ -72,6 +90,8 @@ struct Waiting {
     clerks: u32,
     /// Clerks with nothing to do.
     resting: usize,
+    /// Held by who has a clerk listen.
+    ear: Weak<Ear>,
 }
 
 #[derive(Debug)]
@@ -92,21 +112,26 @@ const REST: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Auxiliary {
-    /// Somebody has an errand. The receiver hears what came of it, or is closed: then nothing did.
-    pub fn send(
-        &self,
-        shell: &Arc<Shell>,
-        account: &Arc<AccountName>,
-        sent: Sent,
-        sender: Sender,
-    ) -> oneshot::Receiver<Outcome> {
+    /// Somebody has an errand.
+    pub fn send(&self, shell: &Arc<Shell>, account: &Arc<AccountName>, sent: Sent, sender: Sender) -> Running {
         let (done, outcome) = oneshot::channel();
         let most = shell.setup.load().dialers.get(&account.backend).map_or(0, |dialer| dialer.settings.auxiliary);
+        let ear = sent.errand.listens().then(Arc::<Ear>::default);
+        let running = Running { outcome, _ear: ear.clone() };
+        if ear.is_some() && most < 2 {
+            return Running::busy();
+        }
         let desk = Arc::clone(&self.desks.entry(Arc::clone(account)).or_default());
         let hires = {
             let mut waiting = desk.waiting();
             if waiting.jobs.len() >= MOST_WAITING {
-                return outcome;
+                return running;
+            }
+            if let Some(ear) = &ear {
+                if waiting.ear.strong_count() > 0 {
+                    return Running::busy();
+                }
+                waiting.ear = Arc::downgrade(ear);
             }
             waiting.jobs.push_back(Job { sent, sender, done });
             let hires = waiting.jobs.len() > waiting.resting && waiting.clerks < most;
@@ -117,7 +142,7 @@ impl Auxiliary {
             true => _ = tokio::spawn(serve(Arc::clone(shell), Arc::clone(account), desk)),
             false => desk.news.notify_one(),
         }
-        outcome
+        running
     }
 
     /// The last clerk has left: nothing is kept of an account that wants nothing.
@@ -129,10 +154,32 @@ impl Auxiliary {
     }
 }
 
+impl Running {
+    /// One that is not done: somebody listens already, or nobody may.
+    fn busy() -> Self {
+        let (done, outcome) = oneshot::channel();
+        // The receiver is there.
+        let _ = done.send(Outcome::Busy);
+        Self { outcome, _ear: None }
+    }
+}
+
+impl Default for Running {
+    /// One of which nothing will come.
+    fn default() -> Self {
+        Self { outcome: oneshot::channel().1, _ear: None }
+    }
+}
+
 impl Errands {
     /// One more.
-    pub fn add(&mut self, to: (u8, Ask), outcome: oneshot::Receiver<Outcome>) {
-        self.running.push((to, outcome));
+    pub fn add(&mut self, to: (u8, Ask), running: Running) {
+        self.running.push((to, running));
+    }
+
+    /// This one is not wanted any more.
+    pub fn recall(&mut self, from: (u8, Ask)) {
+        self.running.retain(|(to, _)| *to != from);
     }
 
     /// Whether none is left.
@@ -143,8 +190,8 @@ impl Errands {
     /// The next answer, or a promise to wake the task when there is one.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
         for at in 0..self.running.len() {
-            let (to, outcome) = &mut self.running[at];
-            if let Poll::Ready(outcome) = Pin::new(outcome).poll(cx) {
+            let (to, running) = &mut self.running[at];
+            if let Poll::Ready(outcome) = Pin::new(&mut running.outcome).poll(cx) {
                 let told = Told { to: *to, outcome: outcome.unwrap_or(Outcome::Lost) };
                 self.running.swap_remove(at);
                 return Poll::Ready(told);
@@ -187,10 +234,10 @@ impl Desk {
 /// A clerk: does one job after the other, on one connection.
 async fn serve(shell: Arc<Shell>, account: Arc<AccountName>, desk: Arc<Desk>) {
     let mut line: Option<Line> = None;
-    while let Some(Job { sent, sender, done }) = desk.next().await {
-        let outcome = run(&shell, &account, &mut line, &sent, &sender).await;
+    while let Some(mut job) = desk.next().await {
+        let outcome = run(&shell, &account, &mut line, &mut job).await;
         // A session that has gone meanwhile misses nothing.
-        let _ = done.send(outcome);
+        let _ = job.done.send(outcome);
     }
     if let Some(line) = line {
         line.close().await;
@@ -199,25 +246,19 @@ async fn serve(shell: Arc<Shell>, account: Arc<AccountName>, desk: Arc<Desk>) {
 }
 
 /// Does an errand. A connection that has rested may be dead without our knowing: then it is done on a new one.
-async fn run(
-    shell: &Arc<Shell>,
-    account: &AccountName,
-    line: &mut Option<Line>,
-    sent: &Sent,
-    sender: &Sender,
-) -> Outcome {
+async fn run(shell: &Arc<Shell>, account: &AccountName, line: &mut Option<Line>, job: &mut Job) -> Outcome {
     loop {
         let rested = line.is_some();
         if line.is_none() {
-            *line = Line::open(shell, account, sent, sender).await;
+            *line = Line::open(shell, account, &job.sent, &job.sender).await;
         }
         let Some(open) = line else { return Outcome::Lost };
-        let outcome = open.converse(sent).await.unwrap_or(Outcome::Lost);
+        let outcome = open.converse(job).await.unwrap_or(Outcome::Lost);
         let broken = !open.aside.is_free();
         if broken {
             *line = None;
         }
-        if !(broken && rested && outcome == Outcome::Lost) {
+        if !(broken && rested && outcome == Outcome::Lost) || job.done.is_closed() {
             return outcome;
         }
     }
@@ -230,6 +271,7 @@ struct Line {
     heard: Vec<u8>,
     /// Until the backend has let us in.
     login: Option<Login>,
+    meters: Arc<BackendMeters>,
     _counted: Held,
 }
 
@@ -241,14 +283,17 @@ impl Line {
         let mut seed = [0; 8];
         aws_lc_rs::rand::fill(&mut seed).ok()?;
         let aside = Aside::new(&sent.key, *dialled, u64::from_le_bytes(seed), Instant::now());
-        let counted = Held::new(&shell.meters.backend(&account.backend).auxiliary);
-        Some(Self { transport: Some(transport), aside, heard: Vec::new(), login: Some(login), _counted: counted })
+        let meters = shell.meters.backend(&account.backend);
+        let (counted, login) = (Held::new(&meters.auxiliary), Some(login));
+        Some(Self { transport: Some(transport), aside, heard: Vec::new(), login, meters, _counted: counted })
     }
 
     /// Does one errand, and says what came of it.
-    async fn converse(&mut self, sent: &Sent) -> io::Result<Outcome> {
+    async fn converse(&mut self, job: &mut Job) -> io::Result<Outcome> {
+        let renewal = job.sender.listening.front.load().timeouts.idle_renewal.0;
+        let until = tokio::time::Instant::now() + renewal;
         let mut effects = Effects::default();
-        let mut outcome = self.aside.run(sent.errand.clone(), &mut effects);
+        let mut outcome = self.aside.run(job.sent.errand.clone(), &mut effects);
         loop {
             self.apply(&mut effects).await?;
             if self.aside.is_in() {
@@ -257,7 +302,16 @@ impl Line {
             if let Some(outcome) = outcome {
                 return Ok(outcome);
             }
-            self.read().await?;
+            if self.aside.is_idling() {
+                tokio::select! {
+                    read = self.read() => read?,
+                    () = job.done.closed() => self.aside.stop(&mut effects),
+                    // RFC 2177 section 3: before 30 minutes are over.
+                    () = tokio::time::sleep_until(until) => self.aside.stop(&mut effects),
+                }
+            } else {
+                tokio::time::timeout(PATIENCE, self.read()).await??;
+            }
             let (took, told) = self.aside.hear(&self.heard, &mut effects);
             self.heard.drain(..took);
             outcome = told;
@@ -266,6 +320,7 @@ impl Line {
 
     /// Says what is to be said.
     async fn apply(&mut self, effects: &mut Effects) -> io::Result<()> {
+        self.meters.looks.increment(std::mem::take(&mut effects.looks));
         while !effects.list.is_empty() {
             let (list, text) = (std::mem::take(&mut effects.list), std::mem::take(&mut effects.text));
             for effect in list {
@@ -306,8 +361,7 @@ impl Line {
     async fn read(&mut self) -> io::Result<()> {
         let mut buffer = [0; 8 << 10];
         let transport = self.transport()?;
-        let read = tokio::time::timeout(PATIENCE, poll_fn(|cx| transport.poll_read(cx, &mut buffer))).await??;
-        match read {
+        match poll_fn(|cx| transport.poll_read(cx, &mut buffer)).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             read => {
                 self.heard.extend_from_slice(&buffer[..read]);
@@ -337,33 +391,48 @@ mod tests {
     use crate::{
         imap::verb,
         io::{backends::Backend, shell::tests::shell},
-        session::{aside::Errand, key::tests::key},
+        session::{
+            aside::{Errand, Task},
+            key::tests::key,
+        },
+        units::Span,
     };
 
     fn account() -> Arc<AccountName> {
         Arc::new(AccountName { backend: "main".into(), user: "joe".into() })
     }
 
-    fn sent(mailbox: &str) -> Sent {
-        let (verb, arguments) = (verb::row_of("FETCH"), b"1:* (UID)".to_vec());
-        let errand =
-            Errand { mailbox: mailbox.as_bytes().into(), uidvalidity: None, verb, arguments, keep: Errand::whole };
-        Sent { from: (0, Ask(1)), key: key(), errand }
-    }
-
     /// Sends an errand, as a session does.
-    fn send(shell: &Arc<Shell>, mailbox: &str) -> oneshot::Receiver<Outcome> {
+    fn give(shell: &Arc<Shell>, mailbox: &str, task: Task) -> Running {
         let ends = Ends { client: "192.0.2.7:40123".parse().unwrap(), connected: "[::1]:143".parse().unwrap() };
         let sender = Sender { listening: shell.setup.load().listenings[0].clone(), ends, session: "s1".into() };
-        shell.auxiliary.send(shell, &account(), sent(mailbox), sender)
+        let errand = Errand { mailbox: mailbox.as_bytes().into(), uidvalidity: None, task };
+        shell.auxiliary.send(shell, &account(), Sent { from: (0, Ask(1)), key: key(), errand }, sender)
+    }
+
+    /// A question.
+    fn send(shell: &Arc<Shell>, mailbox: &str) -> oneshot::Receiver<Outcome> {
+        let (verb, arguments) = (verb::row_of("FETCH"), b"1:* (UID)".to_vec());
+        give(shell, mailbox, Task::Ask { verb, arguments, keep: Errand::whole }).outcome
+    }
+
+    /// To hear of news.
+    fn listen(shell: &Arc<Shell>, mailbox: &str) -> Running {
+        give(shell, mailbox, Task::Listen { count: None })
     }
 
     /// A backend, and a shell before it.
     async fn world(auxiliary: u32) -> (tempfile::TempDir, Arc<Shell>, TcpListener) {
+        world_where(auxiliary, Span::minutes(28)).await
+    }
+
+    /// The same, where an IDLE takes so long at most.
+    async fn world_where(auxiliary: u32, renewal: Span) -> (tempfile::TempDir, Arc<Shell>, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("imap://{}", listener.local_addr().unwrap());
         let (state, shell) = shell(|config| {
             let backend = Backend { urls: vec![url.parse().unwrap()], auxiliary, ..Backend::default() };
+            config.timeouts.idle_renewal = renewal;
             config.backends = [("main".to_owned(), backend)].into();
         });
         (state, shell, listener)
@@ -388,11 +457,40 @@ mod tests {
         stream.write_all(format!("{lines}{tag} {last}\r\n").as_bytes()).await.unwrap();
     }
 
+    /// Until a clerk has nothing to do.
+    async fn rest(shell: &Shell) {
+        while shell.auxiliary.desks.get(&account()).is_none_or(|desk| desk.waiting().resting == 0) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     const IN: &str = "OK [CAPABILITY IMAP4rev1] in";
 
     async fn serve_errand(stream: &mut BufReader<TcpStream>, mailbox: &str) {
         answer(stream, &format!("EXAMINE {mailbox}"), "OK in").await;
         answer(stream, "FETCH 1:* (UID)", "* 1 FETCH (UID 7)\nOK done").await;
+    }
+
+    /// The clerk listens there. Its tag is what the IDLE ends with.
+    async fn begin_idle(stream: &mut BufReader<TcpStream>, mailbox: &str) -> String {
+        answer(stream, &format!("EXAMINE {mailbox}"), "* 1 EXISTS\nOK in").await;
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        let (tag, rest) = line.trim_end().split_once(' ').unwrap();
+        assert_eq!(rest, "IDLE");
+        stream.write_all(b"+ idling\r\n").await.unwrap();
+        tag.to_owned()
+    }
+
+    async fn end_idle(stream: &mut BufReader<TcpStream>, tag: &str) {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "DONE\r\n");
+        stream.write_all(format!("{tag} OK done\r\n").as_bytes()).await.unwrap();
+    }
+
+    fn news() -> Outcome {
+        Outcome::Done(Vec::new(), crate::imap::response::Status::Ok, b"done".to_vec())
     }
 
     fn found() -> Outcome {
@@ -432,6 +530,62 @@ mod tests {
             serve_errand(stream, "A").await;
         }
         assert!(tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_err(), "nobody else connects");
+    }
+
+    #[tokio::test]
+    async fn a_clerk_listens_and_another_one_is_left_for_questions() {
+        let (_state, shell, listener) = world(2).await;
+        let running = listen(&shell, "INBOX");
+        let mut ear = accept(&listener, IN).await;
+        let tag = begin_idle(&mut ear, "INBOX").await;
+        assert_eq!(listen(&shell, "Work").outcome.await.unwrap(), Outcome::Busy, "one of an account");
+        let outcome = send(&shell, "A");
+        let mut stream = accept(&listener, IN).await;
+        serve_errand(&mut stream, "A").await;
+        assert_eq!(outcome.await.unwrap(), found());
+        ear.write_all(b"* 2 EXISTS\r\n").await.unwrap();
+        end_idle(&mut ear, &tag).await;
+        assert_eq!(running.outcome.await.unwrap(), news());
+        let counted = "lemonade_listening_commands_total{backend=\"main\"} 2\n";
+        assert!(shell.meters.render().contains(counted), "{}", shell.meters.render());
+    }
+
+    #[tokio::test]
+    async fn nobody_listens_where_no_clerk_would_be_left() {
+        let (_state, shell, _listener) = world(1).await;
+        assert_eq!(listen(&shell, "INBOX").outcome.await.unwrap(), Outcome::Busy);
+    }
+
+    #[tokio::test]
+    async fn a_clerk_stops_when_nobody_wants_to_hear_and_another_session_takes_over() {
+        let (_state, shell, listener) = world(2).await;
+        let mut errands = Errands::default();
+        errands.add((0, Ask(1)), listen(&shell, "INBOX"));
+        let mut stream = accept(&listener, IN).await;
+        let tag = begin_idle(&mut stream, "INBOX").await;
+        errands.recall((0, Ask(1)));
+        assert!(errands.is_empty());
+        end_idle(&mut stream, &tag).await;
+        rest(&shell).await;
+        let outcome = send(&shell, "A");
+        serve_errand(&mut stream, "A").await;
+        assert_eq!(outcome.await.unwrap(), found(), "its connection is free for others");
+        rest(&shell).await;
+        let running = listen(&shell, "Work");
+        let tag = begin_idle(&mut stream, "Work").await;
+        stream.write_all(b"* 1 EXPUNGE\r\n").await.unwrap();
+        end_idle(&mut stream, &tag).await;
+        assert_eq!(running.outcome.await.unwrap(), news());
+    }
+
+    #[tokio::test]
+    async fn an_idle_is_over_before_the_backend_ends_it() {
+        let (_state, shell, listener) = world_where(2, Span::seconds(0)).await;
+        let running = listen(&shell, "INBOX");
+        let mut stream = accept(&listener, IN).await;
+        let tag = begin_idle(&mut stream, "INBOX").await;
+        end_idle(&mut stream, &tag).await;
+        assert_eq!(running.outcome.await.unwrap(), news());
     }
 
     #[tokio::test]

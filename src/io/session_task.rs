@@ -63,7 +63,7 @@ pub async fn run(shell: Arc<Shell>, listening: Arc<Listening>, client: Client, t
     let (why, clean) = std::future::poll_fn(|cx| task.poll(cx)).await;
     let flushed = tokio::time::timeout(PATIENCE, std::future::poll_fn(|cx| task.poll_last_words(cx))).await;
     task.visit.ended(why, task.client.insecure);
-    drop(task.backend);
+    drop((task.backend, task.errands));
     match (task.client.transport.take(), clean && flushed.is_ok()) {
         (Some(transport), true) => transport.close(PATIENCE).await,
         (Some(transport), false) => transport.abort(),
@@ -324,9 +324,10 @@ impl Task {
                 Wish::Effect(Effect::Refused { user }) => self.visit.refused(user),
                 Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),
                 Wish::Effect(Effect::Aside(sent)) => {
-                    let (from, outcome) = (sent.from, self.visit.send_aside(*sent));
-                    self.errands.get_or_insert_default().add(from, outcome);
+                    let (from, errand) = (sent.from, self.visit.send_aside(*sent));
+                    self.errands.get_or_insert_default().add(from, errand);
                 }
+                Wish::Effect(Effect::Recall(from)) => self.errands.iter_mut().for_each(|errands| errands.recall(from)),
                 Wish::Effect(Effect::Event(event)) => self.visit.happened(*event),
                 Wish::Effect(Effect::Seen(sighting)) => self.visit.seen(*sighting),
                 Wish::Effect(Effect::Found(finding)) => self.visit.found(*finding),

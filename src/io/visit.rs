@@ -9,12 +9,11 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::oneshot;
 use tracing::Level;
 
 use super::{
     admission::UserSession,
-    auxiliary::Sender,
+    auxiliary::{Running, Sender},
     events::Following,
     keeper::Questions,
     listener::{Client, Listening},
@@ -35,7 +34,7 @@ use crate::{
     },
     session::{
         Session,
-        aside::{self, Sent},
+        aside::Sent,
         effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Reconnect, Side},
         front::Front,
         idle::Listener,
@@ -317,13 +316,13 @@ impl Visit {
     }
 
     /// Something is to be asked on an auxiliary connection.
-    pub(super) fn send_aside(&self, sent: Sent) -> oneshot::Receiver<aside::Outcome> {
+    pub(super) fn send_aside(&self, sent: Sent) -> Running {
         let (listening, session) = (Arc::clone(&self.listening), self.client.seat.id().as_str().into());
         let sender = Sender { listening, ends: self.client.ends, session };
         match self.client.seat.account() {
             Some(account) => self.shell.auxiliary.send(&self.shell, account, sent, sender),
-            // Nobody knows whose it is: the sender of an answer that will not come is dropped.
-            None => oneshot::channel().1,
+            // Nobody knows whose it is, and no answer will come.
+            None => Running::default(),
         }
     }
 

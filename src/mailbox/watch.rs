@@ -34,6 +34,8 @@ pub struct Watch {
     identities: BTreeMap<Box<[u8]>, Option<Status>>,
     /// Those that were not asked yet.
     unidentified: Vec<Box<[u8]>>,
+    /// The last one where something was found.
+    pub latest: Option<Box<[u8]>>,
     /// The one that is selected: what happens in it is told otherwise.
     selected: Option<Box<[u8]>>,
 }
@@ -176,6 +178,13 @@ impl Watch {
 
     fn looked_at(&self) -> impl Iterator<Item = (&Box<[u8]>, &Watched)> {
         self.mailboxes.iter().filter(|(key, _)| Some(*key) != self.selected.as_ref())
+    }
+
+    /// Of which mailbox the client is likely to want to hear soonest: INBOX, else the one that had news last, else the first one.
+    pub fn foremost(&self) -> Option<(&[u8], &Watched)> {
+        let open = || self.looked_at().filter(|(_, watched)| !watched.refused).map(|(key, watched)| (&**key, watched));
+        let named = |name: &[u8]| open().find(|(key, _)| *key == name);
+        named(b"INBOX").or_else(|| named(self.latest.as_deref()?)).or_else(|| open().next())
     }
 
     /// How long it takes to look at all of them.
@@ -326,6 +335,24 @@ mod tests {
         assert_eq!((watch.due(now), watch.next()), (None, Some(now + Duration::from_secs(1))));
         watch.select(Some((*b"Work").into()));
         assert_eq!(watch.due(now).as_deref(), Some(&b"INBOX"[..]), "the one that was left comes at once");
+    }
+
+    #[test]
+    fn inbox_is_foremost_unless_it_is_selected() {
+        let mut watch = watch("(mailboxes (INBOX Lists Work) (MessageNew MessageExpunge))");
+        let foremost = |watch: &Watch| watch.foremost().map(|(key, _)| String::from_utf8_lossy(key).into_owned());
+        assert_eq!(foremost(&watch).as_deref(), Some("INBOX"));
+        watch.select(Some((*b"INBOX").into()));
+        assert_eq!(foremost(&watch).as_deref(), Some("Lists"), "nothing is known of any");
+        watch.latest = Some((*b"Work").into());
+        assert_eq!(foremost(&watch).as_deref(), Some("Work"));
+        watch.mailboxes.get_mut(&b"Work"[..]).unwrap().refused = true;
+        assert_eq!(foremost(&watch).as_deref(), Some("Lists"), "nobody is let into Work");
+        watch.select(Some((*b"Lists").into()));
+        assert_eq!(foremost(&watch).as_deref(), Some("INBOX"));
+        let mut watch = super::tests::watch("(mailboxes INBOX (MessageNew MessageExpunge))");
+        watch.select(Some((*b"INBOX").into()));
+        assert_eq!(foremost(&watch), None);
     }
 
     #[test]

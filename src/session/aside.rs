@@ -8,8 +8,16 @@
 //!     <  p3 OK done
 //!
 //! Who has the errand is told of the answers all together, when the last one is there: a slow client must not hold a connection
-//! that others wait for (architecture 4.12). The secret is the session's ([`Key`]); one that is refused is not said again. At most
-//! two such connections stand for an account (architecture section 12), which is a matter of the shell. Issue 4.
+//! that others wait for (architecture 4.12). An errand may also stand: to hear at once when something happens there (RFC 2177).
+//!
+//!     >  p4 EXAMINE INBOX
+//!     <  * 23 EXISTS                      more or fewer than are known of: that is news, and there is no need to wait
+//!     >  p5 IDLE
+//!     <  * 24 EXISTS
+//!     >  DONE
+//!
+//! The secret is the session's ([`Key`]); one that is refused is not said again. At most two such connections stand for an account
+//! (architecture section 12), which is a matter of the shell. Issue 4.
 
 use std::{sync::Arc, time::Instant};
 
@@ -34,12 +42,27 @@ pub struct Errand {
     pub mailbox: Box<[u8]>,
     /// Under which its UIDs must mean what they mean, if that matters.
     pub uidvalidity: Option<u32>,
-    /// What is asked there; it changes nothing.
-    pub verb: &'static Verb,
-    /// Behind the verb.
-    pub arguments: Vec<u8>,
-    /// What is kept of a response that answers it.
-    pub keep: Keep,
+    /// What is to be done there.
+    pub task: Task,
+}
+
+/// What is to be done in a mailbox.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// To ask this; it changes nothing.
+    Ask {
+        /// What is asked.
+        verb: &'static Verb,
+        /// Behind the verb.
+        arguments: Vec<u8>,
+        /// What is kept of a response that answers it.
+        keep: Keep,
+    },
+    /// To idle until something happens.
+    Listen {
+        /// How many messages are known of: where there are more or fewer, something has happened already.
+        count: Option<u32>,
+    },
 }
 
 /// Puts a response, given without its end, to what is kept of those before.
@@ -68,12 +91,15 @@ pub struct Told {
 /// What came of an errand.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The backend has ended the command, or has not let us into the mailbox: what was kept, and the text behind the status.
+    /// The backend has ended the command, or has not let us into the mailbox: what was kept, and the text behind the status. Who
+    /// has listened is told so of news, or that it may be time to look.
     Done(Vec<Vec<u8>>, Status, Vec<u8>),
     /// No answer will come.
     Lost,
     /// The backend does not take the password or token any more: the session has no more errands.
     Refused,
+    /// Another session of the account listens, or nobody may.
+    Busy,
 }
 
 /// An auxiliary connection.
@@ -88,6 +114,10 @@ pub struct Aside {
     held: usize,
     /// The mailbox is another one than is meant.
     differs: bool,
+    /// How many messages it has, of one that is listened to.
+    count: Option<u32>,
+    /// Something has happened there.
+    stirred: bool,
     /// A response whose end has not come, and how many octets of its literal are to come.
     response: Vec<u8>,
     literal: u64,
@@ -99,12 +129,16 @@ enum State {
     /// Logged in, with nothing to do.
     AwaitErrand,
     AwaitExamined,
+    /// IDLE is said.
+    AwaitContinuation,
+    Idling,
     AwaitAnswers,
     /// It cannot be spoken with any more.
     Useless,
 }
 
 const EXAMINE: &Verb = verb::row_of("EXAMINE");
+const IDLE: &Verb = verb::row_of("IDLE");
 
 /// A response is not longer: no client could be told a longer one whole.
 const LONGEST: usize = 192 << 10;
@@ -113,6 +147,11 @@ const LONGEST: usize = 192 << 10;
 const MOST: usize = 2 << 20;
 
 impl Errand {
+    /// Whether it takes until something happens.
+    pub fn listens(&self) -> bool {
+        matches!(self.task, Task::Listen { .. })
+    }
+
     /// To keep responses as they are.
     pub fn whole(kept: &mut Vec<Vec<u8>>, response: &[u8]) {
         kept.push(response.to_vec());
@@ -128,8 +167,19 @@ impl Aside {
             // The account has moved: it is not this session's mail.
             false => State::Useless,
         };
-        let (kept, response) = (Vec::new(), Vec::new());
-        Self { prefix, tags: 0, state, errand: None, kept, held: 0, differs: false, response, literal: 0 }
+        Self {
+            prefix,
+            tags: 0,
+            state,
+            errand: None,
+            kept: Vec::new(),
+            held: 0,
+            differs: false,
+            count: None,
+            stirred: false,
+            response: Vec::new(),
+            literal: 0,
+        }
     }
 
     /// The next errand, when the one before is done. It begins when the backend has let us in.
@@ -175,6 +225,19 @@ impl Aside {
         (took, None)
     }
 
+    /// There is no more time to listen, or nobody to tell: the errand ends as if something had happened.
+    pub fn stop(&mut self, out: &mut Effects) {
+        if self.is_idling() {
+            out.put(Side::Backend, b"DONE\r\n");
+            self.state = State::AwaitAnswers;
+        }
+    }
+
+    /// Whether the backend owes us nothing, and tells what happens.
+    pub fn is_idling(&self) -> bool {
+        matches!(self.state, State::Idling)
+    }
+
     /// Whether it may have another errand.
     pub fn is_free(&self) -> bool {
         matches!(self.state, State::AwaitErrand)
@@ -182,7 +245,7 @@ impl Aside {
 
     /// Whether the backend has let us in.
     pub fn is_in(&self) -> bool {
-        matches!(self.state, State::AwaitErrand | State::AwaitExamined | State::AwaitAnswers)
+        !matches!(self.state, State::Joining(_) | State::Useless)
     }
 
     /// Takes a line, or octets of a literal.
@@ -212,7 +275,7 @@ impl Aside {
     }
 
     fn response(&mut self, response: &[u8], out: &mut Effects) -> Option<Outcome> {
-        let Some(errand) = &self.errand else { return None };
+        let errand = self.errand.as_ref()?;
         match response::line(response) {
             Line::Untagged { kind: Kind::Bye, .. } => Some(self.end(Outcome::Lost)),
             Line::Untagged { kind: Kind::Ok, .. } if matches!(self.state, State::AwaitExamined) => {
@@ -221,18 +284,44 @@ impl Aside {
                 self.differs |= errand.uidvalidity.zip(known).is_some_and(|(meant, known)| meant != known);
                 None
             }
-            Line::Untagged { kind, .. } if matches!(self.state, State::AwaitAnswers) => {
-                if errand.verb.claims.has(kind) {
-                    let (end, before) = (if response.ends_with(b"\r\n") { 2 } else { 1 }, self.kept.len());
-                    (errand.keep)(&mut self.kept, &response[..response.len() - end]);
-                    self.held += self.kept[before.min(self.kept.len())..].iter().map(Vec::len).sum::<usize>();
+            Line::Untagged { kind, number } => match &errand.task {
+                Task::Ask { verb, keep, .. } if matches!(self.state, State::AwaitAnswers) => {
+                    if verb.claims.has(kind) {
+                        let (end, before) = (if response.ends_with(b"\r\n") { 2 } else { 1 }, self.kept.len());
+                        keep(&mut self.kept, &response[..response.len() - end]);
+                        self.held += self.kept[before.min(self.kept.len())..].iter().map(Vec::len).sum::<usize>();
+                    }
+                    (self.held > MOST).then(|| self.end(Outcome::Lost))
                 }
-                (self.held > MOST).then(|| self.end(Outcome::Lost))
-            }
+                Task::Ask { .. } => None,
+                Task::Listen { .. } => {
+                    self.listen(kind, number, out);
+                    None
+                }
+            },
             Line::Tagged { tag, status } if self.is_last(tag) => self.tagged(status, response, out),
+            Line::Continuation if matches!(self.state, State::AwaitContinuation) => {
+                self.state = State::Idling;
+                if self.stirred {
+                    self.stop(out);
+                }
+                None
+            }
             // Nothing of ours waits for a `+`.
             Line::Continuation => Some(self.end(Outcome::Lost)),
-            Line::Untagged { .. } | Line::Tagged { .. } => None,
+            Line::Tagged { .. } => None,
+        }
+    }
+
+    /// The backend tells something of the mailbox that is listened to. It may count again what it has counted before.
+    fn listen(&mut self, kind: Kind, number: u32, out: &mut Effects) {
+        let news = match kind {
+            Kind::Exists => self.count.replace(number) != Some(number),
+            _ => matches!(kind, Kind::Expunge | Kind::Fetch | Kind::Vanished),
+        };
+        if news && !matches!(self.state, State::AwaitExamined) {
+            self.stirred = true;
+            self.stop(out);
         }
     }
 
@@ -241,14 +330,24 @@ impl Aside {
         let done = |kept| Outcome::Done(kept, status, text);
         match (&self.state, status) {
             (State::AwaitExamined, Status::Ok) if self.differs => self.free(Outcome::Lost),
-            (State::AwaitExamined, Status::Ok) => {
-                let errand = self.errand.as_ref()?;
-                let (verb, arguments) = (errand.verb, errand.arguments.clone());
-                self.state = State::AwaitAnswers;
-                self.say(verb, &arguments, out);
-                None
-            }
-            (State::AwaitExamined, _) => self.free(done(Vec::new())),
+            (State::AwaitExamined, Status::Ok) => match self.errand.as_ref()?.task.clone() {
+                Task::Ask { verb, arguments, .. } => {
+                    self.state = State::AwaitAnswers;
+                    self.say(verb, &arguments, out);
+                    None
+                }
+                Task::Listen { count } if count.zip(self.count).is_some_and(|(known, now)| known != now) => {
+                    self.free(done(Vec::new()))
+                }
+                Task::Listen { .. } => {
+                    self.state = State::AwaitContinuation;
+                    self.say(IDLE, b"", out);
+                    None
+                }
+            },
+            // By itself, and with nothing to tell.
+            (State::AwaitContinuation, Status::Ok) | (State::Idling, _) => self.free(Outcome::Lost),
+            (State::AwaitExamined | State::AwaitContinuation, _) => self.free(done(Vec::new())),
             (State::AwaitAnswers, _) => {
                 let kept = std::mem::take(&mut self.kept);
                 self.free(done(kept))
@@ -262,13 +361,16 @@ impl Aside {
         token::write_astring(self.errand.as_ref().map_or(b"", |errand| &errand.mailbox), &mut name);
         self.state = State::AwaitExamined;
         (self.differs, self.kept, self.held) = (false, Vec::new(), 0);
+        (self.count, self.stirred) = (None, false);
         self.say(EXAMINE, &name, out);
     }
 
     fn say(&mut self, verb: &Verb, arguments: &[u8], out: &mut Effects) {
         self.tags += 1;
-        let words = [&self.tag(), b" ".as_slice(), verb.name.as_bytes(), b" ", arguments, b"\r\n"];
+        let space: &[u8] = if arguments.is_empty() { b"" } else { b" " };
+        let words = [&self.tag(), b" ".as_slice(), verb.name.as_bytes(), space, arguments, b"\r\n"];
         out.put(Side::Backend, &words.concat());
+        out.looks += u64::from(self.errand.as_ref().is_some_and(Errand::listens));
     }
 
     /// The tag of the last command: behind those of the login, which began to count at the same prefix.
@@ -318,9 +420,20 @@ mod tests {
 
         fn run(&mut self, uidvalidity: Option<u32>) {
             let (verb, arguments) = (verb::row_of("FETCH"), b"1:* (RFC822.SIZE)".to_vec());
-            let mailbox = (*b"A b").into();
-            let errand = Errand { mailbox, uidvalidity, verb, arguments, keep: Errand::whole };
+            let task = Task::Ask { verb, arguments, keep: Errand::whole };
+            let errand = Errand { mailbox: (*b"A b").into(), uidvalidity, task };
             assert_eq!(self.aside.run(errand, &mut self.out), None);
+        }
+
+        /// Logged in, and about to idle in a mailbox that has two messages.
+        fn listening(count: Option<u32>) -> Self {
+            let mut talk = Self::new();
+            let task = Task::Listen { count };
+            let errand = Errand { mailbox: (*b"INBOX").into(), uidvalidity: None, task };
+            assert_eq!(talk.aside.run(errand, &mut talk.out), None);
+            assert_eq!(talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1 IDLE] in\r\n"), None);
+            assert_eq!((talk.out.looks, talk.said().as_str()), (1, "A0000007-e1 EXAMINE INBOX\r\n"));
+            talk
         }
 
         fn hear(&mut self, octets: &[u8]) -> Option<Outcome> {
@@ -385,6 +498,79 @@ mod tests {
             assert_eq!(talk.hear(line), Some(expected));
             assert!(!talk.aside.is_free());
         }
+    }
+
+    const EXAMINED: &[u8] = b"* 2 EXISTS\r\n* 1 RECENT\r\nA0000007-e1 OK [READ-ONLY] in\r\n";
+
+    #[test]
+    fn who_listens_is_told_when_something_has_happened() {
+        let told = [b"* 3 EXISTS\r\n".as_slice(), b"* 1 EXPUNGE\r\n", b"* 2 FETCH (FLAGS ())\r\n", b"* VANISHED 7\r\n"];
+        for news in told {
+            let mut talk = Talk::listening(Some(2));
+            assert_eq!(talk.hear(EXAMINED), None);
+            assert_eq!(talk.said(), "A0000007-e2 IDLE\r\n");
+            assert_eq!(talk.hear(b"+ idling\r\n* OK Still here\r\n* 2 EXISTS\r\n* 2 RECENT\r\n"), None);
+            assert_eq!((talk.aside.is_idling(), talk.said().as_str()), (true, ""), "none of that is news");
+            assert_eq!(talk.hear(news), None);
+            assert_eq!((talk.aside.is_idling(), talk.said().as_str()), (false, "DONE\r\n"));
+            assert_eq!(talk.hear(b"* 9 EXISTS\r\n"), None);
+            let done = Outcome::Done(Vec::new(), Status::Ok, b"done".to_vec());
+            assert_eq!(talk.hear(b"A0000007-e2 OK done\r\n"), Some(done));
+            assert_eq!((talk.aside.is_free(), talk.said().as_str()), (true, ""));
+        }
+    }
+
+    #[test]
+    fn what_has_happened_before_idle_runs_is_told_too() {
+        let mut talk = Talk::listening(Some(1));
+        assert_eq!(
+            talk.hear(EXAMINED),
+            Some(Outcome::Done(Vec::new(), Status::Ok, b"[READ-ONLY] in".to_vec())),
+            "one was known of"
+        );
+        assert!(talk.aside.is_free());
+        let mut talk = Talk::listening(None);
+        talk.hear(EXAMINED);
+        assert_eq!(talk.hear(b"* 3 EXISTS\r\n"), None);
+        assert_eq!(talk.said(), "A0000007-e2 IDLE\r\n");
+        assert_eq!(talk.hear(b"+ idling\r\n"), None);
+        assert_eq!(talk.said(), "DONE\r\n");
+    }
+
+    #[test]
+    fn who_listens_may_stop() {
+        let mut talk = Talk::listening(Some(2));
+        talk.hear(EXAMINED);
+        talk.said();
+        talk.aside.stop(&mut talk.out);
+        assert_eq!(talk.said(), "", "DONE before the backend has said + would be a command");
+        talk.hear(b"+ idling\r\n");
+        talk.aside.stop(&mut talk.out);
+        assert_eq!(talk.said(), "DONE\r\n");
+        assert!(matches!(talk.hear(b"A0000007-e2 OK done\r\n"), Some(Outcome::Done(_, Status::Ok, _))));
+    }
+
+    #[test]
+    fn an_idle_that_is_refused_or_ends_by_itself_tells_nothing() {
+        let mut talk = Talk::listening(Some(2));
+        talk.hear(EXAMINED);
+        let refused = Outcome::Done(Vec::new(), Status::Bad, b"what".to_vec());
+        assert_eq!((talk.hear(b"A0000007-e2 BAD what\r\n"), talk.aside.is_free()), (Some(refused), true));
+        let mut talk = Talk::listening(Some(2));
+        talk.hear(EXAMINED);
+        let outcome = talk.hear(b"+ idling\r\nA0000007-e2 OK done\r\n");
+        assert_eq!((outcome, talk.aside.is_free()), (Some(Outcome::Lost), true));
+    }
+
+    #[test]
+    fn commands_are_counted_of_who_listens() {
+        let mut talk = Talk::listening(Some(2));
+        talk.hear(EXAMINED);
+        assert_eq!(talk.out.looks, 1, "IDLE, behind EXAMINE");
+        let mut talk = Talk::new();
+        talk.run(None);
+        talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1] in\r\nA0000007-e1 OK in\r\n");
+        assert_eq!(talk.out.looks, 0);
     }
 
     #[test]

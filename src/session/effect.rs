@@ -123,6 +123,8 @@ pub enum Effect {
     Keep(Box<Request>),
     /// Do this on an auxiliary connection of the account; answer with [`Input::Told`].
     Aside(Box<Sent>),
+    /// Who had this errand, a layer by its level in the stack, wants no answer any more.
+    Recall((u8, Ask)),
     /// Tell the other sessions of this account.
     Publish(Box<Notice>),
     /// Something has happened in the message store: tell those who follow.

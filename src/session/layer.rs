@@ -149,7 +149,7 @@ pub enum Reply<'a> {
     Done(Status, &'a [u8]),
     /// The store's answer, and the time of day at which it was given, in seconds since 1970.
     Kept(&'a Kept, i64),
-    /// The store could not do it: nothing has changed.
+    /// The store could not do it: nothing has changed. Of an errand that listens: another session of the account does that now.
     Unavailable,
     /// No answer will come: too much, too late, or nobody there.
     Lost,
@@ -230,6 +230,8 @@ pub(super) enum Act {
     Ask { ask: Ask, verb: &'static Verb, arguments: Vec<u8> },
     /// Something to be asked in another mailbox.
     Aside { ask: Ask, errand: Errand },
+    /// What was to be asked there is not wanted any more.
+    Recall(Ask),
     /// A question to the store.
     Keep { ask: Ask, keeping: Keeping },
     /// The other sessions of the account are to hear this.
@@ -264,6 +266,7 @@ pub struct Out<'a> {
     pub(super) pace: Pace,
     pub(super) backend: &'a BackendEdge,
     pub(super) profile: &'static Profile,
+    pub(super) hears_aside: bool,
     pub(super) followed: bool,
 }
 
@@ -326,6 +329,11 @@ impl Out<'_> {
         let ask = self.next();
         self.acts.push(Act::Aside { ask, errand });
         ask
+    }
+
+    /// Nobody waits any more for what comes of this errand, and no reply will come.
+    pub fn recall(&mut self, ask: Ask) {
+        self.acts.push(Act::Recall(ask));
     }
 
     /// Asks the store to keep this. The OK to a client is said in the reply.
@@ -441,6 +449,12 @@ impl Out<'_> {
     /// Whether the backend's UIDNEXT grows without a message having come.
     pub fn moves_uidnext(&self) -> bool {
         self.profile.moves_uidnext
+    }
+
+    /// Whether another connection may be opened in the client's name, and the backend tells there by itself what happens: it has
+    /// IDLE, which is not known to keep things to itself.
+    pub fn hears_aside(&self) -> bool {
+        self.hears_aside
     }
 
     /// A distance between two looks, as it is to be this time: sessions that have begun together do not all ask together.

@@ -18,6 +18,7 @@ use super::{
     layer::{Act, Ask, Command, Layer, Out, Refusal, Reply},
     open::Open,
     plan::Plan,
+    profile::Look,
 };
 use crate::{
     imap::{
@@ -210,6 +211,7 @@ impl Open {
             pace: self.news.pace(),
             backend: &self.backend,
             profile: self.profile,
+            hears_aside: self.key.is_some() && self.news.mode() == Look::Idle,
             followed: out.followed,
         };
         let layer = self.stack.layers[level].get_or_insert_with(extension.build);
@@ -233,6 +235,7 @@ impl Open {
             }
             Act::Ask { ask, verb, arguments } => self.ask(level, ask, verb, &arguments, out),
             Act::Aside { ask, errand } => self.send_aside(level, ask, errand, out),
+            Act::Recall(ask) => out.push(Effect::Recall((level as u8, ask))),
             Act::Keep { ask, keeping } => self.keep(level, ask, keeping, out),
             Act::Publish(what) => out.push(Effect::Publish(Box::new(what))),
             Act::Bind(device) => self.bind(device, out),
@@ -263,6 +266,7 @@ impl Open {
                 kept.iter().for_each(|part| self.reply(level, ask, Reply::Part(part), out));
                 self.reply(level, ask, Reply::Done(*status, text), out);
             }
+            Outcome::Busy => self.reply(level, ask, Reply::Unavailable, out),
             Outcome::Lost => self.reply(level, ask, Reply::Lost, out),
             Outcome::Refused => {
                 self.key = None;

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""News: mail dropped into the store behind an open session is told at NOOP (default) or while idling (fifth argument: idle)."""
+"""News: mail dropped into the store behind an open session is told at NOOP (default) or while idling (fifth argument: idle).
+
+With notify, another mailbox is open, and INBOX is watched by NOTIFY: its news come, be it soon or late.
+"""
 import os
 import pathlib
 import sys
@@ -18,9 +21,9 @@ def drop(subject):
     deliver(os.environ["LIVE_SERVER"], account.user, [message(subject)], os.environ["LIVE_DIR"], *ports)
 
 
-def line_with(session, words):
-    """Reads lines until one has these words; ten seconds."""
-    session.sock.settimeout(10)
+def line_with(session, words, seconds=10):
+    """Reads lines until one has these words."""
+    session.sock.settimeout(seconds)
     while words not in (line := session.readline()):
         check(line, "the connection was closed")
 
@@ -38,6 +41,18 @@ with account.connect() as session:
             line_with(session, f"* {number} EXISTS".encode())
         session.send(b"DONE\r\n")
         line_with(session, b"i OK")
+    elif sys.argv[5:] == ["notify"]:
+        if "NOTIFY" not in session.capabilities:
+            print("skipped: no NOTIFY is offered")
+            sys.exit(SKIPPED)
+        elsewhere = account.prefix() + "Elsewhere"
+        check(session.create(elsewhere)[0] == "OK" and session.select(elsewhere)[0] == "OK", f"no mailbox {elsewhere}")
+        session.send(b"n NOTIFY SET (mailboxes INBOX (MessageNew MessageExpunge))\r\n")
+        line_with(session, b"n OK")
+        for number in (1, 2):
+            drop(f"news{number}")
+            line_with(session, f"MESSAGES {number}".encode(), 45)
+        check(session.select()[1] == [b"2"], "INBOX has not two messages")
     else:
         limit = time.monotonic() + 10
         drop("news")
