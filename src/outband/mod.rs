@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`notice`] | what is a device told? |
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
+//! | [`route`] | when is a device told, when again, and when no more? |
+//! | [`patience`] | how long do we wait for it to react? |
 
 pub mod channel;
 pub mod notice;
+pub mod patience;
+pub mod route;
