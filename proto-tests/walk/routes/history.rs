@@ -290,7 +290,8 @@ impl History {
         let number = self.notices.len() - 1;
         self.notices[number].became = became;
         if became == Became::Refused {
-            // It is as if it had come only now, with the last of its mailbox.
+            // What is being gathered has grown; and it is as if all had come with the last of its mailbox.
+            self.pending_since = None;
             let latest: Vec<Option<Duration>> = (0..MAILBOXES.len())
                 .map(|place| self.mail.iter().filter(|mail| mail.place == place).map(|mail| mail.at).max())
                 .collect();
