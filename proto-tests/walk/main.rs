@@ -16,6 +16,7 @@
 //! | `stalls` | what is held for a reader that does not read? |
 //! | `twins` | can a client tell whether UIDs are known? |
 //! | `flaws` | would the walk notice? |
+//! | `routes` | is a device that is away told, once, within its limits, until it is back? |
 //! | `annotations` | is what is read what was set, on either device, after every rename? |
 
 mod annotations;
@@ -25,6 +26,7 @@ mod cuts;
 mod flaws;
 mod looks;
 mod mail;
+mod routes;
 mod session;
 mod stalls;
 mod twins;

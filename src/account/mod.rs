@@ -8,6 +8,7 @@
 //! | [`draft`] | what does source document 001 call a row? |
 //! | [`moving`] | what is under way with the names of mailboxes? |
 //! | [`preference`] | what does a device prefer, and in which order does that hold? |
+//! | [`presence`] | is a device there? |
 //! | [`registration`] | how do clients of today register? |
 //! | [`settings`] | what does the operator say of accounts? |
 //! | [`special_use`] | what are the mailboxes used for? |
@@ -18,6 +19,7 @@ pub mod device;
 pub mod draft;
 pub mod moving;
 pub mod preference;
+pub mod presence;
 pub mod registration;
 pub mod settings;
 pub mod special_use;

@@ -162,6 +162,12 @@ impl Limit {
         }
         Ok(limit)
     }
+
+    /// The smaller of two, of each kind: what holds where several mailboxes are told over one route.
+    pub fn least(self, other: Self) -> Self {
+        let least = |one: Option<u32>, other: Option<u32>| one.into_iter().chain(other).min();
+        Self { size: least(self.size, other.size), total: least(self.total, other.total) }
+    }
 }
 
 impl Preferences {
@@ -264,5 +270,17 @@ impl fmt::Display for Wrong {
         match self {
             Self::Syntax(text) | Self::Impossible(text) => f.write_str(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_limits_the_least_of_each_kind_holds() {
+        let limits = ["size=1000", "total=50 size=2000", "total=60"].map(|text| Limit::parse(text).unwrap());
+        let least = limits.into_iter().fold(Limit::default(), Limit::least);
+        assert_eq!(least, Limit { size: Some(1000), total: Some(50) });
     }
 }

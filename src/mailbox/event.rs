@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::imap::{mailbox_name, uid_set::UidSet, url::ImapUrl};
 
 /// The events of RFC 5423 section 4, in its order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     // Messages come and go (4.1).
     /// A client has stored a message.

@@ -7,9 +7,13 @@
 //! | [`channels`] | and over this one? |
 //! | [`emn`] | what does a payload look like? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
+//! | [`route`] | when is a device told, when again, and when no more? |
+//! | [`patience`] | how long do we wait for it to react? |
 
 pub mod channel;
 pub mod channels;
 pub mod emn;
 pub mod mem1;
 pub mod notice;
+pub mod patience;
+pub mod route;
