@@ -2,7 +2,7 @@
 # run.sh [--no-live] [--long] : installs from the distribution what the tests need and runs all of them.
 #
 #   --no-live   leaves out what needs real servers and clients, and with it every package but the build's
-#   --long      ten times the differential's commands and the walk's steps, LEMONADE_LONG=1 for walks and fuzzers, and the benchmark
+#   --long      ten times the differential's commands and the walk's steps, LEMONADE_LONG=1 for walks and fuzzers, and the benchmarks
 #
 # Every step is run, also when one before it failed. The last line adds up the closing lines of all.
 set -u -o pipefail
@@ -73,7 +73,11 @@ else
   step walk proto-tests/live/walk.py --proxy "$target/tests/lemonade-proxy" --steps "$([ "$long" ] && echo 20000 || echo 2000)"
   step again proto-tests/live/again.py --proxy "$target/tests/lemonade-proxy"
   step kill proto-tests/live/kill.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 120 || echo 12)"
-  [ -z "$long" ] || step benchmark proto-tests/bench/run.py
+  if [ "$long" ]; then
+    step benchmark proto-tests/bench/run.py
+    step benchmark-metadata proto-tests/bench/metadata.py
+    step benchmark-idle proto-tests/bench/idle.py
+  fi
 fi
 
 [ -z "$broken" ] || printf 'failed:%s\n' "$broken"

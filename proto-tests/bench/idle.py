@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What idling clients cost, and how soon they hear: before a backend that idles, and before one that has to be asked.
 
-    proto-tests/bench/idle.py                     everything (some ten minutes); writes the table into README.md
+    proto-tests/bench/idle.py                     everything (half an hour); writes the table into README.md
     proto-tests/bench/idle.py --quick --print     a look whether all of it works; the figures mean little
 
 Both backends are bench-backend, whose mailbox `news` tells each APPEND to all who have it open. README.md says what is measured.

@@ -250,7 +250,7 @@ impl Numbering {
     }
 
     fn keep_vanished(&mut self, uids: &UidSet) {
-        if uids.len() > 0 {
+        if !uids.is_empty() {
             self.vanished.extend_from_slice(format!("* VANISHED {uids}\r\n").as_bytes());
         }
     }
