@@ -104,15 +104,21 @@ impl Numbering {
         self.count
     }
 
-    /// How many of them the client was told of.
+    /// How many of them the client was told of, the first ones. While some are lost, as far as that is certain: these stand behind all
+    /// whose UIDs are known.
     pub fn announced(&self) -> u32 {
-        self.count - self.unannounced
+        let certain = self.uids.as_ref().map_or(0, |uids| uids.len());
+        self.placed().min(certain).max(self.count - self.unannounced)
+    }
+
+    /// How many the client was told of, those that are lost included.
+    fn placed(&self) -> u32 {
+        (self.count - self.unannounced).saturating_add(self.lost) - self.hidden
     }
 
     /// How many messages the client has, those included that are gone and not told.
     pub fn told(&self) -> u32 {
-        let announced = (self.count - self.unannounced).saturating_add(self.lost) - self.hidden;
-        announced.saturating_add(self.untold.len() as u32)
+        self.placed().saturating_add(self.untold.len() as u32)
     }
 
     /// The UIDs of the backend's messages, as far as they are known.
@@ -147,7 +153,7 @@ impl Numbering {
     /// cannot be kept.
     pub fn hold_flags(&mut self, number: u32, rest: &[u8]) -> bool {
         // Of a message that it does not know, a client asks when it knows it.
-        if number > self.count - self.unannounced {
+        if number > self.announced() {
             return true;
         }
         let number = self.up(number);
@@ -175,15 +181,15 @@ impl Numbering {
 
     /// A message is gone and the client is told at once. The answer is its number for the client; none if it never knew it.
     pub fn expunge(&mut self, number: u32) -> Option<u32> {
+        let known = number <= self.announced();
         if let Some(uids) = &mut self.uids
             && let Some(uid) = uids.at(number)
         {
             uids.remove(uid);
         }
-        let known = number <= self.count - self.unannounced;
-        self.count = self.count.saturating_sub(1);
+        self.unannounced = self.unannounced.saturating_sub(u32::from(!known));
+        self.fewer(1);
         if !known {
-            self.unannounced = self.unannounced.saturating_sub(1);
             return None;
         }
         let number = self.up(number);
@@ -267,9 +273,17 @@ impl Numbering {
 
     /// So many messages are gone, nobody knows from where.
     fn lose(&mut self, gone: u32) {
-        (self.count, self.lost) = (self.count - gone, self.lost + gone);
+        self.lost += gone;
+        self.fewer(gone);
+    }
+
+    /// The backend has so many messages less. Those that are lost were among the unannounced if there are not as many of these any
+    /// more.
+    fn fewer(&mut self, gone: u32) {
+        self.count = self.count.saturating_sub(gone);
         let beyond = self.unannounced.saturating_sub(self.count);
-        (self.unannounced, self.hidden) = (self.unannounced - beyond, self.hidden + beyond);
+        self.unannounced -= beyond;
+        self.hidden = (self.hidden + beyond).min(self.lost);
     }
 
     /// All UIDs are known again: so are the places of those messages. They may be among those that the client was never told of.
@@ -277,7 +291,7 @@ impl Numbering {
         if self.missing.is_empty() || !self.is_complete() {
             return;
         }
-        let announced = self.told() - self.untold.len() as u32;
+        let announced = self.placed();
         (self.lost, self.hidden) = (0, 0);
         let missing = std::mem::take(&mut self.missing);
         for uid in missing.iter() {
@@ -684,6 +698,23 @@ mod tests {
         let mut flags = Vec::new();
         numbering.tell_flags(&mut flags);
         assert_eq!(flags, b"* 4 FETCH (UID 15 FLAGS (a))\r\n");
+    }
+
+    #[test]
+    fn what_goes_while_others_are_lost_was_known_or_not() {
+        // The client knows 11 to 14, and not 15 and three more; then the last but one goes, of which nobody knows the place.
+        let mut numbering = mapped("11:15");
+        assert_eq!(numbering.expunge(5), Some(5));
+        numbering.hold_exists(5);
+        assert!(numbering.learn(&[15].into_iter().collect()));
+        numbering.hold_exists(7);
+        assert!(numbering.hold_vanished(b"* VANISHED 16\r\n", b"16") && !numbering.is_bound());
+        assert!(numbering.hold_vanished(b"* VANISHED 14\r\n", b"14"));
+        assert!(numbering.hold_vanished(b"* VANISHED 15\r\n", b"15"));
+        assert!(numbering.learn(&[17].into_iter().collect()) && numbering.is_bound());
+        assert_eq!((numbering.told(), numbering.number(13), numbering.number(17)), (4, Some(3), Some(5)));
+        assert_eq!(told(&mut numbering), "* VANISHED 14\r\n");
+        assert_eq!((numbering.told(), numbering.exists(4)), (3, 4));
     }
 
     #[test]
