@@ -581,7 +581,7 @@ impl Open {
     /// Flags that the client was not told of are old, if this tells newer ones.
     fn outdate_flags(&mut self, fetched: &Fetched<'_>) {
         if fetched.value("FLAGS").is_some() {
-            self.numbering.outdate_flags(fetched.number);
+            self.numbering.outdate_flags(fetched.number, fetched.uid());
         }
     }
 

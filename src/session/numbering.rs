@@ -37,6 +37,9 @@ pub struct Numbering {
     hidden: u32,
     /// Else: which.
     missing: UidSet,
+    /// Flags that the client is not to hear of, behind removals that it has heard of: the FETCH responses, which have UIDs. Their numbers
+    /// are found when UIDs are known.
+    unplaced: Vec<u8>,
     /// `Mapped`: the UIDs of the backend's messages. Of those that came last it may not know them yet.
     uids: Option<Box<UidSet>>,
 }
@@ -146,7 +149,7 @@ impl Numbering {
 
     /// Whether there are flags that the client was not told of.
     pub fn has_untold_flags(&self) -> bool {
-        !self.flags.is_empty()
+        !(self.flags.is_empty() && self.unplaced.is_empty())
     }
 
     /// A FETCH tells flags, and the client is not to hear of them now: `rest` is what stands behind its number. False if that
@@ -166,9 +169,13 @@ impl Numbering {
     }
 
     /// The client is told newer flags of this message: those that wait are not to come behind them.
-    pub fn outdate_flags(&mut self, number: u32) {
+    pub fn outdate_flags(&mut self, number: u32, uid: Option<u32>) {
         let number = self.up(number);
         self.flags.remove(&number);
+        if let (Some(uid), false) = (uid, self.unplaced.is_empty()) {
+            let lines = self.unplaced.split_inclusive(|octet| *octet == b'\n');
+            self.unplaced = lines.filter(|line| uid_of(line) != Some(uid)).flatten().copied().collect();
+        }
     }
 
     /// The flags that wait, as responses; now they are told.
@@ -288,7 +295,13 @@ impl Numbering {
 
     /// All UIDs are known again: so are the places of those messages. They may be among those that the client was never told of.
     fn find_lost(&mut self) {
-        if self.missing.is_empty() || !self.is_complete() {
+        if !self.is_complete() {
+            return;
+        }
+        for line in std::mem::take(&mut self.unplaced).split_inclusive(|octet| *octet == b'\n') {
+            self.place_line(line);
+        }
+        if self.missing.is_empty() {
             return;
         }
         let announced = self.placed();
@@ -321,7 +334,7 @@ impl Numbering {
 
     /// The same for a FETCH, which has a UID where VANISHED tells of removals (RFC 7162 section 3.2.4).
     fn place_line(&mut self, line: &[u8]) -> bool {
-        let Some(uid) = Fetched::parse(line).and_then(|fetched| fetched.uid()) else { return false };
+        let Some(uid) = uid_of(line) else { return false };
         let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
         // Of a message that has gone since, nobody need hear.
         let place = self.uids.as_ref().and_then(|uids| uids.place(uid));
@@ -340,8 +353,9 @@ impl Numbering {
         Some(self.hold_place(place, by_uid))
     }
 
-    /// What waits, as responses; now it is told. Highest numbers first, so that each is still right when it is read.
-    pub fn tell(&mut self, out: &mut Vec<u8>) {
+    /// What waits, as responses; now it is told, flags only if the client is to hear of them. Highest numbers first, so that each is
+    /// still right when it is read.
+    pub fn tell(&mut self, flags: bool, out: &mut Vec<u8>) {
         if self.lost > 0 && self.unannounced + self.hidden > 0 {
             // Perhaps it is one of these that is gone. All that are told as gone below are counted here.
             (self.unannounced, self.hidden) = (0, 0);
@@ -355,7 +369,16 @@ impl Numbering {
                 out.extend_from_slice(format!("* {} EXPUNGE\r\n", untold.number).as_bytes());
             }
         }
-        out.append(&mut self.vanished);
+        if flags {
+            return out.append(&mut self.vanished);
+        }
+        for line in std::mem::take(&mut self.vanished).split_inclusive(|octet| *octet == b'\n') {
+            match vanished_uids(line) {
+                Some(_) => out.extend_from_slice(line),
+                None if self.unplaced.len() + line.len() <= Self::MOST_VANISHED => self.unplaced.extend_from_slice(line),
+                None => out.extend_from_slice(line),
+            }
+        }
     }
 
     /// A number of the backend's, as the client counts.
@@ -538,6 +561,11 @@ fn vanished_uids(line: &[u8]) -> Option<Vec<u32>> {
     Some(UidSet::parse(set)?.iter().collect())
 }
 
+/// Of which message a FETCH response says that it is.
+fn uid_of(line: &[u8]) -> Option<u32> {
+    Fetched::parse(line)?.uid()
+}
+
 /// Whether criteria name messages by number, as far as one can tell without parsing them: a word that is a set, and does
 /// not stand behind UID.
 pub fn names_numbers(criteria: &[u8]) -> bool {
@@ -602,7 +630,7 @@ mod tests {
         assert_eq!(numbering.expunge(1), Some(1));
         assert!(numbering.hold(1), "the one that was the second");
         let mut told = Vec::new();
-        numbering.tell(&mut told);
+        numbering.tell(true, &mut told);
         numbering.tell_flags(&mut told);
         assert_eq!(told, b"* 1 EXPUNGE\r\n* 1 FETCH (FLAGS (b))\r\n");
         assert_eq!((numbering.count(), numbering.told(), numbering.exists(2)), (2, 1, 2));
@@ -616,7 +644,7 @@ mod tests {
         assert!(!numbering.hold(3), "there is none");
         assert_eq!(numbering.exists(3), 6, "a new message behind three that were not told");
         let mut told = Vec::new();
-        numbering.tell(&mut told);
+        numbering.tell(true, &mut told);
         assert_eq!(told, b"* 5 EXPUNGE\r\n* 2 EXPUNGE\r\n* 1 EXPUNGE\r\n");
         assert!(numbering.is_plain());
     }
@@ -631,7 +659,7 @@ mod tests {
 
     fn told(numbering: &mut Numbering) -> String {
         let mut told = Vec::new();
-        numbering.tell(&mut told);
+        numbering.tell(true, &mut told);
         String::from_utf8(told).unwrap()
     }
 
@@ -740,6 +768,25 @@ mod tests {
         assert!(numbering.hold_vanished(b"* VANISHED 5\r\n", b"5"));
         assert_eq!(numbering.told(), 0);
         assert_eq!((told(&mut numbering), numbering.told()), ("* 1 EXISTS\r\n* VANISHED 5\r\n".to_owned(), 0));
+    }
+
+    #[test]
+    fn flags_that_are_not_wanted_wait_behind_removals_that_are() {
+        let mut numbering = Numbering::default();
+        numbering.exists(3);
+        let fetch = |uid: u32| format!(" FETCH (FLAGS (a) UID {uid})\r\n").into_bytes();
+        assert!(numbering.hold_flags(2, &fetch(12)) && numbering.hold_flags(3, &fetch(13)));
+        assert!(numbering.hold_vanished(b"* VANISHED 11\r\n", b"11"));
+        let mut told = Vec::new();
+        numbering.tell(false, &mut told);
+        assert_eq!(told, b"* VANISHED 11\r\n");
+        assert!(numbering.is_plain() && numbering.has_untold_flags());
+        // Newer flags of 13 are told.
+        numbering.outdate_flags(2, Some(13));
+        assert!(numbering.map(UidSet::parse(b"12:13").unwrap()));
+        told.clear();
+        numbering.tell_flags(&mut told);
+        assert_eq!(told, b"* 1 FETCH (FLAGS (a) UID 12)\r\n");
     }
 
     #[test]

@@ -300,7 +300,8 @@ impl Open {
         }
         if !self.numbering.is_plain() && self.may_tell_expunge() {
             let start = out.text.len();
-            self.numbering.tell(&mut out.text);
+            let flags = self.may_tell().flags;
+            self.numbering.tell(flags, &mut out.text);
             out.put_from(Side::Client, start);
         }
         self.tell_held(out);
