@@ -6,6 +6,7 @@
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
 //! | [`channels`] | and over this one? |
 //! | [`emn`] | what does a payload look like? |
+//! | [`wap`] | how does a payload become a short message? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 
 pub mod channel;
@@ -13,3 +14,4 @@ pub mod channels;
 pub mod emn;
 pub mod mem1;
 pub mod notice;
+pub mod wap;
