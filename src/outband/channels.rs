@@ -2,11 +2,13 @@
 //!
 //! | module | way |
 //! |---|---|
+//! | [`deltachat`] | the notifier of Delta Chat |
 //! | [`kannel`] | a short message, by way of Kannel |
 //! | [`udp`] | a datagram to the device itself |
 //!
 //! `http` says what answers mean that all who speak HTTP may get.
 
+pub mod deltachat;
 mod http;
 pub mod kannel;
 pub mod udp;
