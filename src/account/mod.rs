@@ -11,6 +11,7 @@
 //! | [`registration`] | how do clients of today register? |
 //! | [`settings`] | what does the operator say of accounts? |
 //! | [`special_use`] | what are the mailboxes used for? |
+//! | [`template`] | how does a device want to be told in plain text? |
 
 pub mod annotation;
 pub mod channel;
@@ -21,5 +22,6 @@ pub mod preference;
 pub mod registration;
 pub mod settings;
 pub mod special_use;
+pub mod template;
 
 pub use settings::Settings;
