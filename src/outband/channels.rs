@@ -5,6 +5,7 @@
 //! | [`deltachat`] | the notifier of Delta Chat |
 //! | [`kannel`] | a short message, by way of Kannel |
 //! | [`udp`] | a datagram to the device itself |
+//! | [`webhook`] | an HTTP request to a place of the user's |
 //!
 //! `http` says what answers mean that all who speak HTTP may get.
 
@@ -12,6 +13,7 @@ pub mod deltachat;
 mod http;
 pub mod kannel;
 pub mod udp;
+pub mod webhook;
 
 #[cfg(test)]
 mod tests {
