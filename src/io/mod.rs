@@ -13,6 +13,7 @@
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
 //! | [`events`], [`shadows`] | who follows what happens in the message store, and what of it is news? |
+//! | [`vapid`] | by which key do push services know us? |
 //! | [`receive`] | what does a device hear by UDP? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
@@ -49,4 +50,5 @@ pub mod sockets;
 pub mod tls;
 pub mod trace;
 pub mod transport;
+pub mod vapid;
 mod visit;

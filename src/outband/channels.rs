@@ -6,6 +6,7 @@
 //! | [`kannel`] | a short message, by way of Kannel |
 //! | [`udp`] | a datagram to the device itself |
 //! | [`webhook`] | an HTTP request to a place of the user's |
+//! | [`webpush`] | a push service (RFC 8030) |
 //!
 //! `http` says what answers mean that all who speak HTTP may get.
 
@@ -14,6 +15,7 @@ mod http;
 pub mod kannel;
 pub mod udp;
 pub mod webhook;
+pub mod webpush;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
 //! | [`channels`] | and over this one? |
 //! | [`emn`] | what does a payload look like? |
+//! | [`vapid`] | who are we to a push service? |
 //! | [`wap`] | how does a payload become a short message? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 
@@ -14,4 +15,5 @@ pub mod channels;
 pub mod emn;
 pub mod mem1;
 pub mod notice;
+pub mod vapid;
 pub mod wap;
