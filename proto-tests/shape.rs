@@ -86,7 +86,8 @@ fn names(line: &str, word: &str) -> bool {
 
 /// The modules of our own that a line names: of `use crate::{imap::frame, io}` it is `imap` and `io`.
 fn modules_named(line: &str) -> Vec<&str> {
-    const MODULES: [&str; 9] = ["account", "config", "ext", "imap", "io", "mailbox", "session", "store", "units"];
+    const MODULES: [&str; 10] =
+        ["account", "config", "ext", "imap", "io", "mailbox", "outband", "session", "store", "units"];
     MODULES.into_iter().filter(|module| names(line, &format!("crate::{module}"))).collect()
 }
 
@@ -134,10 +135,10 @@ fn flat(path: &str) -> String {
 fn each_directory_uses_only_what_stands_below_it() {
     // Who uses whom (architecture section 2): `io` drives them all, nobody but the program uses `io`.
     let forbidden: &[(&str, &[&str])] = &[
-        ("imap", &["store", "mailbox", "account", "session", "ext", "io", "config"]),
-        ("store", &["mailbox", "account", "session", "ext", "io", "config"]),
-        ("mailbox", &["account", "session", "ext", "io", "config"]),
-        ("account", &["session", "ext", "io", "config"]),
+        ("imap", &["outband", "store", "mailbox", "account", "session", "ext", "io", "config"]),
+        ("store", &["outband", "mailbox", "account", "session", "ext", "io", "config"]),
+        ("mailbox", &["outband", "account", "session", "ext", "io", "config"]),
+        ("account", &["outband", "session", "ext", "io", "config"]),
         ("outband", &["session", "ext", "io", "config"]),
         ("session", &["outband", "ext", "io", "config"]),
         ("ext", &["io", "config"]),

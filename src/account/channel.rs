@@ -10,6 +10,8 @@ use std::{fmt, str::FromStr};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use super::template::Template;
+
 /// A way to reach a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -26,7 +28,7 @@ pub enum Kind {
     Udp,
     /// Web Push (RFC 8030): `endpoint|p256dh|auth`.
     WebPush,
-    /// An HTTP request: a URL.
+    /// An HTTP request: a URL, or `url|template`.
     Webhook,
     /// A mail: an address.
     Mailto,
@@ -84,6 +86,10 @@ impl Kind {
     /// Whether a device can be reached there over this channel, as far as the address says.
     pub fn check(self, address: &str) -> Result<(), ChannelError> {
         let plain = address.len() <= self.longest() && address.bytes().all(|octet| octet.is_ascii_graphic());
+        let (place, template) = address.split_once('|').unzip();
+        if let (Self::Webhook, Some(template)) = (self, template) {
+            template.parse::<Template>()?;
+        }
         let (fits, expected) = match self {
             Self::Sms => (is_number(address), "a telephone number: + and 7 to 15 digits"),
             Self::Mms => (is_number(address) || is_mail(address), "a telephone number or a mail address"),
@@ -91,7 +97,7 @@ impl Kind {
             Self::Xmpp => (is_jid(address), "a JID: user@host, perhaps with a resource"),
             Self::Udp => (is_udp(address), "host:port, perhaps with a key behind it: host:port|a1b2c3d4:AAEC..."),
             Self::WebPush => (is_subscription(address), "endpoint|p256dh|auth of a push subscription"),
-            Self::Webhook => (is_https(address), "a URL that begins with https://"),
+            Self::Webhook => (is_https(place.unwrap_or(address)), "a URL that begins with https://"),
             Self::Mailto => (is_mail(address.strip_prefix("mailto:").unwrap_or(address)), "a mail address"),
             Self::DeltaChat => (!address.is_empty(), "a token"),
         };
@@ -293,6 +299,8 @@ mod tests {
             (Kind::Udp, &udp, "phone.example.org:4000|"),
             (Kind::WebPush, &push, "https://push.example.org/x|AAAA|BBBB"),
             (Kind::Webhook, "https://example.org:8443/x?y", "http://example.org/"),
+            (Kind::Webhook, "https://example.org/|{sender}:%20{subject}", "https://example.org/|{body}"),
+            (Kind::Webhook, "https://example.org/|", "|{subject}"),
             (Kind::Mailto, "mailto:joe@example.org", "joe@"),
             (Kind::DeltaChat, "openpgp:abc", "two words"),
         ];

@@ -12,6 +12,7 @@
 //! | [`registration`] | how do clients of today register? |
 //! | [`settings`] | what does the operator say of accounts? |
 //! | [`special_use`] | what are the mailboxes used for? |
+//! | [`template`] | how does a device want to be told in plain text? |
 
 pub mod annotation;
 pub mod channel;
@@ -23,5 +24,6 @@ pub mod presence;
 pub mod registration;
 pub mod settings;
 pub mod special_use;
+pub mod template;
 
 pub use settings::Settings;

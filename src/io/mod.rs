@@ -13,6 +13,7 @@
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
 //! | [`events`], [`shadows`] | who follows what happens in the message store, and what of it is news? |
+//! | [`carrier`], [`vapid`] | how does what devices are told come on its way, and with which key? |
 //! | [`receive`] | what does a device hear by UDP? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
@@ -21,6 +22,7 @@ pub mod admin;
 pub mod admission;
 pub mod auxiliary;
 pub mod backends;
+pub mod carrier;
 pub mod certificate;
 pub mod deflate;
 pub mod dialer;
@@ -49,4 +51,5 @@ pub mod sockets;
 pub mod tls;
 pub mod trace;
 pub mod transport;
+pub mod vapid;
 mod visit;

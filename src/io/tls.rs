@@ -196,7 +196,7 @@ fn host_name() -> Option<String> {
 }
 
 /// Writes a file that is either whole or not there, and never readable by others in between.
-fn write_file(file: &Path, mode: u32, text: &str) -> io::Result<()> {
+pub(super) fn write_file(file: &Path, mode: u32, text: &str) -> io::Result<()> {
     let unfinished = file.with_extension("new");
     let _ = fs::remove_file(&unfinished);
     let mut handle = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;

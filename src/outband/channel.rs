@@ -7,7 +7,7 @@
 //! written by hand. Who carries is the shell, one carrier for each kind of [`Delivery`]; what a provider answers never reaches a user
 //! (requirement S4). How often something is tried again is no channel's business. Requirements N18 to N20.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{mem1, notice::Notice};
 use crate::account::channel::Kind;
@@ -46,8 +46,9 @@ pub enum Delivery {
     Datagram(Datagram),
 }
 
-/// An HTTP request. Redirections are not followed, and of the answer's body at most 4 KiB are read.
-#[derive(Debug, PartialEq, Eq)]
+/// An HTTP request. Redirections are not followed, and of the answer's body at most 4 KiB are read. Its URL and headers may be a secret, and
+/// are not shown.
+#[derive(PartialEq, Eq)]
 pub struct Request {
     /// GET or POST.
     pub method: Method,
@@ -59,6 +60,12 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who has named the place.
     pub named_by: NamedBy,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({:?}, {} octets, named by {:?})", self.method, self.body.len(), self.named_by)
+    }
 }
 
 /// What HTTP is asked to do.

@@ -6,6 +6,8 @@
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
 //! | [`channels`] | and over this one? |
 //! | [`emn`] | what does a payload look like? |
+//! | [`vapid`] | who are we to a push service? |
+//! | [`wap`] | how does a payload become a short message? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 //! | [`route`] | when is a device told, when again, and when no more? |
 //! | [`patience`] | how long do we wait for it to react? |
@@ -17,3 +19,5 @@ pub mod mem1;
 pub mod notice;
 pub mod patience;
 pub mod route;
+pub mod vapid;
+pub mod wap;
