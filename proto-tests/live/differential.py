@@ -386,19 +386,27 @@ def settled(lines):
     return [line for line in lines if line.startswith(b"*")] + sorted(line for line in lines if not line.startswith(b"*"))
 
 
+FLAGS = re.compile(rb"\* (\d+) FETCH \((?:UID \d+ )?FLAGS \([^)]*\)\)\r\n")
+
+
 def lasting(lines):
-    """Without the flags of messages of which a later line tells that they have gone."""
-    kept, last = [], {}
+    """The flags of each message as they are told last, behind all else; of messages of which a later line tells that they have gone, none.
+
+    Numbers are those of the moment in which the flags are told, so where something goes, all stays in its place.
+    """
+    kept, last, gone_too = [], {}, False
     for line in lines:
         kept.append(line)
-        if flags := re.fullmatch(rb"\* (\d+) FETCH \((?:UID \d+ )?FLAGS \([^)]*\)\)\r\n", line):
+        if flags := FLAGS.fullmatch(line):
             last[int(flags[1])] = len(kept) - 1
         elif gone := re.fullmatch(rb"\* (\d+) EXPUNGE\r\n", line):
-            number = int(gone[1])
+            number, gone_too = int(gone[1]), True
             if number in last:
                 kept[last.pop(number)] = b""
             last = {at - (at > number): where for at, where in last.items()}
-    return kept
+    if gone_too:
+        return kept
+    return [line for line in kept if not FLAGS.fullmatch(line)] + [kept[last[number]] for number in sorted(last)]
 
 
 def difference(direct, proxied):

@@ -21,7 +21,7 @@ REWRITES = [
     ("marked", rb" \\(?:Un)?[Mm]arked(?=[ )])|(?<=\()\\(?:Un)?[Mm]arked ?", b"", "Dovecot says so when it happened to look into the mailbox"),
     ("children", rb" \\Has(?:No)?Children(?=[ )])|(?<=\()\\Has(?:No)?Children ?", b"", "the proxy says so in front of a server that does not (RFC 3348)"),
     ("now", rb'INTERNALDATE "[^"]*-%d [^"]*"' % time.gmtime().tm_year, b'INTERNALDATE "now"', "when an APPEND without a date came"),
-    ("unopened", rb"(?<= NO SELECT )(?:Couldn't open mailbox|Could not open \": No such file or directory)", b"none", "mailutils, by whether a LIST like ours came before"),
+    ("unopened", rb"(?<= NO SELECT )(?:Couldn't open mailbox|Could not open [^\r]*: No such file or directory)", b"none", "mailutils, by whether a LIST like ours came before"),
     ("user", rb"\bu\d\d?\b", b"user", "the two ways use two accounts"),
 ]
 REWRITES = [(re.compile(pattern), words) for _, pattern, words, _ in REWRITES]
@@ -37,7 +37,7 @@ class Quirks:
     connections: int = 1  # sessions on the same account at the same time
     pipeline: int = 12  # how many commands go out together at most
     floating: bool = False  # the tagged lines of a pipelined group move about, depending on where the segments end
-    fleeting: bool = False  # the flags that a message had last are told or not, when the same answer tells that it has gone
+    fleeting: bool = False  # what another session has done to flags comes at once or in pieces, and not of what goes in the same answer
     malformed: float = 0.1  # the share of malformed and unknown commands
     beyond: bool = True  # numbers past the end
     odd_sets: bool = True  # sets with several parts, reversed, or with `*`
@@ -102,7 +102,7 @@ QUIRKS = {
     "dovecot": Quirks(NAMES, connections=2, floating=True, fleeting=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, unkept=MUTE_NOTIFY),
     "dovecot-legacy": Quirks(NAMES, connections=2, floating=True, fleeting=True, confession=[("dovecot.log", LOST_FILE)]),
     "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True, hushes=True, loses_content=True),
-    "cyrus": Quirks(NAMES, connections=2, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),
+    "cyrus": Quirks(NAMES, connections=2, fleeting=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),
     "mailutils": Quirks(
         NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS, scatters=True,
         unwalked=NO_SEARCH, **MAILUTILS,

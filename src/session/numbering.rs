@@ -375,7 +375,9 @@ impl Numbering {
         for line in std::mem::take(&mut self.vanished).split_inclusive(|octet| *octet == b'\n') {
             match vanished_uids(line) {
                 Some(_) => out.extend_from_slice(line),
-                None if self.unplaced.len() + line.len() <= Self::MOST_VANISHED => self.unplaced.extend_from_slice(line),
+                None if self.unplaced.len() + line.len() <= Self::MOST_VANISHED => {
+                    self.unplaced.extend_from_slice(line)
+                }
                 None => out.extend_from_slice(line),
             }
         }
