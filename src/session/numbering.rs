@@ -72,7 +72,7 @@ pub enum Unbound {
 
 impl Numbering {
     /// More than this is not kept untold: at the first chance the client hears of it, and few servers send any.
-    const MOST_VANISHED: usize = 64 << 10;
+    const MOST_VANISHED: usize = 128 << 10;
     /// Messages whose flags are kept untold, and octets of one of them; what is beyond is told at once.
     const MOST_FLAGS: usize = 1000;
     const LONGEST_FLAGS: usize = 512;
@@ -259,7 +259,7 @@ impl Numbering {
                 self.vanished.extend_from_slice(line);
             }
         }
-        self.vanished.len() <= Self::MOST_VANISHED
+        self.vanished.len() + self.unplaced.len() <= Self::MOST_VANISHED
     }
 
     fn keep_vanished(&mut self, uids: &UidSet) {
@@ -273,6 +273,12 @@ impl Numbering {
         let behind = self.uids.as_ref().is_some_and(|uids| uids.last().is_none_or(|last| uid > last));
         let missing = behind && !self.is_complete() && self.missing.insert(uid);
         if missing {
+            // Behind those whose UIDs are known, numbers mean nothing from now on.
+            let certain = self.up(self.uids.as_ref().map_or(0, |uids| uids.len()));
+            for (number, rest) in self.flags.split_off(&(certain + 1)) {
+                self.unplaced.extend_from_slice(format!("* {number}").as_bytes());
+                self.unplaced.extend_from_slice(&rest);
+            }
             self.lose(1);
         }
         missing
@@ -789,6 +795,20 @@ mod tests {
         told.clear();
         numbering.tell_flags(&mut told);
         assert_eq!(told, b"* 1 FETCH (FLAGS (a) UID 12)\r\n");
+    }
+
+    #[test]
+    fn flags_of_a_message_behind_one_that_is_lost_find_their_number() {
+        let mut numbering = mapped("11");
+        numbering.exists(3);
+        let fetch = |uid: u32| format!(" FETCH (UID {uid} FLAGS (a))\r\n").into_bytes();
+        (1..4).for_each(|number| assert!(numbering.hold_flags(number, &fetch(10 + number))));
+        assert!(numbering.hold_vanished(b"* VANISHED 12\r\n", b"12"));
+        assert_eq!(told(&mut numbering), "* VANISHED 12\r\n");
+        assert!(numbering.learn(&[13].into_iter().collect()));
+        let mut flags = Vec::new();
+        numbering.tell_flags(&mut flags);
+        assert_eq!(flags, b"* 1 FETCH (UID 11 FLAGS (a))\r\n* 2 FETCH (UID 13 FLAGS (a))\r\n");
     }
 
     #[test]
