@@ -54,7 +54,7 @@ pub(super) struct Open {
     pub(super) withheld: Option<Box<(Tag, Vec<u8>)>>,
     /// While another mailbox is being opened: the numbering of this one, should the backend not even understand.
     pub(super) before: Option<Box<Numbering>>,
-    /// Until the backend's answer to that begins: the client was not told of all that is gone from this one, so its numbers are not
+    /// Until the backend's answer to that begins: the client was not told of all that is gone from this one, or came, so its numbers are not
     /// the backend's.
     pub(super) leaving: bool,
     /// A mailbox is selected.
@@ -342,7 +342,7 @@ impl Open {
     /// A mailbox is being opened; a name that cannot be read is not remembered.
     pub(super) fn open(&mut self, head: &Head<'_>, out: &mut Effects) {
         self.at_boundary(out);
-        self.leaving = !self.numbering.is_plain();
+        self.leaving = !self.numbering.is_plain() || self.numbering.has_unannounced();
         self.before = Some(Box::new(std::mem::take(&mut self.numbering)));
         let name = Cursor::new(head.arguments).astring().ok();
         let examined = head.verb.name == "EXAMINE";
