@@ -19,8 +19,8 @@
 //!
 //! Other mailboxes are asked for by STATUS on the session's own connection, one at a time while no command of the client's is in
 //! progress: INBOX as often as the backend's pace allows, others every 15 s. One of them, INBOX for choice, is listened to beside
-//! that where the backend can IDLE (`notify/ear.rs`). What the client does itself is not told to it. Names are compared every minute; that a
-//! mailbox was renamed tells the session that has done it, or how the mailbox stood before.
+//! that where the backend can IDLE (`notify/ear.rs`). What the client does itself is not told to it. Names are compared every minute;
+//! that a mailbox was renamed tells the session that has done it, or how the mailbox stood before.
 //! Bounds are the operator's (`[account.notify]`): beyond them it is `NOTIFICATIONOVERFLOW`, and the client hears nothing more.
 //! Annotations are ours, and told at once. Requirements N2 and A4.
 

@@ -147,8 +147,8 @@ impl Open {
         let told = told && self.is_listening() && self.news.learns_uids();
         let shown = self.news.has_unshown() && !self.numbering.is_bound() && self.is_listening();
         // What it does not hear of is told by UID, and the numbers of what it does hear of go on.
-        let held = self.selected && self.client.by_uid;
-        let held = held && (self.client.notify.is_some() || self.client.listening.is_some());
+        let hears_all = self.client.notify.is_none() && self.client.listening.is_none();
+        let held = self.selected && self.client.by_uid && !hears_all;
         let wanted = told || ((shown || held || self.sees()) && !self.news.lacks_uids);
         self.wants_whole() || (wanted && !self.numbering.is_complete())
     }

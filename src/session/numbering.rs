@@ -37,9 +37,8 @@ pub struct Numbering {
     hidden: u32,
     /// Else: which.
     missing: UidSet,
-    /// Flags that the client is not to hear of, behind removals that it has heard of: the FETCH responses, which have UIDs. Their numbers
-    /// are found when UIDs are known.
-    unplaced: Vec<u8>,
+    /// Flags that it was not told of, of messages whose numbers nobody knows until all UIDs are known: the rest of each FETCH, by UID.
+    unplaced: BTreeMap<u32, Box<[u8]>>,
     /// `Mapped`: the UIDs of the backend's messages. Of those that came last it may not know them yet.
     uids: Option<Box<UidSet>>,
 }
@@ -72,7 +71,7 @@ pub enum Unbound {
 
 impl Numbering {
     /// More than this is not kept untold: at the first chance the client hears of it, and few servers send any.
-    const MOST_VANISHED: usize = 128 << 10;
+    const MOST_VANISHED: usize = 64 << 10;
     /// Messages whose flags are kept untold, and octets of one of them; what is beyond is told at once.
     const MOST_FLAGS: usize = 1000;
     const LONGEST_FLAGS: usize = 512;
@@ -172,10 +171,7 @@ impl Numbering {
     pub fn outdate_flags(&mut self, number: u32, uid: Option<u32>) {
         let number = self.up(number);
         self.flags.remove(&number);
-        if let (Some(uid), false) = (uid, self.unplaced.is_empty()) {
-            let lines = self.unplaced.split_inclusive(|octet| *octet == b'\n');
-            self.unplaced = lines.filter(|line| uid_of(line) != Some(uid)).flatten().copied().collect();
-        }
+        uid.map(|uid| self.unplaced.remove(&uid));
     }
 
     /// The flags that wait, as responses; now they are told.
@@ -259,7 +255,7 @@ impl Numbering {
                 self.vanished.extend_from_slice(line);
             }
         }
-        self.vanished.len() + self.unplaced.len() <= Self::MOST_VANISHED
+        self.vanished.len() <= Self::MOST_VANISHED
     }
 
     fn keep_vanished(&mut self, uids: &UidSet) {
@@ -276,8 +272,7 @@ impl Numbering {
             // Behind those whose UIDs are known, numbers mean nothing from now on.
             let certain = self.up(self.uids.as_ref().map_or(0, |uids| uids.len()));
             for (number, rest) in self.flags.split_off(&(certain + 1)) {
-                self.unplaced.extend_from_slice(format!("* {number}").as_bytes());
-                self.unplaced.extend_from_slice(&rest);
+                self.unplace(&[format!("* {number}").as_bytes(), &rest].concat());
             }
             self.lose(1);
         }
@@ -304,8 +299,8 @@ impl Numbering {
         if !self.is_complete() {
             return;
         }
-        for line in std::mem::take(&mut self.unplaced).split_inclusive(|octet| *octet == b'\n') {
-            self.place_line(line);
+        for (uid, rest) in std::mem::take(&mut self.unplaced) {
+            self.place_flags(uid, &rest);
         }
         if self.missing.is_empty() {
             return;
@@ -332,19 +327,28 @@ impl Numbering {
                     let known = gone.into_iter().filter(|uid| !never.contains(*uid)).collect();
                     self.keep_vanished(&known);
                 }
-                None if self.place_line(line) => {}
+                None if of_uid(line).is_some_and(|(uid, rest)| self.place_flags(uid, rest)) => {}
                 None => self.vanished.extend_from_slice(line),
             }
         }
     }
 
-    /// The same for a FETCH, which has a UID where VANISHED tells of removals (RFC 7162 section 3.2.4).
-    fn place_line(&mut self, line: &[u8]) -> bool {
-        let Some(uid) = uid_of(line) else { return false };
-        let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+    /// Flags of this message wait under its number.
+    fn place_flags(&mut self, uid: u32, rest: &[u8]) -> bool {
         // Of a message that has gone since, nobody need hear.
         let place = self.uids.as_ref().and_then(|uids| uids.place(uid));
-        place.is_none_or(|place| self.hold_flags(place, &line[2 + digits..]))
+        place.is_none_or(|place| self.hold_flags(place, rest))
+    }
+
+    /// The flags in a FETCH wait until its number is known. False if they cannot.
+    fn unplace(&mut self, line: &[u8]) -> bool {
+        let Some((uid, rest)) = of_uid(line) else { return false };
+        let room = self.unplaced.len() < Self::MOST_FLAGS || self.unplaced.contains_key(&uid);
+        let kept = room && rest.len() <= Self::LONGEST_FLAGS;
+        if kept {
+            self.unplaced.insert(uid, rest.into());
+        }
+        kept
     }
 
     /// Something is said by a number that only means something behind what waits. False if too much waits already.
@@ -379,12 +383,8 @@ impl Numbering {
             return out.append(&mut self.vanished);
         }
         for line in std::mem::take(&mut self.vanished).split_inclusive(|octet| *octet == b'\n') {
-            match vanished_uids(line) {
-                Some(_) => out.extend_from_slice(line),
-                None if self.unplaced.len() + line.len() <= Self::MOST_VANISHED => {
-                    self.unplaced.extend_from_slice(line)
-                }
-                None => out.extend_from_slice(line),
+            if vanished_uids(line).is_some() || !self.unplace(line) {
+                out.extend_from_slice(line);
             }
         }
     }
@@ -569,9 +569,12 @@ fn vanished_uids(line: &[u8]) -> Option<Vec<u32>> {
     Some(UidSet::parse(set)?.iter().collect())
 }
 
-/// Of which message a FETCH response says that it is.
-fn uid_of(line: &[u8]) -> Option<u32> {
-    Fetched::parse(line)?.uid()
+/// Of which message a FETCH response says that it is, and what stands behind its number. It says so wherever VANISHED tells of removals
+/// (RFC 7162 section 3.2.4).
+fn of_uid(line: &[u8]) -> Option<(u32, &[u8])> {
+    let uid = Fetched::parse(line)?.uid()?;
+    let digits = line[2..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+    Some((uid, &line[2 + digits..]))
 }
 
 /// Whether criteria name messages by number, as far as one can tell without parsing them: a word that is a set, and does

@@ -54,8 +54,8 @@ pub(super) struct Open {
     pub(super) withheld: Option<Box<(Tag, Vec<u8>)>>,
     /// While another mailbox is being opened: the numbering of this one, should the backend not even understand.
     pub(super) before: Option<Box<Numbering>>,
-    /// Until the backend's answer to that begins: the client was not told of all that is gone from this one, or came, so its numbers are not
-    /// the backend's.
+    /// Until the backend's answer to that begins: the client was not told of all that has gone from this one, or come, so its numbers
+    /// are not the backend's.
     pub(super) leaving: bool,
     /// A mailbox is selected.
     pub(super) selected: bool,
@@ -355,8 +355,11 @@ impl Open {
     /// Whether this is still said of the mailbox that the client has left, by numbers that it does not have. Which flags there are it
     /// asks when it comes again.
     pub(super) fn is_left(&mut self, kind: Kind, line: &[u8]) -> bool {
+        if !self.leaving {
+            return false;
+        }
         let code = || kind == Kind::Ok && !code::parse(response::text(line, 2)).name.is_empty();
-        self.leaving &= kind != Kind::Flags && !code();
+        self.leaving = kind != Kind::Flags && !code();
         let earlier = || response::text(line, 2).starts_with(b"(");
         self.leaving && (matches!(kind, Kind::Expunge | Kind::Fetch) || (kind == Kind::Vanished && !earlier()))
     }
