@@ -4,8 +4,8 @@
 //!     Answer            ->  judge  ->  Outcome      accepted, delivered, later, or never
 //!
 //! A channel is pure: the hour and what has to be random are given to it, so that its octets can be compared with those that were
-//! written by hand. Who carries is the shell, one carrier for each kind of [`Delivery`]; what a provider answers never reaches a user
-//! (requirement S4). How often something is tried again is no channel's business. Requirements N18 to N20.
+//! written by hand. Who carries is the shell, one carrier for each kind of [`Delivery`]; what a provider answers never reaches a user.
+//! How often something is tried again is no channel's business. Requirements N18 to N20.
 
 use std::{fmt, time::Duration};
 
@@ -46,12 +46,10 @@ pub enum Delivery {
     Datagram(Datagram),
 }
 
-/// An HTTP request. Redirections are not followed, and of the answer's body at most 4 KiB are read. Its URL and headers may be a secret, and
+/// An HTTP request: POST. Redirections are not followed, and of the answer's body at most 4 KiB are read. Its URL and headers may be a secret, and
 /// are not shown.
 #[derive(PartialEq, Eq)]
 pub struct Request {
-    /// GET or POST.
-    pub method: Method,
     /// To where.
     pub url: String,
     /// Beside those that HTTP itself needs.
@@ -64,23 +62,14 @@ pub struct Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({:?}, {} octets, named by {:?})", self.method, self.body.len(), self.named_by)
+        write!(f, "Request({} octets, named by {:?})", self.body.len(), self.named_by)
     }
-}
-
-/// What HTTP is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// GET
-    Get,
-    /// POST
-    Post,
 }
 
 /// Who has named a place to which something goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedBy {
-    /// A user: it must not be a place inside, whatever its name resolves to (requirement S3).
+    /// A user: it must not be a place inside, whatever its name resolves to.
     User,
     /// The operator: it may be anywhere.
     Operator,

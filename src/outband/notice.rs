@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::mailbox::event;
 
 /// What a device is told.
@@ -37,19 +39,25 @@ pub struct Notice {
 }
 
 /// How a mailbox stands, as far as that is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Messages in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<u32>,
     /// Of them, those without \Seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<u32>,
     /// The UID that the next message will have.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uidnext: Option<u32>,
-    /// The mod-sequence (RFC 7162): an older notice is to be thrown away (RFC 5551 section 5.4).
+    /// The mod-sequence (RFC 7162): an older notice is to be thrown away (RFC 5551 section 5.4). As text: it has 63 bits, and numbers of
+    /// JSON have 53.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub modseq: Option<u64>,
 }
 
-/// A message, as it is shown before the device has synchronised. Text is decoded, and not longer than these bounds say.
+/// A message, as it is shown before the device has synchronised. Text is decoded; how much of it is said is up to each
+/// channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Its UID.
@@ -73,6 +81,10 @@ impl Notice {
     pub fn wakeup(&self) -> Self {
         Self { message: None, ..self.clone() }
     }
+}
+
+fn as_text<S: Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    number.map(|number| number.to_string()).serialize(serializer)
 }
 
 /// The text, cut to so many octets of UTF-8 at the end of a character; where something is cut, it ends with `…`, within the bound.

@@ -31,7 +31,7 @@ use reqwest::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Places;
-use crate::outband::channel::{Answer, Method, NamedBy, Request};
+use crate::outband::channel::{Answer, NamedBy, Request};
 
 /// How much of an answer's body is read, in octets: a reason, and no page.
 const LONGEST_BODY: usize = 4096;
@@ -112,10 +112,7 @@ impl Http {
         let Ok(url) = Url::parse(&request.url) else { return Answer::Unreachable };
         let Some(client) = self.client(&url, request.named_by) else { return Answer::Forbidden };
         let Some(_turn) = self.hosts.turn(&url).await else { return Answer::Unreachable };
-        let mut asked = match request.method {
-            Method::Get => client.get(url),
-            Method::Post => client.post(url).body(request.body.clone()),
-        };
+        let mut asked = client.post(url).body(request.body.clone());
         for (name, value) in &request.headers {
             asked = asked.header(*name, value);
         }
@@ -321,7 +318,7 @@ mod tests {
 
     fn request(url: &str, named_by: NamedBy) -> Request {
         let headers = vec![("TTL", "60".to_owned()), ("WebPush-Validation", String::new())];
-        Request { method: Method::Post, url: url.to_owned(), headers, body: b"hello".to_vec(), named_by }
+        Request { url: url.to_owned(), headers, body: b"hello".to_vec(), named_by }
     }
 
     fn settings(allowed: &[&str]) -> Settings {
@@ -358,9 +355,6 @@ mod tests {
         for line in ["\r\nttl: 60\r\n", "\r\nwebpush-validation: \r\n", "\r\ncontent-length: 5\r\n"] {
             assert!(said.contains(line), "{line}: {said}");
         }
-        let get = Request { method: Method::Get, body: Vec::new(), ..request(&url, NamedBy::Operator) };
-        assert_eq!(carrier.carry(&get).await, status(201));
-        assert!(heard.recv().await.unwrap().starts_with("GET /a?b=%2f HTTP/1.1\r\n"));
     }
 
     #[tokio::test]

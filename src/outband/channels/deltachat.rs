@@ -12,7 +12,7 @@ use super::http;
 use crate::{
     account::channel::Kind,
     outband::{
-        channel::{Answer, Channel, Delivery, Given, Method, NamedBy, Outcome, Request, Undeliverable},
+        channel::{Answer, Channel, Delivery, Given, NamedBy, Outcome, Request, Undeliverable},
         notice::Notice,
     },
 };
@@ -37,7 +37,6 @@ impl Channel for DeltaChat {
     fn write(&self, _: &Notice, address: &str, _: &Given) -> Result<Delivery, Undeliverable> {
         Kind::DeltaChat.check(address).map_err(|_| Undeliverable::Address)?;
         Ok(Delivery::Http(Request {
-            method: Method::Post,
             url: self.notifier.clone(),
             headers: Vec::new(),
             body: address.as_bytes().to_vec(),
@@ -68,7 +67,6 @@ mod tests {
         let channel = DeltaChat { notifier: "https://notifications.delta.chat/notify".to_owned() };
         let sent = channel.write(&notice(), "openpgp:hF4Dp3+/aZ==", &GIVEN);
         let expected = Request {
-            method: Method::Post,
             url: "https://notifications.delta.chat/notify".to_owned(),
             headers: Vec::new(),
             body: b"openpgp:hF4Dp3+/aZ==".to_vec(),

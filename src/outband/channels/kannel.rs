@@ -21,7 +21,7 @@ use crate::{
     account::channel::Kind,
     imap::secret::Secret,
     outband::{
-        channel::{Answer, Channel, Delivery, Given, Method, NamedBy, Outcome, Request, Undeliverable},
+        channel::{Answer, Channel, Delivery, Given, NamedBy, Outcome, Request, Undeliverable},
         notice::Notice,
         wap,
     },
@@ -73,7 +73,7 @@ impl Channel for Kannel {
             return Err(HEADER);
         }
         let (url, named_by) = (self.url.clone(), NamedBy::Operator);
-        Ok(Delivery::Http(Request { method: Method::Post, url, headers, body, named_by }))
+        Ok(Delivery::Http(Request { url, headers, body, named_by }))
     }
 
     fn judge(&self, answer: &Answer) -> Outcome {
@@ -121,7 +121,7 @@ mod tests {
                 "X-Kannel-From: Mail",
             ]
         );
-        assert_eq!((sent.method, sent.named_by), (Method::Post, NamedBy::Operator));
+        assert_eq!(sent.named_by, NamedBy::Operator);
         assert_eq!((kannel().kind(), kannel().is_private("+447700900123")), (Kind::Sms, false));
     }
 

@@ -33,9 +33,9 @@ use crate::{
     imap::{mailbox_name, secret::Secret},
     mailbox::event,
     outband::{
-        channel::{Answer, Channel, Delivery, Given, Method, NamedBy, Outcome, Request, Undeliverable},
+        channel::{Answer, Channel, Delivery, Given, NamedBy, Outcome, Request, Undeliverable},
         emn::timestamp,
-        notice::{Notice, cut},
+        notice::{Counts, Notice, cut},
     },
 };
 
@@ -151,13 +151,7 @@ impl Channel for Webhook {
         ];
         headers.extend(name(notice).map(|name| ("ce-subject", Encoded(&name).to_string())));
         headers.extend(timestamp(notice.at).map(|at| ("ce-time", at)));
-        Ok(Delivery::Http(Request {
-            method: Method::Post,
-            url: url.to_owned(),
-            headers,
-            body,
-            named_by: NamedBy::User,
-        }))
+        Ok(Delivery::Http(Request { url: url.to_owned(), headers, body, named_by: NamedBy::User }))
     }
 
     fn judge(&self, answer: &Answer) -> Outcome {
@@ -219,15 +213,8 @@ struct Told<'a> {
     uidvalidity: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uidset: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unseen: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uidnext: Option<u32>,
-    /// As text: it has 63 bits, and numbers of JSON have 53.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    modseq: Option<String>,
+    #[serde(flatten)]
+    counts: Counts,
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     envelope: Option<Envelope>,
@@ -261,10 +248,7 @@ fn json(notice: &Notice) -> Vec<u8> {
         mailbox: name(notice),
         uidvalidity: notice.uidvalidity,
         uidset: message.map(|message| message.uid.to_string()),
-        messages: notice.counts.messages,
-        unseen: notice.counts.unseen,
-        uidnext: notice.counts.uidnext,
-        modseq: notice.counts.modseq.map(|modseq| modseq.to_string()),
+        counts: notice.counts,
         seq: notice.seq,
         envelope: message.map(|message| Envelope {
             date: message.sent.and_then(timestamp),
@@ -330,7 +314,7 @@ mod tests {
     #[test]
     fn an_event_is_a_cloudevent_with_a_signature_over_its_body() {
         let sent = request(&notice(), URL, &GIVEN);
-        assert_eq!((sent.method, sent.url.as_str(), sent.named_by), (Method::Post, URL, NamedBy::User));
+        assert_eq!((sent.url.as_str(), sent.named_by), (URL, NamedBy::User));
         for (name, value) in [
             ("Content-Type", "application/json"),
             ("ce-specversion", "1.0"),

@@ -31,9 +31,9 @@ use crate::{
     imap::mailbox_name,
     mailbox::event,
     outband::{
-        channel::{Answer, Channel, Delivery, Given, Method, NamedBy, Outcome, Request, Undeliverable},
+        channel::{Answer, Channel, Delivery, Given, NamedBy, Outcome, Request, Undeliverable},
         emn::timestamp,
-        notice::{Message, Notice, cut},
+        notice::{Counts, Message, Notice, cut},
         vapid::Vapid,
     },
 };
@@ -114,7 +114,7 @@ impl WebPush {
             ("Authorization", authorization),
         ]);
         let (url, named_by) = (device.endpoint.clone(), NamedBy::User);
-        Ok(Delivery::Http(Request { method: Method::Post, url, headers, body, named_by }))
+        Ok(Delivery::Http(Request { url, headers, body, named_by }))
     }
 }
 
@@ -243,15 +243,8 @@ struct Told<'a> {
     event: event::Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unseen: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uidnext: Option<u32>,
-    /// As text: it has 63 bits, and numbers of JSON have 53.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    modseq: Option<String>,
+    #[serde(flatten)]
+    counts: Counts,
 }
 
 /// The text, at most [`LONGEST`] octets of it; none if even without a snippet it is longer.
@@ -276,10 +269,7 @@ fn json(notice: &Notice) -> Option<Vec<u8>> {
             seq: notice.seq,
             event: notice.event,
             timestamp: timestamp(notice.at),
-            messages: notice.counts.messages,
-            unseen: notice.counts.unseen,
-            uidnext: notice.counts.uidnext,
-            modseq: notice.counts.modseq.map(|modseq| modseq.to_string()),
+            counts: notice.counts,
         };
         serde_json::to_vec(&told).ok().filter(|text| text.len() <= LONGEST)
     };
@@ -296,7 +286,6 @@ mod tests {
             http::tests::{LATER, status},
             tests::notice,
         },
-        notice::Counts,
         vapid,
     };
 
@@ -375,7 +364,7 @@ mod tests {
     fn a_message_has_the_headers_of_rfc_8030() {
         let sent = request(channel().write(&notice(), ADDRESS, &GIVEN));
         assert_eq!(sent.url, "https://push.example.net/push/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV");
-        assert_eq!((sent.method, sent.named_by), (Method::Post, NamedBy::User));
+        assert_eq!(sent.named_by, NamedBy::User);
         assert_eq!((header(&sent, "TTL"), header(&sent, "Urgency")), ("86400", "normal"));
         assert_eq!(header(&sent, "Content-Encoding"), "aes128gcm");
         let token = header(&sent, "Authorization").strip_prefix("vapid t=").unwrap();
