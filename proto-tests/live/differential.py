@@ -259,7 +259,7 @@ class Talk:
             first, second = ([self.quirks.rewritten(line, ours) for line in lines] for lines in answers)
             if self.quirks.floating and len(group) > 1:
                 first, second = settled(first), settled(second)
-            if self.quirks.fleeting:
+            if self.quirks.fleeting and not any(ASKS_FLAGS.search(command.octets()) for command in group):
                 first, second = lasting(first), lasting(second)
             if (first := b"".join(first)) != (second := b"".join(second)):
                 raise Different(difference(first, second))
@@ -386,6 +386,8 @@ def settled(lines):
     return [line for line in lines if line.startswith(b"*")] + sorted(line for line in lines if not line.startswith(b"*"))
 
 
+# A command that is answered by flags itself: then what comes, and in which order, is its answer.
+ASKS_FLAGS = re.compile(rb"(?i)^\S+ (?:UID )?(?:STORE|FETCH \S+ \(?(?:UID )?FLAGS(?: UID)?\)?\r)")
 FLAGS = re.compile(rb"\* (\d+) FETCH \((?:UID \d+ )?FLAGS \([^)]*\)\)\r\n")
 
 

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from stage import ended_early, say
+from stage import Tally, ended_early, say
 
 PSK = bytes(range(32))
 ID = bytes.fromhex("a1b2c3d4")
@@ -45,20 +45,6 @@ FOREIGN = [
     ("mailat:jürgen@x.org", "2026-11-22T18:05:59Z"),
     ("tel:555", "2026-11-22T18:05:59Z"),
 ]
-
-
-class Tally:
-    """What was found as it should be, and what was not."""
-
-    def __init__(self):
-        self.passed, self.failed = 0, 0
-
-    def check(self, name, found, expected):
-        if found == expected:
-            self.passed += 1
-        else:
-            self.failed += 1
-            say(f"{name}: expected {expected!r}, found {found!r}")
 
 
 def main():

@@ -19,7 +19,7 @@ import urllib.parse
 sys.dont_write_bytecode = True
 
 from run import install_npm
-from stage import HERE, Stage, end, ended_early, say
+from stage import HERE, Stage, Tally, end, ended_early, say
 
 LATER = "Later { after: Some(7s) }"
 OUTCOMES = {
@@ -56,24 +56,6 @@ password = secret
 concatenation = true
 max-messages = 4
 """
-
-
-class Tally:
-    """What was found as it should be, and what was not."""
-
-    def __init__(self):
-        self.passed, self.failed, self.skipped = 0, 0, 0
-
-    def check(self, name, found, expected):
-        if found == expected:
-            self.passed += 1
-        else:
-            self.failed += 1
-            say(f"{name}: expected {expected!r}, found {found!r}")
-
-    def skip(self, name, reason):
-        self.skipped += 1
-        say(f"skipped: {name}: {reason}")
 
 
 def main():

@@ -52,6 +52,24 @@ def shown(octets):
     return text if len(text) < 300 else f"{text[:200]} ... {text[-80:]}"
 
 
+class Tally:
+    """What was found as it should be, what was not, and what nobody could find out."""
+
+    def __init__(self):
+        self.passed, self.failed, self.skipped = 0, 0, 0
+
+    def check(self, name, found, expected):
+        if found == expected:
+            self.passed += 1
+        else:
+            self.failed += 1
+            say(f"{name}: expected {expected!r}, found {found!r}")
+
+    def skip(self, name, reason):
+        self.skipped += 1
+        say(f"skipped: {name}: {reason}")
+
+
 class Stage:
     """The folder and the ports of a run. SIGTERM and SIGHUP end it as Ctrl-C does."""
 

@@ -212,8 +212,8 @@ class Client(Wire):
         del self.messages[number - 1]
 
     def fetch(self, number, items):
-        if self.opening and not self.messages:
-            return  # of the mailbox before: mailutils, behind SELECT
+        if self.opening and items.startswith(b" FLAGS "):
+            return  # without its parenthesis, and of the mailbox before: mailutils, behind SELECT
         message, told = self.known(number), Message()
         if found := re.search(rb"\bUID (\d+)", items):
             told.uid = int(found[1])
