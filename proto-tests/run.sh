@@ -2,8 +2,9 @@
 # run.sh [--no-live] [--long] : installs from the distribution what the tests need and runs all of them.
 #
 #   --no-live   leaves out what needs real servers and clients, and with it every package but the build's
-#   --long      ten times the differential's commands and the walk's steps, LEMONADE_LONG=1 for walks and fuzzers, and the benchmarks
+#   --long      ten times the differential's commands and the walk's steps, LEMONADE_LONG=1 for walks and fuzzers, any seed, and the benchmarks
 #
+# What is left to chance begins at a seed made of the commit: the same commit walks the same way everywhere, the next one another.
 # Every step is run, also when one before it failed. The last line adds up the closing lines of all.
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -23,6 +24,10 @@ passed=0 failed=0 skipped=0 broken=""
 export CARGO_TERM_COLOR=never
 unset RUSTC_WRAPPER
 target=${CARGO_TARGET_DIR:-target}
+if [ -z "${SEED:-}" ] && [ -z "$long" ] && commit=$(git rev-parse --short=8 HEAD); then
+  export SEED=$((16#${commit:0:8}))
+fi
+printf '%s\n' "${SEED:+SEED=$SEED}"
 
 # step NAME COMMAND...: runs it, shows what it says, counts what it counted (itself, if it counted nothing).
 step() {

@@ -47,6 +47,7 @@ class Quirks:
     without: list = dataclasses.field(default_factory=list)  # commands by the name of their function in generate.py
     shuffles: bool = False  # messages stored within a second stand in any order
     scatters: bool = False  # messages stored across a second have any UIDs
+    impatient: bool = False  # ends a session at a malformed command, by a count of its own that two equal sessions reach at different ones
     keywords: bool = True  # flags may have any name
     tells: bool = True  # NOOP tells of what others have done; otherwise the mailbox has to be selected again
     mute: bool = False  # its own IDLE tells late or nothing
@@ -101,7 +102,9 @@ MAILUTILS = {"fresh": ["FETCH", "STORE", "COPY", "EXPUNGE"], "tells": False, "mu
 QUIRKS = {
     "dovecot": Quirks(NAMES, connections=2, floating=True, fleeting=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, unkept=MUTE_NOTIFY),
     "dovecot-legacy": Quirks(NAMES, connections=2, floating=True, fleeting=True, confession=[("dovecot.log", LOST_FILE)]),
-    "courier": Quirks([name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], shuffles=True, hushes=True, loses_content=True),
+    "courier": Quirks(
+        [name.replace("/", ".") for name in NAMES], prefix="INBOX.", without=["thread"], impatient=True, shuffles=True, hushes=True, loses_content=True,
+    ),
     "cyrus": Quirks(NAMES, connections=2, fleeting=True, items={"BINARY": ["BINARY.PEEK[1]", "BINARY.SIZE[1]"]}, **CYRUS),
     "mailutils": Quirks(
         NAMES[4:6], without=["idle"], pipeline=1, odd_sets=False, beyond=False, inward=False, left_out=["KEYWORD"], unsteady=NEWS, scatters=True,
