@@ -96,6 +96,47 @@ pub enum Source {
 /// Devices of an account that nothing is kept of: names are free, and a client can make up many.
 pub const MOST_DEVICES: usize = 100;
 
+/// A way in which a device is told: over which channel, and to which address.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Way {
+    /// The device.
+    pub device: DeviceName,
+    /// Channel and address, with a space between them. It gives the power to send, and is not shown.
+    pub to: Box<str>,
+}
+
+/// What one turn of the outband side changes: it stands as a whole or not at all, so that no message is lost between a mailbox that was
+/// looked at and the routes that are to tell of it, and none is found twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Routes, as JSON; none: it is to be forgotten.
+    pub routes: Vec<(Way, Option<Box<str>>)>,
+    /// How far a mailbox was looked at, as JSON; none: nobody looks at it any more.
+    pub looked: Vec<(Box<[u8]>, Option<Box<str>>)>,
+    /// What is to be remembered of what was done. Of an account the last [`MOST_LINES`] lines are.
+    pub journal: Vec<Line>,
+}
+
+/// A line in the journal of an account: what has become of a message, or of a notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// Of which device; none: of all.
+    pub device: Option<DeviceName>,
+    /// In which mailbox; empty: in none.
+    pub mailbox: Box<[u8]>,
+    /// Of which message; 0: of none.
+    pub uid: u32,
+    /// Of which notice of the device; 0: of none.
+    pub seq: u64,
+    /// What.
+    pub what: Box<str>,
+}
+
+/// Lines of the journal that are kept of an account: some weeks of somebody who gets much mail, in about half a megabyte.
+pub const MOST_LINES: usize = 4000;
+
 /// How much an account may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -114,6 +155,10 @@ pub enum Query {
     Entries,
     /// The devices.
     Devices,
+    /// All routes, and how far mailboxes were looked at.
+    Outband,
+    /// The journal, in the order in which it was written.
+    Journal,
 }
 
 /// What was found, in the order of keys or names.
@@ -123,6 +168,19 @@ pub enum Found {
     Entries(Vec<Entry>),
     /// Devices.
     Devices(Vec<Device>),
+    /// Routes, and how far mailboxes were looked at.
+    Outband(Outband),
+    /// Lines of the journal.
+    Journal(Vec<Line>),
+}
+
+/// What is kept of how the devices of an account are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outband {
+    /// The routes, as JSON.
+    pub routes: Vec<(Way, Box<str>)>,
+    /// How far mailboxes were looked at, as JSON.
+    pub looked: Vec<(Box<[u8]>, Box<str>)>,
 }
 
 /// What is to change: all of it or nothing.
@@ -170,6 +228,8 @@ pub enum Change {
     /// A device was seen, perhaps for the first time. Of those that nothing is kept of, so many are remembered
     /// ([`MOST_DEVICES`]): the ones seen last.
     Seen(Device),
+    /// What the outband side has done.
+    Turn(Turn),
     /// A device, and all that is its own, is to be forgotten.
     Forget(DeviceName),
     /// All that is kept of the account is to be forgotten.
@@ -209,6 +269,9 @@ pub trait Store: Send + Sync {
 
     /// Finds what is kept. An account that nobody knows has nothing.
     fn load<'a>(&'a self, account: &'a AccountName, query: &'a Query) -> Answer<'a, Found>;
+
+    /// The accounts that have routes: those of which somebody wants to hear when he is away.
+    fn subscribers(&self) -> Answer<'_, Vec<AccountName>>;
 }
 
 /// What is wrong with the name of a device.
@@ -244,6 +307,12 @@ impl Default for DeviceName {
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Way({})", self.device)
     }
 }
 

@@ -101,6 +101,10 @@ impl Store for Kept {
     fn load<'a>(&'a self, account: &'a AccountName, query: &'a Query) -> Answer<'a, Found> {
         self.inner.load(account, query)
     }
+
+    fn subscribers(&self) -> Answer<'_, Vec<AccountName>> {
+        self.inner.subscribers()
+    }
 }
 
 struct World {

@@ -220,6 +220,10 @@ mod tests {
         fn load<'a>(&'a self, _: &'a AccountName, _: &'a Query) -> Answering<'a, Found> {
             Box::pin(async { Ok(Found::Entries(Vec::new())) })
         }
+
+        fn subscribers(&self) -> Answering<'_, Vec<AccountName>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
     }
 
     fn account() -> Arc<AccountName> {
@@ -298,6 +302,10 @@ mod tests {
         }
 
         fn load<'a>(&'a self, _: &'a AccountName, _: &'a Query) -> Answering<'a, Found> {
+            Box::pin(async { panic!("a store of a test breaks") })
+        }
+
+        fn subscribers(&self) -> Answering<'_, Vec<AccountName>> {
             Box::pin(async { panic!("a store of a test breaks") })
         }
     }

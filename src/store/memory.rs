@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, MOST_DEVICES, Owner, Query, Quota,
-    Store, StoreError, renamed,
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES,
+    Outband, Owner, Query, Quota, Store, StoreError, Turn, Way, renamed,
 };
 
 /// Keeps all of it in memory.
@@ -19,6 +19,9 @@ pub struct Memory(Mutex<BTreeMap<AccountName, Account>>);
 struct Account {
     entries: BTreeMap<Key, Box<[u8]>>,
     devices: BTreeMap<DeviceName, Device>,
+    routes: BTreeMap<Way, Box<str>>,
+    looked: BTreeMap<Box<[u8]>, Box<str>>,
+    journal: Vec<Line>,
 }
 
 impl Memory {
@@ -34,7 +37,7 @@ impl Store for Memory {
             let mut accounts = self.accounts();
             let mut after = accounts.get(account).cloned().unwrap_or_default();
             let changed = after.change(change)?;
-            match after.entries.is_empty() && after.devices.is_empty() {
+            match after.is_empty() {
                 true => _ = accounts.remove(account),
                 false => _ = accounts.insert(account.clone(), after),
             }
@@ -48,6 +51,11 @@ impl Store for Memory {
             let wanted = |key: &Key| !matches!(query, Query::Mailbox(mailbox) if *mailbox != key.mailbox);
             Ok(match query {
                 Query::Devices => Found::Devices(account.devices.into_values().collect()),
+                Query::Outband => {
+                    let (routes, looked) = (account.routes.into_iter().collect(), account.looked.into_iter().collect());
+                    Found::Outband(Outband { routes, looked })
+                }
+                Query::Journal => Found::Journal(account.journal),
                 Query::Mailbox(_) | Query::Entries => {
                     let found = account.entries.into_iter().filter(|(key, _)| wanted(key));
                     Found::Entries(found.map(|(key, value)| Entry { key, value }).collect())
@@ -55,9 +63,32 @@ impl Store for Memory {
             })
         })
     }
+
+    fn subscribers(&self) -> Answer<'_, Vec<AccountName>> {
+        Box::pin(async move {
+            let accounts = self.accounts();
+            let subscribed = accounts.iter().filter(|(_, account)| !account.routes.is_empty());
+            Ok(subscribed.map(|(name, _)| name.clone()).collect())
+        })
+    }
 }
 
 impl Account {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+            && self.devices.is_empty()
+            && self.routes.is_empty()
+            && self.looked.is_empty()
+            && self.journal.is_empty()
+    }
+
+    fn take_turn(&mut self, turn: &Turn) {
+        turn.routes.iter().for_each(|(way, state)| set(&mut self.routes, way, state));
+        turn.looked.iter().for_each(|(mailbox, state)| set(&mut self.looked, mailbox, state));
+        self.journal.extend_from_slice(&turn.journal);
+        self.journal.drain(..self.journal.len().saturating_sub(MOST_LINES));
+    }
+
     fn keeps_to(&self, quota: Quota) -> Result<(), StoreError> {
         let octets = self.entries.iter().map(|(key, value)| key.name.as_str().len() + value.len());
         quota.judge(self.entries.len() as u64, octets.sum::<usize>() as u64)
@@ -131,7 +162,10 @@ impl Account {
                 self.forget_the_oldest();
                 changed.devices = 1;
             }
+            Change::Turn(turn) => self.take_turn(turn),
             Change::Forget(name) => {
+                self.routes.retain(|way, _| way.device != *name);
+                self.journal.retain(|line| line.device.as_ref() != Some(name));
                 self.entries.retain(|key, _| key.owner != Owner::Device(name.clone()));
                 self.devices.remove(name);
                 changed.entries = (entries - self.entries.len()) as u64;
@@ -143,5 +177,12 @@ impl Account {
             }
         }
         Ok(changed)
+    }
+}
+
+fn set<K: Clone + Ord>(rows: &mut BTreeMap<K, Box<str>>, key: &K, row: &Option<Box<str>>) {
+    match row {
+        Some(row) => _ = rows.insert(key.clone(), row.clone()),
+        None => _ = rows.remove(key),
     }
 }

@@ -21,13 +21,16 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 use super::{
-    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, MOST_DEVICES, Owner, Query, Quota,
-    Source, Store, StoreError, renamed,
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES,
+    Outband, Owner, Query, Quota, Source, Store, StoreError, Turn, Way, renamed,
 };
 use crate::imap::entry::EntryName;
 
 /// The tables, version by version. One that was released never changes.
-const VERSIONS: [(i64, &str, &str); 1] = [(1, "accounts", include_str!("migrations/0001_accounts.sql"))];
+const VERSIONS: [(i64, &str, &str); 2] = [
+    (1, "accounts", include_str!("migrations/0001_accounts.sql")),
+    (2, "outband", include_str!("migrations/0002_outband.sql")),
+];
 
 /// How long to wait for another process that holds the file: a backup, or an operator's shell.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -121,6 +124,12 @@ impl Database {
                  WHERE backend = $1 AND account.name = $2 ORDER BY device.name"
                     .to_owned()
             }
+            Query::Outband => return self.outband(account).await,
+            Query::Journal => {
+                "SELECT at, device, mailbox, uid, seq, what FROM account JOIN journal ON journal.account = account.id \
+                 WHERE backend = $1 AND account.name = $2 ORDER BY journal.id"
+                    .to_owned()
+            }
             Query::Entries => format!("SELECT mailbox, device, entry.name, value {OF} ORDER BY mailbox, device, entry.name"),
             Query::Mailbox(_) => {
                 format!("SELECT mailbox, device, entry.name, value {OF} AND mailbox = $3 ORDER BY device, entry.name")
@@ -133,8 +142,32 @@ impl Database {
         let rows = asked.fetch_all(&self.pools().await?.readers).await?;
         Ok(match query {
             Query::Devices => Found::Devices(rows.iter().map(device).collect::<Result<_, _>>()?),
-            Query::Entries | Query::Mailbox(_) => Found::Entries(rows.iter().map(entry).collect::<Result<_, _>>()?),
+            Query::Journal => Found::Journal(rows.iter().map(line).collect::<Result<_, _>>()?),
+            Query::Outband | Query::Entries | Query::Mailbox(_) => {
+                Found::Entries(rows.iter().map(entry).collect::<Result<_, _>>()?)
+            }
         })
+    }
+}
+
+impl Database {
+    /// Both halves as they stood at one moment.
+    async fn outband(&self, account: &AccountName) -> Result<Found, StoreError> {
+        let mut within = self.pools().await?.readers.begin().await?;
+        let Some(id) = id(&mut within, account).await? else { return Ok(Found::Outband(Outband::default())) };
+        let routes = sqlx::query("SELECT device, way, state FROM route WHERE account = $1 ORDER BY device, way");
+        let routes = routes.bind(id).fetch_all(&mut *within).await?;
+        let looked = sqlx::query_as("SELECT mailbox, state FROM looked WHERE account = $1 ORDER BY mailbox");
+        let looked: Vec<(Vec<u8>, String)> = looked.bind(id).fetch_all(&mut *within).await?;
+        let looked = looked.into_iter().map(|(mailbox, state)| (mailbox.into(), state.into())).collect();
+        Ok(Found::Outband(Outband { routes: routes.iter().map(route).collect::<Result<_, _>>()?, looked }))
+    }
+
+    async fn all_subscribers(&self) -> Result<Vec<AccountName>, StoreError> {
+        let sql = "SELECT backend, name FROM account WHERE id IN (SELECT account FROM route) ORDER BY backend, name";
+        let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&self.pools().await?.readers).await?;
+        let account = |(backend, user): (String, String)| AccountName { backend: backend.into(), user: user.into() };
+        Ok(rows.into_iter().map(account).collect())
     }
 }
 
@@ -172,6 +205,10 @@ impl Store for Database {
 
     fn load<'a>(&'a self, account: &'a AccountName, query: &'a Query) -> Answer<'a, Found> {
         Box::pin(self.find(account, query))
+    }
+
+    fn subscribers(&self) -> Answer<'_, Vec<AccountName>> {
+        Box::pin(self.all_subscribers())
     }
 }
 
@@ -227,7 +264,9 @@ async fn transact(
     let mut within = writer.begin_with("BEGIN IMMEDIATE").await?;
     let id = match id(&mut within, account).await? {
         Some(id) => id,
-        None if matches!(change, Change::Entries { .. } | Change::Seen(_)) => new_id(&mut within, account).await?,
+        None if matches!(change, Change::Entries { .. } | Change::Seen(_) | Change::Turn(_)) => {
+            new_id(&mut within, account).await?
+        }
         None => return Ok(Changed::default()),
     };
     let changed = apply(&mut within, id, change).await?;
@@ -290,7 +329,14 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
                 asked.bind(device.first_seen).bind(device.last_seen).execute(&mut **within).await?.rows_affected();
             forget_the_oldest(within, id).await?;
         }
+        Change::Turn(turn) => take_turn(within, id, turn).await?,
         Change::Forget(name) => {
+            for sql in [
+                "DELETE FROM route WHERE account = $1 AND device = $2",
+                "DELETE FROM journal WHERE account = $1 AND device = $2",
+            ] {
+                sqlx::query(sql).bind(id).bind(name.as_str()).execute(&mut **within).await?;
+            }
             for (sql, count) in [
                 ("DELETE FROM entry WHERE account = $1 AND device = $2", &mut changed.entries),
                 ("DELETE FROM device WHERE account = $1 AND name = $2", &mut changed.devices),
@@ -309,6 +355,45 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
         }
     }
     Ok(changed)
+}
+
+async fn take_turn(within: &mut Transaction<'_, Sqlite>, id: i64, turn: &Turn) -> Result<(), sqlx::Error> {
+    for (way, state) in &turn.routes {
+        let asked = sqlx::query(match state {
+            Some(_) => {
+                "INSERT INTO route (account, device, way, state) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (account, device, way) DO UPDATE SET state = excluded.state"
+            }
+            None => "DELETE FROM route WHERE account = $1 AND device = $2 AND way = $3",
+        });
+        let asked = asked.bind(id).bind(way.device.as_str()).bind(&*way.to);
+        let asked = state.iter().fold(asked, |asked, state| asked.bind(&**state));
+        asked.execute(&mut **within).await?;
+    }
+    for (mailbox, state) in &turn.looked {
+        let asked = sqlx::query(match state {
+            Some(_) => {
+                "INSERT INTO looked (account, mailbox, state) VALUES ($1, $2, $3) \
+                 ON CONFLICT (account, mailbox) DO UPDATE SET state = excluded.state"
+            }
+            None => "DELETE FROM looked WHERE account = $1 AND mailbox = $2",
+        });
+        let asked = state.iter().fold(asked.bind(id).bind(&**mailbox), |asked, state| asked.bind(&**state));
+        asked.execute(&mut **within).await?;
+    }
+    for line in &turn.journal {
+        let sql =
+            "INSERT INTO journal (account, at, device, mailbox, uid, seq, what) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let asked = sqlx::query(sql).bind(id).bind(line.at).bind(line.device.as_ref().map_or("", DeviceName::as_str));
+        let asked = asked.bind(&*line.mailbox).bind(line.uid).bind(line.seq as i64).bind(&*line.what);
+        asked.execute(&mut **within).await?;
+    }
+    if !turn.journal.is_empty() {
+        let sql = "DELETE FROM journal WHERE account = $1 AND id <= \
+                   (SELECT id FROM journal WHERE account = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)";
+        sqlx::query(sql).bind(id).bind(MOST_LINES as i64).execute(&mut **within).await?;
+    }
+    Ok(())
 }
 
 async fn keeps_to(within: &mut Transaction<'_, Sqlite>, id: i64, quota: Quota) -> Result<(), StoreError> {
@@ -404,9 +489,32 @@ fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
 }
 
 fn device(row: &SqliteRow) -> Result<Device, sqlx::Error> {
-    let name: &str = row.try_get(0)?;
-    let name = DeviceName::parse(name.as_bytes()).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let name = device_name(row.try_get(0)?)?;
     Ok(Device { name, source: Source::find(row.try_get(1)?), first_seen: row.try_get(2)?, last_seen: row.try_get(3)? })
+}
+
+fn route(row: &SqliteRow) -> Result<(Way, Box<str>), sqlx::Error> {
+    let device = device_name(row.try_get(0)?)?;
+    Ok((Way { device, to: row.try_get::<&str, _>(1)?.into() }, row.try_get::<&str, _>(2)?.into()))
+}
+
+fn line(row: &SqliteRow) -> Result<Line, sqlx::Error> {
+    let device: &str = row.try_get(1)?;
+    let device = (!device.is_empty()).then(|| device_name(device)).transpose()?;
+    let (mailbox, seq): (Vec<u8>, i64) = (row.try_get(2)?, row.try_get(4)?);
+    let what: &str = row.try_get(5)?;
+    Ok(Line {
+        at: row.try_get(0)?,
+        device,
+        mailbox: mailbox.into(),
+        uid: row.try_get(3)?,
+        seq: seq as u64,
+        what: what.into(),
+    })
+}
+
+fn device_name(name: &str) -> Result<DeviceName, sqlx::Error> {
+    DeviceName::parse(name.as_bytes()).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 #[cfg(test)]
@@ -441,7 +549,7 @@ mod tests {
     }
 
     /// One version more than we know.
-    const NEWER: [(i64, &str, &str); 2] = [VERSIONS[0], (9999, "more", "CREATE TABLE more (x BIGINT)")];
+    const NEWER: [(i64, &str, &str); 3] = [VERSIONS[0], VERSIONS[1], (9999, "more", "CREATE TABLE more (x BIGINT)")];
 
     #[tokio::test]
     async fn a_store_of_an_older_version_is_copied_and_brought_up_to_date() {
@@ -494,7 +602,7 @@ mod tests {
         Database::open_with(state.path(), &NEWER).await.unwrap().close().await;
         let error = Database::open(state.path()).await.unwrap_err().to_string();
         assert!(
-            error.ends_with("its tables are of version 9999, and this program knows 1: a newer one has been here"),
+            error.ends_with("its tables are of version 9999, and this program knows 2: a newer one has been here"),
             "{error}"
         );
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, MOST_DEVICES, Owner, Query, Quota, Source,
-    Store, StoreError, memory::Memory, sqlite::Database,
+    AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Outband,
+    Owner, Query, Quota, Source, Store, StoreError, Turn, Way, memory::Memory, sqlite::Database,
 };
 use crate::imap::entry::EntryName;
 
@@ -37,7 +37,7 @@ fn set(mailbox: &str, owner: &str, name: &str, value: &[u8]) -> Change {
 }
 
 async fn entries(store: &dyn Store, user: &str, query: Query) -> Vec<String> {
-    let Found::Entries(found) = store.load(&account(user), &query).await.unwrap() else { panic!("devices") };
+    let Found::Entries(found) = store.load(&account(user), &query).await.unwrap() else { panic!("others") };
     let line = |Entry { key, value }: Entry| {
         let owner = if let Owner::Device(name) = &key.owner { name.as_str() } else { "-" };
         format!("{} {owner} {} {}", key.mailbox.escape_ascii(), key.name, value.escape_ascii())
@@ -46,7 +46,7 @@ async fn entries(store: &dyn Store, user: &str, query: Query) -> Vec<String> {
 }
 
 async fn devices(store: &dyn Store, user: &str) -> Vec<Device> {
-    let Found::Devices(found) = store.load(&account(user), &Query::Devices).await.unwrap() else { panic!("entries") };
+    let Found::Devices(found) = store.load(&account(user), &Query::Devices).await.unwrap() else { panic!("others") };
     found
 }
 
@@ -215,6 +215,66 @@ async fn a_device_is_remembered_until_it_is_forgotten() {
 }
 
 /// Both engines say the same to the same, whatever is said.
+fn way(name: &str, to: &str) -> Way {
+    Way { device: device(name), to: to.into() }
+}
+
+fn line(at: i64, name: Option<&str>) -> Line {
+    let mailbox = (*b"INBOX").into();
+    Line { at, device: name.map(device), mailbox, uid: u32::MAX, seq: u64::MAX, what: "seen".into() }
+}
+
+#[tokio::test]
+async fn a_turn_of_the_outband_side_stands_as_a_whole() {
+    on_each(|store| async move {
+        let store = &*store;
+        let outband = async || match store.load(&account("joe"), &Query::Outband).await.unwrap() {
+            Found::Outband(found) => found,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(outband().await, Outband::default());
+        let (phone, tablet, inbox) = (way("phone", "UDP a:1"), way("tablet", "UDP b:2"), Box::<[u8]>::from(*b"INBOX"));
+        let routes = vec![(phone.clone(), Some("1".into())), (tablet.clone(), Some("2".into()))];
+        let turn = Turn { routes, looked: vec![(inbox.clone(), Some("17".into()))], ..Turn::default() };
+        save(store, "joe", Change::Turn(turn)).await;
+        let routes = vec![(tablet.clone(), None), (phone.clone(), Some("3".into()))];
+        save(store, "joe", Change::Turn(Turn { routes, ..Turn::default() })).await;
+        let looked = vec![(inbox.clone(), "17".into())];
+        assert_eq!(outband().await, Outband { routes: vec![(phone, "3".into())], looked: looked.clone() });
+        assert_eq!(store.subscribers().await.unwrap(), [account("joe")]);
+        save(store, "joe", Change::Forget(device("phone"))).await;
+        assert_eq!(outband().await, Outband { routes: Vec::new(), looked });
+        assert_eq!(store.subscribers().await.unwrap(), []);
+        save(store, "joe", Change::Turn(Turn { looked: vec![(inbox, None)], ..Turn::default() })).await;
+        assert_eq!(outband().await, Outband::default());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_journal_has_an_end() {
+    on_each(|store| async move {
+        let store = &*store;
+        let journal = async || match store.load(&account("joe"), &Query::Journal).await.unwrap() {
+            Found::Journal(found) => found,
+            other => panic!("{other:?}"),
+        };
+        let lines: Vec<_> =
+            (0..MOST_LINES as i64 + 5).map(|at| line(at, Some("phone").filter(|_| at % 2 == 0))).collect();
+        let routes = vec![(way("phone", "x"), Some("1".into()))];
+        for journal in lines.chunks(1000) {
+            let turn = Turn { routes: routes.clone(), journal: journal.to_vec(), ..Turn::default() };
+            save(store, "joe", Change::Turn(turn)).await;
+        }
+        assert!(journal().await == lines[5..], "the last ones, in their order");
+        save(store, "joe", Change::Forget(device("phone"))).await;
+        assert_eq!(journal().await.len(), MOST_LINES / 2);
+        save(store, "joe", Change::Purge).await;
+        assert_eq!(journal().await, []);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_random_walk_finds_no_difference() {
     let mut random = Random::from_environment();
