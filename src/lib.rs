@@ -10,6 +10,7 @@
 //! | [`account`] | what is true of one user across sessions? |
 //! | [`outband`] | how is a device that is away told? (pure, too) |
 //! | [`session`] | what happens on one client's connection? (a pure state machine: no socket, no clock) |
+//! | [`watch`] | what has come into a mailbox while its owner is away? (pure, too) |
 //! | [`ext`] | which extensions do we add, one file each? |
 //! | [`io`] | who touches the world: sockets, clocks, files, signals? |
 //! | [`config`] | what may an operator set, and where did a value come from? |
@@ -29,3 +30,4 @@ pub mod outband;
 pub mod session;
 pub mod store;
 pub mod units;
+pub mod watch;

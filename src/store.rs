@@ -126,8 +126,8 @@ pub struct Line {
     pub device: Option<DeviceName>,
     /// In which mailbox; empty: in none.
     pub mailbox: Box<[u8]>,
-    /// Of which message; 0: of none.
-    pub uid: u32,
+    /// Of which messages, as a set of IMAP; empty: of none.
+    pub uids: Box<str>,
     /// Of which notice of the device; 0: of none.
     pub seq: u64,
     /// What.

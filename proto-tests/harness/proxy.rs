@@ -622,7 +622,7 @@ impl Proxy {
                     let now = self.now;
                     self.session.handle(Input::Upgraded(side), now, &mut self.out);
                 }
-                Effect::Authenticated { user, acting } => {
+                Effect::Authenticated { user, acting, .. } => {
                     self.authenticated = true;
                     let admin = acting.as_ref().and(user.as_ref()).map(|admin| format!(" admin={admin}"));
                     let user = acting.or(user).unwrap_or_default();

@@ -13,29 +13,19 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
-    io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dashmap::DashMap;
 use tokio::sync::{Notify, oneshot};
 
-use super::{
-    listener::Listening,
-    login::{Connected, Login},
-    metrics::{BackendMeters, Held},
-    proxy_header::Ends,
-    shell::Shell,
-    transport::Transport,
-};
+use super::{line::Line, listener::Listening, metrics::Held, proxy_header::Ends, shell::Shell};
 use crate::{
     session::{
-        aside::{Aside, Outcome, Sent, Told},
-        effect::{Effect, Effects, Side, Upgrade},
+        aside::{Outcome, Sent, Told},
         layer::Ask,
     },
     store::AccountName,
@@ -106,10 +96,6 @@ const MOST_WAITING: usize = 32;
 
 /// How long a connection with nothing to do stays.
 const REST: Duration = Duration::from_secs(30);
-
-/// How long a backend may keep silent over an errand. Its answers come a line for each message, so even a large mailbox is heard
-/// of sooner.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Auxiliary {
     /// Somebody has an errand.
@@ -245,137 +231,31 @@ async fn serve(shell: Arc<Shell>, account: Arc<AccountName>, desk: Arc<Desk>) {
     shell.auxiliary.forget(&account);
 }
 
+/// A connection in the name of this session.
+async fn open(shell: &Arc<Shell>, account: &AccountName, sent: &Sent, sender: &Sender) -> Option<Line> {
+    let Sender { listening, ends, session } = sender.clone();
+    let connected = Arc::clone(shell).dial(listening, ends, session, sent.key.user(), true).await.ok()?;
+    let meters = shell.meters.backend(&account.backend);
+    Line::new(connected, &sent.key, Held::new(&meters.auxiliary), meters)
+}
+
 /// Does an errand. A connection that has rested may be dead without our knowing: then it is done on a new one.
 async fn run(shell: &Arc<Shell>, account: &AccountName, line: &mut Option<Line>, job: &mut Job) -> Outcome {
     loop {
         let rested = line.is_some();
         if line.is_none() {
-            *line = Line::open(shell, account, &job.sent, &job.sender).await;
+            *line = open(shell, account, &job.sent, &job.sender).await;
         }
         let Some(open) = line else { return Outcome::Lost };
-        let outcome = open.converse(job).await.unwrap_or(Outcome::Lost);
-        let broken = !open.aside.is_free();
+        let renewal = job.sender.listening.front.load().timeouts.idle_renewal.0;
+        let errand = job.sent.errand.clone();
+        let outcome = open.converse(errand, renewal, job.done.closed()).await.unwrap_or(Outcome::Lost);
+        let broken = !open.is_free();
         if broken {
             *line = None;
         }
         if !(broken && rested && outcome == Outcome::Lost) || job.done.is_closed() {
             return outcome;
-        }
-    }
-}
-
-/// A connection, and what is said on it.
-struct Line {
-    transport: Option<Transport>,
-    aside: Aside,
-    heard: Vec<u8>,
-    /// Until the backend has let us in.
-    login: Option<Login>,
-    meters: Arc<BackendMeters>,
-    _counted: Held,
-}
-
-impl Line {
-    async fn open(shell: &Arc<Shell>, account: &AccountName, sent: &Sent, sender: &Sender) -> Option<Self> {
-        let Sender { listening, ends, session } = sender.clone();
-        let connected = Arc::clone(shell).dial(listening, ends, session, sent.key.user(), true).await.ok()?;
-        let Connected { transport, dialled, login } = connected;
-        let mut seed = [0; 8];
-        aws_lc_rs::rand::fill(&mut seed).ok()?;
-        let aside = Aside::new(&sent.key, *dialled, u64::from_le_bytes(seed), Instant::now());
-        let meters = shell.meters.backend(&account.backend);
-        let (counted, login) = (Held::new(&meters.auxiliary), Some(login));
-        Some(Self { transport: Some(transport), aside, heard: Vec::new(), login, meters, _counted: counted })
-    }
-
-    /// Does one errand, and says what came of it.
-    async fn converse(&mut self, job: &mut Job) -> io::Result<Outcome> {
-        let renewal = job.sender.listening.front.load().timeouts.idle_renewal.0;
-        let until = tokio::time::Instant::now() + renewal;
-        let mut effects = Effects::default();
-        let mut outcome = self.aside.run(job.sent.errand.clone(), &mut effects);
-        loop {
-            self.apply(&mut effects).await?;
-            if self.aside.is_in() {
-                drop(self.login.take().map(|login| login.authenticated(None)));
-            }
-            if let Some(outcome) = outcome {
-                return Ok(outcome);
-            }
-            if self.aside.is_idling() {
-                tokio::select! {
-                    read = self.read() => read?,
-                    () = job.done.closed() => self.aside.stop(&mut effects),
-                    // RFC 2177 section 3: before 30 minutes are over.
-                    () = tokio::time::sleep_until(until) => self.aside.stop(&mut effects),
-                }
-            } else {
-                tokio::time::timeout(PATIENCE, self.read()).await??;
-            }
-            let (took, told) = self.aside.hear(&self.heard, &mut effects);
-            self.heard.drain(..took);
-            outcome = told;
-        }
-    }
-
-    /// Says what is to be said.
-    async fn apply(&mut self, effects: &mut Effects) -> io::Result<()> {
-        self.meters.looks.increment(std::mem::take(&mut effects.looks));
-        while !effects.list.is_empty() {
-            let (list, text) = (std::mem::take(&mut effects.list), std::mem::take(&mut effects.text));
-            for effect in list {
-                match effect {
-                    Effect::Put(Side::Backend, range) => self.write(&text[range]).await?,
-                    Effect::Upgrade(Side::Backend, Upgrade::Tls) => {
-                        let login = self.login.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-                        let transport = self.transport.take().ok_or(io::ErrorKind::NotConnected)?;
-                        self.transport = Some(login.upgrade(transport).await?);
-                        self.heard.clear();
-                        self.aside.upgraded(effects);
-                    }
-                    // What a login says to its client (an alert) is said by the session's own.
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn transport(&mut self) -> io::Result<&mut Transport> {
-        self.transport.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
-        let transport = self.transport()?;
-        let mut left = octets;
-        let written = async {
-            while !left.is_empty() {
-                let written = poll_fn(|cx| transport.poll_write(cx, left)).await?;
-                left = &left[written..];
-            }
-            poll_fn(|cx| transport.poll_flush(cx)).await
-        };
-        tokio::time::timeout(PATIENCE, written).await?
-    }
-
-    async fn read(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 8 << 10];
-        let transport = self.transport()?;
-        match poll_fn(|cx| transport.poll_read(cx, &mut buffer)).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.heard.extend_from_slice(&buffer[..read]);
-                Ok(())
-            }
-        }
-    }
-
-    /// Nobody has anything more to ask.
-    async fn close(mut self) {
-        if self.write(b"A LOGOUT\r\n").await.is_ok()
-            && let Some(transport) = self.transport.take()
-        {
-            transport.close(Duration::from_secs(1)).await;
         }
     }
 }

@@ -318,8 +318,8 @@ impl Task {
                     self.peer(side).inflate();
                     self.give(Input::Upgraded(side), cx);
                 }
-                Wish::Effect(Effect::Authenticated { user, acting }) => {
-                    self.visit.authenticated(user, acting, &self.session);
+                Wish::Effect(Effect::Authenticated { user, acting, key }) => {
+                    self.visit.authenticated(user, acting, key, &self.session);
                 }
                 Wish::Effect(Effect::Refused { user }) => self.visit.refused(user),
                 Wish::Effect(Effect::Keep(request)) => self.questions.get_or_insert_default().add(*request),

@@ -38,6 +38,7 @@ use crate::{
         effect::{self, Answer, Binding, Dial, DialError, End, Fault, Input, Reconnect, Side},
         front::Front,
         idle::Listener,
+        key::Key,
         profile::Look,
     },
     store::Source,
@@ -199,7 +200,13 @@ impl Visit {
     }
 
     /// The backend accepted the login.
-    pub(super) fn authenticated(&mut self, user: Option<Arc<str>>, acting: Option<Arc<str>>, session: &Session) {
+    pub(super) fn authenticated(
+        &mut self,
+        user: Option<Arc<str>>,
+        acting: Option<Arc<str>>,
+        key: Option<Arc<Key>>,
+        session: &Session,
+    ) {
         let Some(attempt) = self.attempt.take() else { return };
         self.shell.meters.logins[(attempt.mechanism, metrics::Login::Ok)].increment(1);
         self.shell.meters.login_duration.record(attempt.since.elapsed());

@@ -102,6 +102,17 @@ pub enum Outcome {
     Busy,
 }
 
+/// What a mailbox has said of itself when it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// How many messages there are.
+    pub messages: Option<u32>,
+    /// Under which UIDs are true.
+    pub uidvalidity: Option<u32>,
+    /// The UID that the next message will have.
+    pub uidnext: Option<u32>,
+}
+
 /// An auxiliary connection.
 #[derive(Debug)]
 pub struct Aside {
@@ -114,8 +125,8 @@ pub struct Aside {
     held: usize,
     /// The mailbox is another one than is meant.
     differs: bool,
-    /// How many messages it has, of one that is listened to.
-    count: Option<u32>,
+    /// What it has said of itself; and how many messages it has meanwhile.
+    examined: Examined,
     /// Something has happened there.
     stirred: bool,
     /// A response whose end has not come, and how many octets of its literal are to come.
@@ -175,7 +186,7 @@ impl Aside {
             kept: Vec::new(),
             held: 0,
             differs: false,
-            count: None,
+            examined: Examined::default(),
             stirred: false,
             response: Vec::new(),
             literal: 0,
@@ -248,6 +259,11 @@ impl Aside {
         !matches!(self.state, State::Joining(_) | State::Useless)
     }
 
+    /// What the mailbox of the last errand has said of itself.
+    pub fn examined(&self) -> Examined {
+        self.examined
+    }
+
     /// Takes a line, or octets of a literal.
     fn take(&mut self, octets: &[u8], out: &mut Effects) -> (usize, Option<Outcome>) {
         let len = match (self.literal, memchr::memchr(b'\n', octets)) {
@@ -280,8 +296,18 @@ impl Aside {
             Line::Untagged { kind: Kind::Bye, .. } => Some(self.end(Outcome::Lost)),
             Line::Untagged { kind: Kind::Ok, .. } if matches!(self.state, State::AwaitExamined) => {
                 let code = code::parse(response::text(response, 2));
-                let known = code.is("UIDVALIDITY").then(|| code.number()).flatten();
-                self.differs |= errand.uidvalidity.zip(known).is_some_and(|(meant, known)| meant != known);
+                match code.number() {
+                    Some(known) if code.is("UIDVALIDITY") => {
+                        self.examined.uidvalidity = Some(known);
+                        self.differs |= errand.uidvalidity.is_some_and(|meant| meant != known);
+                    }
+                    Some(next) if code.is("UIDNEXT") => self.examined.uidnext = Some(next),
+                    _ => {}
+                }
+                None
+            }
+            Line::Untagged { kind: Kind::Exists, number } if matches!(self.state, State::AwaitExamined) => {
+                self.examined.messages = Some(number);
                 None
             }
             Line::Untagged { kind, number } => match &errand.task {
@@ -316,7 +342,7 @@ impl Aside {
     /// The backend tells something of the mailbox that is listened to. It may count again what it has counted before.
     fn listen(&mut self, kind: Kind, number: u32, out: &mut Effects) {
         let news = match kind {
-            Kind::Exists => self.count.replace(number) != Some(number),
+            Kind::Exists => self.examined.messages.replace(number) != Some(number),
             _ => matches!(kind, Kind::Expunge | Kind::Fetch | Kind::Vanished),
         };
         if news && !matches!(self.state, State::AwaitExamined) {
@@ -336,7 +362,9 @@ impl Aside {
                     self.say(verb, &arguments, out);
                     None
                 }
-                Task::Listen { count } if count.zip(self.count).is_some_and(|(known, now)| known != now) => {
+                Task::Listen { count }
+                    if count.zip(self.examined.messages).is_some_and(|(known, now)| known != now) =>
+                {
                     self.free(done(Vec::new()))
                 }
                 Task::Listen { .. } => {
@@ -361,7 +389,7 @@ impl Aside {
         token::write_astring(self.errand.as_ref().map_or(b"", |errand| &errand.mailbox), &mut name);
         self.state = State::AwaitExamined;
         (self.differs, self.kept, self.held) = (false, Vec::new(), 0);
-        (self.count, self.stirred) = (None, false);
+        (self.examined, self.stirred) = (Examined::default(), false);
         self.say(EXAMINE, &name, out);
     }
 

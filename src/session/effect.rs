@@ -12,6 +12,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     aside::{Sent, Told},
     idle::Pace,
+    key::Key,
     layer::Ask,
     profile::{Look, Profile},
 };
@@ -113,6 +114,8 @@ pub enum Effect {
         user: Option<Arc<str>>,
         /// In whose name, if not in their own (RFC 4616, authzid): whose mail it is.
         acting: Option<Arc<str>>,
+        /// How to log in so once more, if the secret was ours to read.
+        key: Option<Arc<Key>>,
     },
     /// The backend refused the login: count it, write the line for fail2ban.
     Refused {

@@ -5,8 +5,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{effect::Dialled, gate::Tag, join::Join, login::Attempt};
-use crate::imap::id::Fields;
+use super::{
+    effect::Dialled,
+    gate::Tag,
+    join::{Credentials, Join},
+    login::Attempt,
+};
+use crate::imap::{Secret, id::Fields};
 
 /// The way in, once more.
 #[derive(Debug)]
@@ -24,6 +29,13 @@ impl Key {
     pub(super) fn new(attempt: &Attempt, dialled: &Dialled, id: Fields) -> Self {
         let attempt = Attempt { tag: Tag::default(), device: None, again: true, ..attempt.clone() };
         Self { attempt, id, backend: dialled.backend.clone(), user: dialled.user.clone() }
+    }
+
+    /// The way into a user's mail for one who may act for all users (RFC 4616, authzid).
+    pub fn master(backend: Arc<str>, user: &str, master: Arc<str>, password: Secret) -> Self {
+        let credentials = Credentials::Password { authzid: user.to_owned(), password };
+        let attempt = Attempt { tag: Tag::default(), user: Some(user.into()), credentials, device: None, again: true };
+        Self { attempt, id: Fields::default(), backend, user: master }
     }
 
     /// Who, as the client said it: what backends are found by.
@@ -45,10 +57,7 @@ impl Key {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{
-        imap::Secret,
-        session::{idle::Pace, join::Credentials},
-    };
+    use crate::session::idle::Pace;
 
     /// A connection to the backend `main`.
     pub(in crate::session) fn dialled() -> Dialled {

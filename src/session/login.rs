@@ -506,7 +506,8 @@ impl Login {
                 let plan = self.front.plans.find(self.front.extensions, server.profile, backend, offer, aside);
                 let line = [join.tag(), b" OK [CAPABILITY ", plan.told.text().as_bytes(), b"] ", &text, b"\r\n"];
                 line.iter().for_each(|piece| out.put(Side::Client, piece));
-                out.push(Effect::Authenticated { user: join.user().cloned(), acting: join.acting() });
+                let (user, acting) = (join.user().cloned(), join.acting());
+                out.push(Effect::Authenticated { user, acting, key: key.clone() });
                 let device = join.device().or_else(|| Binding::said_by(&self.id));
                 let mut open = Open::new(Arc::clone(&self.front), plan, &self.prefix, server, now);
                 open.key = opens;

@@ -126,7 +126,7 @@ impl Database {
             }
             Query::Outband => return self.outband(account).await,
             Query::Journal => {
-                "SELECT at, device, mailbox, uid, seq, what FROM account JOIN journal ON journal.account = account.id \
+                "SELECT at, device, mailbox, uids, seq, what FROM account JOIN journal ON journal.account = account.id \
                  WHERE backend = $1 AND account.name = $2 ORDER BY journal.id"
                     .to_owned()
             }
@@ -383,9 +383,9 @@ async fn take_turn(within: &mut Transaction<'_, Sqlite>, id: i64, turn: &Turn) -
     }
     for line in &turn.journal {
         let sql =
-            "INSERT INTO journal (account, at, device, mailbox, uid, seq, what) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            "INSERT INTO journal (account, at, device, mailbox, uids, seq, what) VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let asked = sqlx::query(sql).bind(id).bind(line.at).bind(line.device.as_ref().map_or("", DeviceName::as_str));
-        let asked = asked.bind(&*line.mailbox).bind(line.uid).bind(line.seq as i64).bind(&*line.what);
+        let asked = asked.bind(&*line.mailbox).bind(&*line.uids).bind(line.seq as i64).bind(&*line.what);
         asked.execute(&mut **within).await?;
     }
     if !turn.journal.is_empty() {
@@ -507,7 +507,7 @@ fn line(row: &SqliteRow) -> Result<Line, sqlx::Error> {
         at: row.try_get(0)?,
         device,
         mailbox: mailbox.into(),
-        uid: row.try_get(3)?,
+        uids: row.try_get::<&str, _>(3)?.into(),
         seq: seq as u64,
         what: what.into(),
     })

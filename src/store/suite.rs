@@ -221,7 +221,7 @@ fn way(name: &str, to: &str) -> Way {
 
 fn line(at: i64, name: Option<&str>) -> Line {
     let mailbox = (*b"INBOX").into();
-    Line { at, device: name.map(device), mailbox, uid: u32::MAX, seq: u64::MAX, what: "seen".into() }
+    Line { at, device: name.map(device), mailbox, uids: "4294967295".into(), seq: u64::MAX, what: "seen".into() }
 }
 
 #[tokio::test]

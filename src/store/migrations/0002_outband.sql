@@ -16,14 +16,14 @@ CREATE TABLE looked (
     PRIMARY KEY (account, mailbox)
 );
 
--- What has become of a message, for those who ask. An empty device is all of them, UID 0 no message, number 0 no notice.
+-- What has become of a message, for those who ask. An empty device is all of them, no UIDs no message, number 0 no notice.
 CREATE TABLE journal (
     id INTEGER PRIMARY KEY,
     account INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
     at BIGINT NOT NULL,
     device TEXT NOT NULL,
     mailbox BLOB NOT NULL,
-    uid BIGINT NOT NULL,
+    uids TEXT NOT NULL,
     seq BIGINT NOT NULL,
     what TEXT NOT NULL
 );

@@ -1,0 +1,357 @@
+//! The watch of an account: looks after its mailboxes while somebody who wants to hear of them is away.
+//!
+//!     >  A1 EXAMINE INBOX
+//!     <  * 24 EXISTS, UIDVALIDITY 7
+//!     >  A2 UID FETCH 18:* (UID FLAGS)            from where the last look ended
+//!     <  * 23 FETCH (UID 18 FLAGS ())
+//!     >  A4 UID SEARCH UID 18 FROM "juliet"       a filter of somebody's, if there is one
+//!     >  A6 UID FETCH 18 (BODY.PEEK[]<0.16384>)   where somebody is to be told what it says
+//!          INBOX: 18 is new, and the next look begins at 19
+//!     >  A8 IDLE                                  in INBOX, or where there are news most likely; the others are looked at every minute
+//!
+//! It is a state machine: what it says next is an errand ([`crate::session::aside`]), and what came of it makes the next one. Which messages are
+//! new only UIDs tell, so every message is found once, whatever is lost and had again; what was counted may fall meanwhile. A mailbox
+//! that was made anew has another UIDVALIDITY: nothing in it is known, and that is said. A backend that refuses IDLE is asked instead.
+//! Where a filter cannot be asked, a message passes: too much is told rather than too little.
+//!
+//! Times are since 1970. Requirements N3, N11, A6.
+
+pub mod cursor;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use self::cursor::Cursor;
+use crate::{
+    imap::{fetch::Fetched, response::Status, token, uid_set::UidSet, verb},
+    mailbox::news::News,
+    session::aside::{Errand, Examined, Outcome, Task},
+};
+
+/// How many octets of a message are looked into: its header, and more text than is shown anywhere.
+pub const HEAD: u32 = 16 << 10;
+
+/// Messages that one look finds at most: the next look finds the rest.
+const MOST: usize = 100_000;
+
+/// How often mailboxes are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// From one look at a mailbox to the next where nothing tells of news.
+    pub every: Duration,
+    /// An IDLE is renewed before it has lasted so long (RFC 2177: 29 minutes).
+    pub idle: Duration,
+}
+
+/// The watch of an account.
+#[derive(Debug)]
+pub struct Watch {
+    pace: Pace,
+    places: BTreeMap<Box<[u8]>, Place>,
+    doing: Option<Doing>,
+    /// The backend does not let us idle.
+    deaf: bool,
+    /// How many messages the mailbox has that was looked at last.
+    last: Option<(Box<[u8]>, u32)>,
+}
+
+/// What is wanted of a mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Search programs: which of the messages that come match each.
+    pub programs: Vec<Box<[u8]>>,
+    /// Somebody is to be told what messages say.
+    pub heads: bool,
+}
+
+/// A mailbox that is looked after.
+#[derive(Debug)]
+struct Place {
+    wish: Wish,
+    cursor: Option<Cursor>,
+    due: Duration,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub enum Next {
+    /// This errand.
+    Run(Errand),
+    /// This one, which listens; until then at most.
+    Listen(Errand, Duration),
+    /// Nothing, until then; none: until something is wanted.
+    Rest(Option<Duration>),
+}
+
+#[derive(Debug)]
+enum Doing {
+    /// Looking for what is new.
+    Look(Box<[u8]>),
+    /// Asking which of it match the program of this number.
+    Match(Box<News>, usize),
+    /// Looking into the last one.
+    Head(Box<News>),
+    Listen(Box<[u8]>),
+}
+
+impl Watch {
+    /// Nothing is looked after yet.
+    pub fn new(pace: Pace) -> Self {
+        Self { pace, places: BTreeMap::new(), doing: None, deaf: false, last: None }
+    }
+
+    /// These mailboxes are to be looked after, and no others. `known`: how far one was looked at before this process began.
+    pub fn look_after(&mut self, wishes: BTreeMap<Box<[u8]>, Wish>, known: &BTreeMap<Box<[u8]>, Cursor>) {
+        let mut before = std::mem::take(&mut self.places);
+        for (mailbox, wish) in wishes {
+            let cursor = known.get(&mailbox).copied();
+            let place = match before.remove(&mailbox) {
+                Some(place) => Place { wish, ..place },
+                None => Place { wish, cursor, due: Duration::ZERO },
+            };
+            self.places.insert(mailbox, place);
+        }
+    }
+
+    /// How far this mailbox was looked at.
+    pub fn cursor(&self, mailbox: &[u8]) -> Option<Cursor> {
+        self.places.get(mailbox)?.cursor
+    }
+
+    /// Whether nothing is to be looked after.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Something may have happened there: it is looked at next. Whether anybody looks after it.
+    pub fn stir(&mut self, mailbox: &[u8]) -> bool {
+        let place = self.places.get_mut(mailbox);
+        place.map(|place| place.due = Duration::ZERO).is_some()
+    }
+
+    /// The connection was lost: on the next one all is looked at, from where it was.
+    pub fn lost(&mut self) {
+        (self.doing, self.last) = (None, None);
+        self.places.values_mut().for_each(|place| place.due = Duration::ZERO);
+    }
+
+    /// What is to be done now. What came of an errand is told before the next one is asked for.
+    pub fn next(&mut self, now: Duration) -> Next {
+        // Who listens may have something better to do.
+        self.doing = self.doing.take().filter(|doing| !matches!(doing, Doing::Listen(_)));
+        if let Some(doing) = &self.doing {
+            return Next::Run(self.errand(doing));
+        }
+        let first = self.places.iter().min_by_key(|(_, place)| place.due);
+        let Some((mailbox, due)) = first.map(|(mailbox, place)| (mailbox.clone(), place.due)) else {
+            return Next::Rest(None);
+        };
+        if due <= now {
+            return Next::Run(self.begin(Doing::Look(mailbox)));
+        }
+        match self.foremost() {
+            Some(mailbox) => {
+                let others = self.places.iter().filter(|(name, _)| **name != mailbox).map(|(_, place)| place.due).min();
+                let until = others.unwrap_or(Duration::MAX).min(now.saturating_add(self.pace.idle));
+                Next::Listen(self.begin(Doing::Listen(mailbox)), until)
+            }
+            None => Next::Rest(Some(due)),
+        }
+    }
+
+    /// What came of the errand, and what the mailbox has said of itself. What was found, when all is known of it.
+    pub fn told(&mut self, outcome: Outcome, examined: Examined, now: Duration) -> Option<News> {
+        let doing = self.doing.take()?;
+        let (kept, done) = match outcome {
+            Outcome::Done(kept, status, _) => (kept, status == Status::Ok),
+            Outcome::Lost | Outcome::Refused | Outcome::Busy => {
+                self.lost();
+                return None;
+            }
+        };
+        match doing {
+            Doing::Listen(mailbox) => {
+                self.deaf |= !done;
+                self.stir(&mailbox);
+                None
+            }
+            Doing::Look(mailbox) => {
+                let news = self.looked(mailbox, &kept, done, examined, now)?;
+                self.further(news, 0)
+            }
+            Doing::Match(mut news, number) => {
+                let program = self.program(&news, number)?;
+                // Who cannot be asked is not to decide that nobody hears of it.
+                let mut matched = news.arrived.clone();
+                if done {
+                    matched.narrow(&found(&kept));
+                }
+                news.matched.push((program, matched));
+                self.further(news, number + 1)
+            }
+            Doing::Head(mut news) => {
+                let body = kept.iter().find_map(|response| body(response));
+                news.head = news.arrived.last().zip(body);
+                Some(*news)
+            }
+        }
+    }
+
+    /// The messages of a mailbox from where the last look ended, as the backend has told them.
+    fn looked(
+        &mut self,
+        mailbox: Box<[u8]>,
+        kept: &[Vec<u8>],
+        done: bool,
+        examined: Examined,
+        now: Duration,
+    ) -> Option<Box<News>> {
+        let every = self.pace.every;
+        let place = self.places.get_mut(&mailbox)?;
+        place.due = now.saturating_add(every);
+        // An empty mailbox has no `*`, and some backends say so by NO or BAD.
+        if !done && examined.messages != Some(0) {
+            return None;
+        }
+        self.last = examined.messages.map(|messages| (mailbox.clone(), messages));
+        let told = told(kept);
+        let last = told.last().map(|(uid, _)| *uid);
+        let behind = Cursor::behind(examined, last);
+        let mut news = News {
+            mailbox,
+            uidvalidity: behind.uidvalidity,
+            next: behind.next,
+            renewed: None,
+            arrived: UidSet::default(),
+            read: UidSet::default(),
+            matched: Vec::new(),
+            messages: examined.messages,
+            head: None,
+        };
+        match place.cursor {
+            None => {}
+            Some(cursor) if cursor.holds(examined) => {
+                let new = || told.iter().filter(|(uid, _)| *uid >= cursor.next);
+                news.arrived = new().map(|(uid, _)| *uid).collect();
+                news.read = new().filter(|(_, read)| *read).map(|(uid, _)| *uid).collect();
+                // UIDNEXT as it is said may be ahead of a message that this look has not been told of.
+                news.next = cursor.next.max(last.map_or(0, |last| last.saturating_add(1)));
+            }
+            Some(_) => {
+                news.renewed = Some(examined.messages.unwrap_or_default());
+                // What was told began at a UID that means nothing here.
+                place.due = Duration::ZERO;
+                place.cursor = None;
+                news.next = 1;
+                return (examined.messages != Some(0)).then(|| Box::new(news));
+            }
+        }
+        place.cursor = Some(Cursor { uidvalidity: news.uidvalidity, next: news.next });
+        Some(Box::new(news))
+    }
+
+    /// What is still to be asked of what was found; all of it, when there is nothing.
+    fn further(&mut self, news: Box<News>, number: usize) -> Option<News> {
+        let is_wanted = !news.arrived.is_empty();
+        let heads = self.places.get(&news.mailbox).is_some_and(|place| place.wish.heads);
+        self.doing = match () {
+            () if is_wanted && self.program(&news, number).is_some() => Some(Doing::Match(news, number)),
+            () if is_wanted && heads => Some(Doing::Head(news)),
+            () => return Some(*news),
+        };
+        None
+    }
+
+    fn program(&self, news: &News, number: usize) -> Option<Box<[u8]>> {
+        self.places.get(&news.mailbox)?.wish.programs.get(number).cloned()
+    }
+
+    /// Where news are most likely: INBOX, else the mailbox that was looked at last.
+    fn foremost(&self) -> Option<Box<[u8]>> {
+        let named = |name: &[u8]| self.places.get_key_value(name).map(|(name, _)| name.clone());
+        let last = || named(&self.last.as_ref()?.0);
+        named(b"INBOX").or_else(last).filter(|_| !self.deaf)
+    }
+
+    fn begin(&mut self, doing: Doing) -> Errand {
+        let errand = self.errand(&doing);
+        self.doing = Some(doing);
+        errand
+    }
+
+    fn errand(&self, doing: &Doing) -> Errand {
+        let (mailbox, task) = match doing {
+            Doing::Look(mailbox) => {
+                let from = self.cursor(mailbox).map_or("*".to_owned(), |cursor| format!("{}:*", cursor.next));
+                let arguments = format!("{from} (UID FLAGS)").into_bytes();
+                (mailbox, Task::Ask { verb: FETCH, arguments, keep: keep_told })
+            }
+            Doing::Match(news, number) => {
+                let program = self.program(news, *number).unwrap_or_default();
+                let charset = if program.is_ascii() { "" } else { "CHARSET UTF-8 " };
+                let [first, last] = [news.arrived.first(), news.arrived.last()].map(Option::unwrap_or_default);
+                let arguments = [format!("{charset}UID {first}:{last} ").as_bytes(), &program].concat();
+                (&news.mailbox, Task::Ask { verb: SEARCH, arguments, keep: Errand::whole })
+            }
+            Doing::Head(news) => {
+                let uid = news.arrived.last().unwrap_or_default();
+                let arguments = format!("{uid} (UID BODY.PEEK[]<0.{HEAD}>)").into_bytes();
+                (&news.mailbox, Task::Ask { verb: FETCH, arguments, keep: Errand::whole })
+            }
+            Doing::Listen(mailbox) => {
+                let known = self.last.as_ref().filter(|(name, _)| name == mailbox);
+                (mailbox, Task::Listen { count: known.map(|(_, count)| *count) })
+            }
+        };
+        Errand { mailbox: mailbox.clone(), uidvalidity: None, task }
+    }
+}
+
+const FETCH: &verb::Verb = verb::row_of("UID FETCH");
+const SEARCH: &verb::Verb = verb::row_of("UID SEARCH");
+
+/// Keeps of a FETCH response which message it is, and whether somebody has read it: five octets, since there may be many.
+fn keep_told(kept: &mut Vec<Vec<u8>>, response: &[u8]) {
+    let Some(fetched) = Fetched::parse(response) else { return };
+    let (Some(uid), Some(flags)) = (fetched.uid(), fetched.value("FLAGS")) else { return };
+    let is_read = flags.windows(5).any(|octets| octets.eq_ignore_ascii_case(b"\\Seen"));
+    if kept.is_empty() {
+        kept.push(Vec::new());
+    }
+    if kept[0].len() < MOST * TOLD {
+        kept[0].extend_from_slice(&uid.to_be_bytes());
+        kept[0].push(u8::from(is_read));
+    }
+}
+
+/// Octets of one message in what is kept.
+const TOLD: usize = 5;
+
+/// What was kept, by UID.
+fn told(kept: &[Vec<u8>]) -> Vec<(u32, bool)> {
+    let octets = kept.first().map_or(&[][..], Vec::as_slice);
+    let mut told: Vec<_> = octets
+        .chunks_exact(TOLD)
+        .map(|one| (u32::from_be_bytes([one[0], one[1], one[2], one[3]]), one[4] > 0))
+        .collect();
+    told.sort_unstable();
+    told
+}
+
+/// The UIDs of answers to a search.
+fn found(kept: &[Vec<u8>]) -> UidSet {
+    let numbers = |response: &Vec<u8>| {
+        let words = response.strip_prefix(b"* SEARCH").unwrap_or_default().split(|octet| *octet == b' ');
+        words.filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok()).collect::<Vec<u32>>()
+    };
+    kept.iter().flat_map(numbers).collect()
+}
+
+/// How a message begins.
+fn body(response: &[u8]) -> Option<Vec<u8>> {
+    let fetched = Fetched::parse(response)?;
+    let value = fetched.value("BODY[]<0>")?;
+    Some(token::Cursor::new(value).string().ok()?.octets.into_owned())
+}
+
+#[cfg(test)]
+mod tests;
