@@ -2,6 +2,9 @@
 //!
 //! | module | question |
 //! |---|---|
+//! | [`subscription`] | who wants to hear of what? |
+//! | [`desk`] | what of all that happens to an account is whom to be told, and now? |
+//! | [`excerpt`] | what does a message say? |
 //! | [`notice`] | what is a device told? |
 //! | [`channel`] | how does that become octets, and what does the answer mean? |
 //! | [`channels`] | and over this one? |
@@ -14,10 +17,13 @@
 
 pub mod channel;
 pub mod channels;
+pub mod desk;
 pub mod emn;
+pub mod excerpt;
 pub mod mem1;
 pub mod notice;
 pub mod patience;
 pub mod route;
+pub mod subscription;
 pub mod vapid;
 pub mod wap;

@@ -172,6 +172,21 @@ impl Marks {
         }
     }
 
+    /// All that the device has not seen is fresh again.
+    pub fn untell_all(&mut self) {
+        for mailbox in self.mailboxes.values_mut().filter(|mailbox| mailbox.dirty) {
+            mailbox.fresh_since = mailbox.fresh_since.or(Some(mailbox.at));
+            mailbox.told = 0;
+        }
+    }
+
+    /// Nothing of it is to be told.
+    pub fn clear(&mut self) {
+        for mailbox in self.mailboxes.values_mut() {
+            (mailbox.dirty, mailbox.fresh_since, mailbox.urgent, mailbox.told) = (false, None, false, 0);
+        }
+    }
+
     /// Whether anything is fresh.
     pub fn any_fresh(&self) -> bool {
         self.oldest_fresh().is_some()

@@ -42,6 +42,29 @@ impl Route {
         self.ring.take(now.time, &now.patience.missed)
     }
 
+    /// An operator wants it told again: what the device has not seen is fresh, and all patience is restored.
+    pub fn again(&mut self, now: Now<'_>) -> Effect {
+        self.abandon();
+        self.marks.untell_all();
+        self.react();
+        if !matches!(self.state, State::Online | State::Grace) && self.in_flight.is_none() {
+            self.settle_down(now);
+        }
+        self.effect(true, now)
+    }
+
+    /// An operator wants nothing told of what has come so far.
+    pub fn forget(&mut self, now: Now<'_>) -> Effect {
+        self.abandon();
+        self.marks.clear();
+        if matches!(self.state, State::Pending | State::Sent | State::Capped | State::Suspended)
+            && self.in_flight.is_none()
+        {
+            self.wait(State::Idle, None);
+        }
+        self.effect(true, now)
+    }
+
     /// Does what the time has made due and needs no sending; whether there was something.
     pub(super) fn advance(&mut self, now: Now<'_>) -> bool {
         let mut changed = false;

@@ -1,0 +1,571 @@
+//! The desk of an account: what its devices that are away are to be told, and which of it now.
+//!
+//!     entries of the account    -> subscribe     which routes there are
+//!     what sessions do          -> sign, shown   which devices are there, and what they have seen
+//!     a look at a mailbox       -> found         what is new, and for whom it rings
+//!     the time                  -> claim         a notice, as octets on their way; saved first
+//!     what came of it           -> settle
+//!
+//! All that happens to an account comes here, one thing after the other, so that nothing is decided twice. What has changed is taken with
+//! [`Desk::take_turn`] and saved, together with how far mailboxes were looked at, before anything is sent: a notice without a saved claim never leaves.
+//! Of each device one notice is on its way at a time, whatever its routes; a slow provider holds up nobody else's.
+//!
+//! What a message says is kept in memory only, until the next one comes: behind a restart a device is told that there is something.
+//!
+//! Requirements N3, N9 to N11, N13, N16.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    channel::{Channel, Delivery, Given, Outcome, Undeliverable},
+    excerpt,
+    notice::{Counts, Message, Notice},
+    patience::Patience,
+    route::{
+        Effect, Input, Now, Route, Sizes, Subject,
+        marks::{self, Shown},
+        stored::Name,
+    },
+    subscription::{self, Subscription},
+};
+use crate::{
+    account::{
+        channel::{Format, Kind},
+        presence::{Attention, Presence, Sign, Turn as Change},
+    },
+    imap::uid_set::UidSet,
+    mailbox::{
+        event::{self, Event},
+        news::News,
+    },
+    store::{DeviceName, Line, Turn, Way},
+};
+
+/// The channels over which somebody sends.
+pub type Channels = BTreeMap<Kind, Arc<dyn Channel>>;
+
+/// How patient the proxy is with devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// How often, and for how long, a device is told.
+    pub patience: Patience,
+    /// When a device counts as there.
+    pub presence: Attention,
+}
+
+/// The desk of an account.
+pub struct Desk {
+    account: Box<str>,
+    rules: Arc<Rules>,
+    channels: Arc<Channels>,
+    subscriptions: Vec<Subscription>,
+    devices: BTreeMap<DeviceName, Device>,
+    counts: BTreeMap<Name, Counts>,
+    dirty: BTreeSet<Way>,
+    journal: Vec<Line>,
+}
+
+#[derive(Default)]
+struct Device {
+    presence: Presence,
+    routes: BTreeMap<Way, Held>,
+    /// The route whose notice is on its way.
+    carrying: Option<Way>,
+}
+
+/// A route, and what is known beside it.
+struct Held {
+    route: Route,
+    /// What the last message says that has rung, of each mailbox.
+    messages: BTreeMap<Name, Message>,
+}
+
+/// The moment, and any number.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The time of day, since 1970.
+    pub time: Duration,
+    /// Any number.
+    pub chance: u32,
+}
+
+/// A notice on its way.
+#[derive(Debug)]
+pub struct Carriage {
+    /// Over which route.
+    pub way: Way,
+    /// The channel of it.
+    pub kind: Kind,
+    /// Its number.
+    pub seq: u64,
+    /// When the oldest of what it tells was seen, since 1970.
+    pub since: Duration,
+    /// What is to be carried.
+    pub delivery: Delivery,
+}
+
+/// How a route stands, for those who look from outside.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteView {
+    /// Whose.
+    pub device: String,
+    /// Over which channel.
+    pub channel: String,
+    /// To where, as far as it may be shown.
+    pub address: String,
+    /// What it waits for.
+    pub state: String,
+    /// Until when, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// The number of the last notice.
+    pub seq: u64,
+    /// Notices without a reaction.
+    pub attempts: u32,
+    /// Mailboxes with something that nobody has told.
+    pub fresh: usize,
+    /// Mailboxes with something that the device has not seen.
+    pub dirty: usize,
+    /// Whether the device is there.
+    pub present: bool,
+}
+
+impl Desk {
+    /// A desk with nothing on it. `account`: as a mail address, where it is one.
+    pub fn new(account: &str, rules: Arc<Rules>, channels: Arc<Channels>) -> Self {
+        Self {
+            account: account.into(),
+            rules,
+            channels,
+            subscriptions: Vec::new(),
+            devices: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            journal: Vec::new(),
+        }
+    }
+
+    /// The routes as they were stored, by a process that is no more. How many of them cannot be read: of those nothing is known, and
+    /// they begin anew when they are subscribed to.
+    pub fn restore(&mut self, rows: Vec<(Way, Box<str>)>, now: Moment) -> usize {
+        let mut unreadable = 0;
+        for (way, row) in rows {
+            match Route::read(&row) {
+                Ok(route) => self.hold(way.clone(), route),
+                Err(_) => unreadable += 1,
+            }
+            let grace = self.rules.presence.grace_broken.0;
+            self.on(&way, Input::Restarted { grace }, now);
+        }
+        unreadable
+    }
+
+    /// So the devices of the account want to be told. A route of a device that has another address goes on with it; what is left over ends, and
+    /// what it would have told is told over the route that its mailbox has now.
+    pub fn subscribe(&mut self, subscriptions: Vec<Subscription>, now: Moment) {
+        let wanted: BTreeMap<&Way, Kind> = subscriptions.iter().map(|one| (&one.way, one.kind)).collect();
+        let known: BTreeSet<Way> = self.devices.values().flat_map(|device| device.routes.keys().cloned()).collect();
+        let mut over: Vec<Way> = known.iter().filter(|way| !wanted.contains_key(way)).cloned().collect();
+        let mut moved = Vec::new();
+        for (way, kind) in wanted.iter().filter(|(way, _)| !known.contains(way)) {
+            let heir = over.iter().position(|old| old.device == way.device).map(|at| over.remove(at));
+            match heir.and_then(|old| self.end(&old)) {
+                Some(held) => {
+                    self.hold((*way).clone(), held.route);
+                    self.on(way, Input::Provisioned(Some(*kind)), now);
+                }
+                None => {
+                    self.hold((*way).clone(), Route::new(Some(*kind)));
+                    self.dirty.insert((*way).clone());
+                }
+            }
+            if self.is_present(&way.device, now) {
+                self.on(way, Input::Came, now);
+            }
+        }
+        for way in over {
+            let fresh = self.end(&way).map(|held| fresh(&held.route)).unwrap_or_default();
+            moved.extend(fresh.into_iter().map(|event| (way.device.clone(), event)));
+        }
+        self.subscriptions = subscriptions;
+        for (device, event) in moved {
+            let now_at =
+                |one: &&Subscription| one.way.device == device && event.mailbox.as_ref() == Some(&one.mailbox.0);
+            let way = self.subscriptions.iter().find(now_at).map(|one| one.way.clone());
+            if let Some(way) = way {
+                self.on(
+                    &way,
+                    Input::Event(marks::News { event: &event, unseen: None, rings: true, urgent: false }),
+                    now,
+                );
+            }
+        }
+    }
+
+    /// Whether somebody wants to be told of something.
+    pub fn is_subscribed(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// Of which mailboxes; the search programs that say what rings; and whether what messages say is told.
+    pub fn wishes(&self) -> BTreeMap<Box<[u8]>, (Vec<Box<[u8]>>, bool)> {
+        let mut wishes: BTreeMap<Box<[u8]>, (Vec<Box<[u8]>>, bool)> = BTreeMap::new();
+        for one in &self.subscriptions {
+            let (programs, says) = wishes.entry(one.mailbox.0.clone()).or_default();
+            programs.extend(one.program.clone().filter(|program| !programs.contains(program)));
+            *says |= one.format == Format::Extended;
+        }
+        wishes
+    }
+
+    /// A session of a device does something.
+    pub fn sign(&mut self, device: &DeviceName, session: u64, sign: Sign, now: Moment) {
+        let change = self.devices.entry(device.clone()).or_default();
+        let change = change.presence.on(session, sign, now.time, &self.rules.presence);
+        self.turned(device, change, now);
+        if matches!(sign, Sign::Goes(_))
+            && self.devices.get(device).is_some_and(|device| device.is_nothing(now, &self.rules))
+        {
+            self.devices.remove(device);
+        }
+    }
+
+    /// A device was shown how a mailbox stands.
+    pub fn shown(&mut self, device: &DeviceName, shown: Shown<'_>, now: Moment) {
+        for way in self.ways(device) {
+            self.on(&way, Input::Synced(shown), now);
+        }
+    }
+
+    /// A mailbox was looked at.
+    pub fn found(&mut self, news: &News, now: Moment) {
+        let mailbox = Name(news.mailbox.clone());
+        let counts = self.counts.entry(mailbox.clone()).or_default();
+        (counts.messages, counts.uidnext) = (news.messages.or(counts.messages), Some(news.next));
+        let concerned: Vec<Subscription> =
+            self.subscriptions.iter().filter(|one| one.mailbox == mailbox).cloned().collect();
+        for one in &concerned {
+            if let Some(messages) = news.renewed.filter(|messages| *messages > 0) {
+                self.happened(one, news, UidSet::default(), true, "made anew", now);
+                self.counts.entry(mailbox.clone()).or_default().messages = Some(messages);
+            }
+            let matched =
+                one.program.as_ref().and_then(|program| news.matched.iter().find(|(other, _)| other == program));
+            let matched = matched.map_or(&news.arrived, |(_, uids)| uids);
+            let rings: UidSet = matched.without(&news.read).collect();
+            let unmatched: UidSet = news.arrived.without(matched).collect();
+            let mut read = news.read.clone();
+            read.narrow(matched);
+            for (uids, rings, what) in [
+                (unmatched, false, "new, does not match"),
+                (read, false, "new, read already"),
+                (rings.clone(), true, "new"),
+            ] {
+                if !uids.is_empty() {
+                    self.happened(one, news, uids, rings, what, now);
+                }
+            }
+            let said = news.head.as_ref().filter(|(uid, _)| one.format == Format::Extended && rings.contains(*uid));
+            if let Some(held) = self.held(&one.way).filter(|_| !rings.is_empty()) {
+                held.messages.remove(&mailbox);
+                if let Some((uid, head)) = said {
+                    held.messages.insert(mailbox.clone(), excerpt::message(*uid, head));
+                }
+            }
+        }
+    }
+
+    /// Nobody can look after the mailboxes any more until a device signs in: those that are away are told to do so, once.
+    pub fn blind(&mut self, now: Moment) {
+        let mut told = BTreeSet::new();
+        for one in self.subscriptions.clone() {
+            if told.insert(one.way.clone()) && !self.is_present(&one.way.device, now) {
+                let event = Event::of_mailbox(event::Kind::MessageNew, &*one.mailbox.0);
+                self.note(
+                    Some(&one.way.device),
+                    &one.mailbox,
+                    "",
+                    0,
+                    "nobody can look any more: asked to sign in",
+                    now,
+                );
+                self.on(
+                    &one.way,
+                    Input::Event(marks::News { event: &event, unseen: None, rings: true, urgent: false }),
+                    now,
+                );
+            }
+        }
+    }
+
+    /// An operator wants a device told again of what it has not seen, or of nothing that has come so far. Whether it has a route.
+    pub fn order(&mut self, device: &DeviceName, again: bool, now: Moment) -> bool {
+        let (ways, rules) = (self.ways(device), Arc::clone(&self.rules));
+        for way in &ways {
+            if let Some(held) = self.held(way) {
+                let now = at(&rules, now);
+                if again {
+                    held.route.again(now)
+                } else {
+                    held.route.forget(now)
+                };
+                self.dirty.insert(way.clone());
+            }
+        }
+        let what = if again { "the operator wants it told again" } else { "the operator wants none of it told" };
+        if !ways.is_empty() {
+            self.note(Some(device), &Name(Box::default()), "", 0, what, now);
+        }
+        !ways.is_empty()
+    }
+
+    /// It is as late as [`Desk::next_at`] has said.
+    pub fn advance(&mut self, now: Moment) {
+        for name in self.devices.keys().cloned().collect::<Vec<_>>() {
+            let change =
+                self.devices.get_mut(&name).and_then(|device| device.presence.turn(now.time, &self.rules.presence));
+            self.turned(&name, change, now);
+            for way in self.ways(&name) {
+                self.on(&way, Input::Time, now);
+            }
+        }
+    }
+
+    /// When there is something to do next if nothing happens.
+    pub fn next_at(&self, now: Moment) -> Option<Duration> {
+        let of_device = |device: &Device| {
+            let goes = device.presence.next_change(now.time, &self.rules.presence);
+            let due =
+                device.routes.values().filter(|_| device.carrying.is_none()).filter_map(|held| held.route.wake_at());
+            due.chain(goes).min()
+        };
+        self.devices.values().filter_map(of_device).min()
+    }
+
+    /// The next notice that is due, if there is one: save the turn, and carry it.
+    pub fn claim(&mut self, given: &Given, now: Moment) -> Option<Carriage> {
+        let due = |(_, device): &(&DeviceName, &Device)| device.carrying.is_none();
+        let routes = self.devices.iter().filter(due).flat_map(|(_, device)| &device.routes);
+        let mut due: Vec<_> = routes.filter_map(|(way, held)| Some((held.route.wake_at()?, way.clone()))).collect();
+        due.retain(|(at, _)| *at <= now.time);
+        due.sort();
+        due.into_iter().find_map(|(_, way)| self.claim_from(way, given, now))
+    }
+
+    fn claim_from(&mut self, way: Way, given: &Given, now: Moment) -> Option<Carriage> {
+        let rules = Arc::clone(&self.rules);
+        let held = self.devices.get(&way.device)?.routes.get(&way)?;
+        let kind = held.route.channel?;
+        let channel = self.channels.get(&kind).cloned()?;
+        let subject = held.route.subject();
+        let since = held.route.marks.oldest_fresh().unwrap_or(now.time);
+        let own = || self.subscriptions.iter().filter(|one| one.way == way);
+        let limit = own().map(|one| one.limit).reduce(|one, other| one.least(other)).unwrap_or_default();
+        let mut written = [Err(Undeliverable::TooLarge), Err(Undeliverable::TooLarge)];
+        if let Some(subject) = &subject {
+            let address = subscription::address(&way);
+            let notice = self.notice(held, subject);
+            let may_say = own().any(|one| one.mailbox == subject.mailbox && one.format == Format::Extended);
+            if notice.message.is_some() && may_say && channel.is_private(address) {
+                written[0] = channel.write(&notice, address, given);
+            }
+            written[1] = channel.write(&notice.wakeup(), address, given);
+        }
+        let octets = |written: &Result<Delivery, Undeliverable>| written.as_ref().ok().map(Delivery::octets);
+        let mut sizes = Sizes { extended: octets(&written[0]), wakeup: octets(&written[1]) };
+        let hopeless = written[1].as_ref().err().copied().filter(|_| sizes.extended.is_none() && subject.is_some());
+        if hopeless == Some(Undeliverable::Address) {
+            let address_version = held.route.address_version;
+            self.note(Some(&way.device), &Name(Box::default()), "", 0, "not an address of this channel", now);
+            self.on(&way, Input::Dead { address_version }, now);
+            return None;
+        }
+        if hopeless.is_some() {
+            // It takes its number and its pause like one that a provider has refused.
+            sizes.wakeup = Some(0);
+        }
+        let (now_at, mailbox) = (at(&rules, now), subject.map(|subject| subject.mailbox));
+        let route = &mut self.held(&way)?.route;
+        let flight = route.claim(sizes, limit, now_at).map(|flight| (flight.subject.seq, flight.format, flight.octets));
+        self.dirty.insert(way.clone());
+        let Some((seq, format, octets)) = flight else { return None };
+        let mailbox = mailbox.unwrap_or(Name(Box::default()));
+        if let Some(why) = hopeless {
+            self.note(Some(&way.device), &mailbox, "", seq, &format!("not sent: {why}"), now);
+            self.settle(&way, seq, Outcome::Failed, now);
+            return None;
+        }
+        let what = format!("sent as {kind}={format}, {octets} octets");
+        self.note(Some(&way.device), &mailbox, "", seq, &what, now);
+        let [extended, wakeup] = written;
+        let delivery = if format == Format::Extended { extended } else { wakeup }.ok()?;
+        self.devices.get_mut(&way.device)?.carrying = Some(way.clone());
+        Some(Carriage { way, kind, seq, since, delivery })
+    }
+
+    /// What has become of a notice that was carried.
+    pub fn settle(&mut self, way: &Way, seq: u64, outcome: Outcome, now: Moment) {
+        if let Some(device) = self.devices.get_mut(&way.device) {
+            device.carrying = device.carrying.take().filter(|carrying| carrying != way);
+        }
+        let rules = Arc::clone(&self.rules);
+        let Some(held) = self.held(way) else { return };
+        held.route.settle(seq, outcome, at(&rules, now));
+        self.dirty.insert(way.clone());
+        let what = match outcome {
+            Outcome::Accepted => "accepted".to_owned(),
+            Outcome::Delivered => "delivered".to_owned(),
+            Outcome::Later { after: Some(after) } => format!("not now: again after {} s or later", after.as_secs()),
+            Outcome::Later { after: None } => "not now: again later".to_owned(),
+            Outcome::TooLarge => "too large".to_owned(),
+            Outcome::Failed => "failed".to_owned(),
+            Outcome::Dead => "the address is none any more".to_owned(),
+        };
+        self.note(Some(&way.device), &Name(Box::default()), "", seq, &what, now);
+    }
+
+    /// What has changed since it was taken last: to be saved, before anything is carried. Empty: nothing has.
+    pub fn take_turn(&mut self) -> Turn {
+        let row = |way: Way| {
+            let held = self.devices.get(&way.device).and_then(|device| device.routes.get(&way));
+            (way, held.map(|held| held.route.write().into()))
+        };
+        let routes = std::mem::take(&mut self.dirty).into_iter().map(row).collect();
+        Turn { routes, looked: Vec::new(), journal: std::mem::take(&mut self.journal) }
+    }
+
+    /// All routes, as one may look at them.
+    pub fn views(&self, now: Moment) -> Vec<RouteView> {
+        let view = |(way, held): (&Way, &Held)| {
+            let (route, address) = (&held.route, subscription::address(way));
+            let mailboxes = || route.marks.mailboxes.values();
+            RouteView {
+                device: way.device.to_string(),
+                channel: route.channel.map_or("NONE", Kind::name).to_owned(),
+                address: route.channel.map_or(String::new(), |kind| kind.shown(address)),
+                state: format!("{:?}", route.state).to_uppercase(),
+                until: route.wake_at().map(|at| at.as_secs()),
+                seq: route.seq,
+                attempts: route.attempts,
+                fresh: mailboxes().filter(|mailbox| mailbox.fresh_since.is_some()).count(),
+                dirty: mailboxes().filter(|mailbox| mailbox.dirty).count(),
+                present: self.is_present(&way.device, now),
+            }
+        };
+        self.devices.values().flat_map(|device| device.routes.iter().map(view)).collect()
+    }
+
+    /// How many routes have something that nobody has told, of devices that are away.
+    pub fn waiting(&self, now: Moment) -> usize {
+        let away = self.devices.values().filter(|device| !device.presence.is_present(now.time, &self.rules.presence));
+        away.flat_map(|device| device.routes.values()).filter(|held| held.route.marks.any_fresh()).count()
+    }
+
+    /// Whether a device is there.
+    pub fn is_present(&self, device: &DeviceName, now: Moment) -> bool {
+        self.devices.get(device).is_some_and(|device| device.presence.is_present(now.time, &self.rules.presence))
+    }
+
+    fn turned(&mut self, device: &DeviceName, change: Option<Change>, now: Moment) {
+        let (input, what) = match change {
+            None => return,
+            Some(Change::Came) => (Input::Came, "the device is there"),
+            Some(Change::Left { grace }) => (Input::Left { grace }, "the device has gone"),
+        };
+        let ways = self.ways(device);
+        if !ways.is_empty() {
+            self.note(Some(device), &Name(Box::default()), "", 0, what, now);
+        }
+        ways.iter().for_each(|way| self.on(way, input, now));
+    }
+
+    /// Messages of a mailbox that are new to a device.
+    fn happened(&mut self, one: &Subscription, news: &News, uids: UidSet, rings: bool, what: &str, now: Moment) {
+        self.note(Some(&one.way.device), &one.mailbox, &uids.to_string(), 0, what, now);
+        let uidvalidity = Some(news.uidvalidity).filter(|uidvalidity| *uidvalidity > 0);
+        let event = Event { uids, uidvalidity, ..Event::of_mailbox(event::Kind::MessageNew, &*one.mailbox.0) };
+        self.on(&one.way, Input::Event(marks::News { event: &event, unseen: None, rings, urgent: false }), now);
+    }
+
+    fn notice(&self, held: &Held, subject: &Subject) -> Notice {
+        let Subject { seq, mailbox, about } = subject;
+        let counts = self.counts.get(mailbox).copied().unwrap_or_default();
+        let next = about.last_uid.map(|last| last.saturating_add(1));
+        Notice {
+            account: self.account.clone(),
+            seq: *seq,
+            at: about.at,
+            event: about.last,
+            mailbox: mailbox.0.clone(),
+            uidvalidity: about.uidvalidity,
+            counts: Counts { uidnext: counts.uidnext.or(next), modseq: about.modseq, unseen: about.unseen, ..counts },
+            message: held.messages.get(mailbox).cloned(),
+            urgent: about.urgent,
+        }
+    }
+
+    fn on(&mut self, way: &Way, input: Input<'_>, now: Moment) {
+        let rules = Arc::clone(&self.rules);
+        let effect = self.held(way).map(|held| held.route.on(input, at(&rules, now)));
+        if effect.is_some_and(|effect| effect != Effect::Nothing) {
+            self.dirty.insert(way.clone());
+        }
+    }
+
+    fn hold(&mut self, way: Way, route: Route) {
+        let device = self.devices.entry(way.device.clone()).or_default();
+        device.routes.insert(way, Held { route, messages: BTreeMap::new() });
+    }
+
+    fn end(&mut self, way: &Way) -> Option<Held> {
+        self.dirty.insert(way.clone());
+        self.devices.get_mut(&way.device)?.routes.remove(way)
+    }
+
+    fn held(&mut self, way: &Way) -> Option<&mut Held> {
+        self.devices.get_mut(&way.device)?.routes.get_mut(way)
+    }
+
+    fn ways(&self, device: &DeviceName) -> Vec<Way> {
+        self.devices.get(device).map(|device| device.routes.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    fn note(&mut self, device: Option<&DeviceName>, mailbox: &Name, uids: &str, seq: u64, what: &str, now: Moment) {
+        let at = i64::try_from(now.time.as_millis()).unwrap_or(i64::MAX);
+        let (device, mailbox) = (device.cloned(), mailbox.0.clone());
+        self.journal.push(Line { at, device, mailbox, uids: uids.into(), seq, what: what.into() });
+    }
+}
+
+impl Device {
+    /// Whether nothing is to be remembered of it.
+    fn is_nothing(&self, now: Moment, rules: &Rules) -> bool {
+        self.routes.is_empty() && !self.presence.is_present(now.time, &rules.presence)
+    }
+}
+
+/// The moment as a route wants to know it.
+fn at(rules: &Rules, now: Moment) -> Now<'_> {
+    Now { time: now.time, zone: 0, chance: now.chance, patience: &rules.patience }
+}
+
+/// What a route would have told.
+fn fresh(route: &Route) -> Vec<Event> {
+    let fresh = route.marks.mailboxes.iter().filter(|(_, mailbox)| mailbox.fresh_since.is_some());
+    let event = |(name, mailbox): (&Name, &marks::Mailbox)| Event {
+        uids: mailbox.last_uid.into_iter().collect(),
+        uidvalidity: mailbox.uidvalidity,
+        modseq: mailbox.modseq,
+        ..Event::of_mailbox(mailbox.last, &*name.0)
+    };
+    fresh.map(event).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+use super::*;
+use crate::{
+    account::{preference::Limit, presence::End},
+    outband::channels::udp::Udp,
+    store::Way,
+};
+
+const CLEAR: &str = "192.0.2.7:5000";
+const KEYED: &str = "192.0.2.7:5001|a1b2c3d4:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+fn device(name: &str) -> DeviceName {
+    DeviceName::parse(name.as_bytes()).unwrap()
+}
+
+fn subscription(name: &str, mailbox: &str, address: &str, format: Format) -> Subscription {
+    Subscription {
+        way: subscription::way(&device(name), Kind::Udp, address),
+        kind: Kind::Udp,
+        format,
+        limit: Limit::default(),
+        mailbox: Name(mailbox.as_bytes().into()),
+        program: None,
+    }
+}
+
+/// An account, and an hour.
+struct World {
+    desk: Desk,
+    time: Duration,
+    /// As it is stored.
+    rows: BTreeMap<Way, Box<str>>,
+    journal: Vec<Line>,
+}
+
+fn desk() -> Desk {
+    let channels: Channels = [(Kind::Udp, Arc::new(Udp) as Arc<dyn Channel>)].into();
+    Desk::new("joe@example.org", Arc::default(), Arc::new(channels))
+}
+
+impl World {
+    fn new(subscriptions: &[Subscription]) -> Self {
+        let mut world =
+            Self { desk: desk(), time: Duration::from_secs(1_000_000), rows: BTreeMap::new(), journal: Vec::new() };
+        world.desk.subscribe(subscriptions.to_vec(), world.now());
+        world.save();
+        world
+    }
+
+    fn now(&self) -> Moment {
+        Moment { time: self.time, chance: 200 }
+    }
+
+    fn save(&mut self) {
+        let Turn { routes, journal, .. } = self.desk.take_turn();
+        for (way, row) in routes {
+            match row {
+                Some(row) => _ = self.rows.insert(way, row),
+                None => _ = self.rows.remove(&way),
+            }
+        }
+        self.journal.extend(journal);
+    }
+
+    /// Time passes.
+    fn wait(&mut self, seconds: u64) {
+        self.time += Duration::from_secs(seconds);
+        self.desk.advance(self.now());
+        self.save();
+    }
+
+    fn arrives(&mut self, mailbox: &str, uids: &str) {
+        self.found(news(mailbox, uids));
+    }
+
+    fn found(&mut self, news: News) {
+        self.desk.found(&news, self.now());
+        self.save();
+    }
+
+    fn sign(&mut self, name: &str, sign: Sign) {
+        self.desk.sign(&device(name), 1, sign, self.now());
+        self.save();
+    }
+
+    /// What is sent now.
+    fn claim(&mut self) -> Option<Carriage> {
+        let carriage = self.desk.claim(&Given { now: self.time, chance: [7; 64] }, self.now());
+        self.save();
+        carriage
+    }
+
+    /// To whom, as which number, and how many octets.
+    fn sent(&mut self) -> Vec<(String, u64)> {
+        let mut sent = Vec::new();
+        while let Some(carriage) = self.claim() {
+            sent.push((carriage.way.device.to_string(), carriage.seq));
+            self.desk.settle(&carriage.way, carriage.seq, Outcome::Accepted, self.now());
+            self.save();
+        }
+        sent
+    }
+
+    /// The process is killed, and another one begins with what was saved.
+    fn killed(&mut self, subscriptions: &[Subscription]) {
+        self.desk = desk();
+        let rows = self.rows.iter().map(|(way, row)| (way.clone(), row.clone())).collect();
+        assert_eq!(self.desk.restore(rows, self.now()), 0);
+        self.desk.subscribe(subscriptions.to_vec(), self.now());
+        self.save();
+    }
+
+    fn says(&self) -> Vec<&str> {
+        self.journal.iter().map(|line| &*line.what).collect()
+    }
+}
+
+fn news(mailbox: &str, uids: &str) -> News {
+    let arrived = UidSet::parse(uids.as_bytes()).unwrap();
+    News {
+        mailbox: mailbox.as_bytes().into(),
+        uidvalidity: 7,
+        next: arrived.last().unwrap() + 1,
+        renewed: None,
+        arrived,
+        read: UidSet::default(),
+        matched: Vec::new(),
+        messages: Some(3),
+        head: None,
+    }
+}
+
+fn one(name: &str, seq: u64) -> Vec<(String, u64)> {
+    vec![(name.to_owned(), seq)]
+}
+
+#[test]
+fn who_is_away_is_told_once_and_again_until_he_reacts() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.arrives("INBOX", "18");
+    assert_eq!(world.sent(), [], "more may come");
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+    world.arrives("INBOX", "19");
+    world.wait(59);
+    assert_eq!(world.sent(), []);
+    world.wait(1);
+    assert_eq!(world.sent(), one("phone", 2));
+    world.sign("phone", Sign::Comes);
+    world.wait(3600);
+    assert_eq!(world.sent(), []);
+    let words = |what: &str| what.split(',').next().unwrap_or_default().to_owned();
+    let says =
+        ["new", "sent as UDP=WAKEUP", "accepted", "new", "sent as UDP=WAKEUP", "accepted", "the device is there"];
+    assert_eq!(world.says()[..7].iter().map(|what| words(what)).collect::<Vec<_>>(), says);
+}
+
+#[test]
+fn who_is_there_is_not_told_and_what_he_was_shown_is_no_news() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.sign("phone", Sign::Comes);
+    world.sign("phone", Sign::Idles(true));
+    world.arrives("INBOX", "18");
+    world.wait(600);
+    assert_eq!(world.sent(), []);
+    let now = world.now();
+    let shown = |uidnext| Shown { mailbox: b"INBOX", uidvalidity: Some(7), uidnext: Some(uidnext), ..Shown::default() };
+    world.desk.shown(&device("phone"), shown(19), now);
+    world.sign("phone", Sign::Goes(End::Logout));
+    world.wait(600);
+    assert_eq!(world.sent(), [], "it was shown");
+    world.sign("phone", Sign::Comes);
+    world.arrives("INBOX", "19");
+    let now = world.now();
+    world.desk.shown(&device("phone"), shown(19), now);
+    world.sign("phone", Sign::Goes(End::Broken));
+    world.wait(119);
+    assert_eq!(world.sent(), [], "it may be back soon");
+    world.wait(1);
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1), "it was not shown, or nobody knows");
+}
+
+#[test]
+fn one_notice_of_a_device_is_on_its_way_and_others_do_not_wait() {
+    let mut world = World::new(&[
+        subscription("phone", "INBOX", CLEAR, Format::Wakeup),
+        subscription("phone", "Work", "192.0.2.7:6000", Format::Wakeup),
+        subscription("tablet", "INBOX", CLEAR, Format::Wakeup),
+    ]);
+    world.arrives("INBOX", "18");
+    world.arrives("Work", "5");
+    world.wait(3);
+    let [first, second] = [world.claim().unwrap(), world.claim().unwrap()];
+    assert_eq!((first.way.device.as_str(), second.way.device.as_str()), ("phone", "tablet"));
+    assert!(world.claim().is_none() && world.desk.next_at(world.now()).is_none());
+    let now = world.now();
+    world.desk.settle(&first.way, first.seq, Outcome::Later { after: None }, now);
+    let third = world.claim().unwrap();
+    assert_eq!((third.way.device.as_str(), third.way == first.way), ("phone", false));
+}
+
+#[test]
+fn what_was_claimed_is_sent_again_under_its_number() {
+    let subscriptions = [subscription("phone", "INBOX", CLEAR, Format::Wakeup)];
+    let mut world = World::new(&subscriptions);
+    world.arrives("INBOX", "18");
+    world.killed(&subscriptions);
+    world.wait(3);
+    let sent = world.claim().unwrap();
+    world.killed(&subscriptions);
+    assert_eq!(world.sent(), one("phone", sent.seq));
+    world.killed(&subscriptions);
+    assert_eq!(world.sent(), [], "that is known");
+}
+
+#[test]
+fn another_address_is_told_what_the_old_one_was_not() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.arrives("INBOX", "18");
+    let now = world.now();
+    world.desk.subscribe(vec![subscription("phone", "INBOX", "192.0.2.8:1", Format::Wakeup)], now);
+    world.save();
+    assert_eq!(world.rows.len(), 1);
+    world.wait(3);
+    let carriage = world.claim().unwrap();
+    assert_eq!(&*carriage.way.to, "UDP 192.0.2.8:1");
+    let now = world.now();
+    world.desk.settle(&carriage.way, carriage.seq, Outcome::Accepted, now);
+    world.desk.subscribe(Vec::new(), now);
+    world.save();
+    assert!(world.rows.is_empty() && !world.desk.is_subscribed());
+}
+
+#[test]
+fn a_mailbox_that_changes_its_route_takes_its_news_along() {
+    let both = |address| {
+        [subscription("phone", "INBOX", CLEAR, Format::Wakeup), subscription("phone", "Work", address, Format::Wakeup)]
+    };
+    let mut world = World::new(&both("192.0.2.7:6000"));
+    world.arrives("Work", "5");
+    let now = world.now();
+    world.desk.subscribe(both(CLEAR).to_vec(), now);
+    world.save();
+    world.wait(3);
+    let carriage = world.claim().unwrap();
+    assert_eq!((&*carriage.way.to, world.rows.len()), ("UDP 192.0.2.7:5000", 1));
+}
+
+#[test]
+fn what_does_not_match_or_is_read_does_not_ring() {
+    let program: Box<[u8]> = (*b"FROM boss").into();
+    let wanted =
+        Subscription { program: Some(program.clone()), ..subscription("phone", "INBOX", CLEAR, Format::Wakeup) };
+    let mut world = World::new(&[wanted]);
+    let of = |uids: &str| UidSet::parse(uids.as_bytes()).unwrap_or_default();
+    world.found(News { matched: vec![(program.clone(), of("19"))], read: of("19"), ..news("INBOX", "18:19") });
+    world.wait(60);
+    assert_eq!((world.sent(), world.says()), (vec![], vec!["new, does not match", "new, read already"]));
+    world.found(News { matched: vec![(program, of("20"))], ..news("INBOX", "20:21") });
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+}
+
+#[test]
+fn what_a_message_says_goes_only_where_nobody_else_reads_it() {
+    let octets = |address: &str, format| {
+        let mut world = World::new(&[subscription("phone", "INBOX", address, format)]);
+        let head = b"From: Juliet <juliet@example.org>\r\nSubject: Contact me\r\n\r\nRomeo".to_vec();
+        world.found(News { head: Some((18, head)), ..news("INBOX", "18") });
+        world.wait(3);
+        world.claim().unwrap();
+        world.says().last().unwrap().split(',').next().unwrap().to_owned()
+    };
+    assert_eq!(octets(CLEAR, Format::Extended), "sent as UDP=WAKEUP");
+    assert_eq!(octets(KEYED, Format::Wakeup), "sent as UDP=WAKEUP");
+    assert_eq!(octets(KEYED, Format::Extended), "sent as UDP=EXTENDED");
+}
+
+#[test]
+fn an_address_that_is_none_ends_the_route_and_says_so() {
+    let mut world = World::new(&[subscription("phone", "INBOX", "nowhere", Format::Wakeup)]);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert!(world.claim().is_none() && world.desk.next_at(world.now()).is_none());
+    assert_eq!(world.says(), ["new", "not an address of this channel"]);
+}
+
+#[test]
+fn who_is_away_is_asked_to_sign_in_where_nobody_can_look_any_more() {
+    let mut world = World::new(&[
+        subscription("phone", "INBOX", CLEAR, Format::Wakeup),
+        subscription("phone", "Work", CLEAR, Format::Wakeup),
+        subscription("tablet", "INBOX", CLEAR, Format::Wakeup),
+    ]);
+    world.sign("tablet", Sign::Comes);
+    let now = world.now();
+    world.desk.blind(now);
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+}
+
+#[test]
+fn a_mailbox_that_was_made_anew_rings_if_there_is_something_in_it() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    let renewed = |messages| News { renewed: Some(messages), arrived: UidSet::default(), ..news("INBOX", "1") };
+    world.found(renewed(0));
+    world.wait(60);
+    assert_eq!(world.sent(), []);
+    world.found(renewed(4));
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+}
+
+#[test]
+fn an_operator_has_it_told_again_or_not_at_all() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+    let now = world.now();
+    assert!(world.desk.order(&device("phone"), true, now) && !world.desk.order(&device("tablet"), true, now));
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 2));
+    let now = world.now();
+    world.desk.order(&device("phone"), false, now);
+    world.wait(3600);
+    assert_eq!((world.sent(), world.desk.waiting(world.now())), (vec![], 0));
+    world.arrives("INBOX", "19");
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 3));
+}

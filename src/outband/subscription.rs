@@ -1,0 +1,204 @@
+//! Who wants to hear of which mailboxes while he is away, and over which route (digest of notifications, section 10, "Routes").
+//!
+//!     phone    INBOX   UDP=EXTENDED 192.0.2.7:5000|...   total=50   NEW
+//!     phone    Work    the same route                    total=10   ALL    FROM "boss"
+//!     tablet   INBOX   WEBPUSH=WAKEUP https://...
+//!
+//! It is read out of the entries of the account. A default of the device says how INBOX is told; another mailbox is told where it has a channel
+//! of its own, because nobody who switches notifications on means all his folders. Registrations by token or subscription are told of
+//! INBOX. Where an operator has taken a channel away, or nobody sends over it, nothing is subscribed. Requirements N9, N10, N13.
+
+use std::collections::BTreeSet;
+
+use super::route::stored::Name;
+use crate::{
+    account::{
+        channel::{Channel, Format, Kind},
+        preference::{Limit, NOTIFY, Preference, Preferences},
+        registration,
+        settings::Outband,
+    },
+    imap::search,
+    store::{DeviceName, Entry, Owner, Way},
+};
+
+/// The mailbox that a default speaks of.
+const INBOX: &[u8] = b"INBOX";
+
+/// Mailboxes that are told to one device: each is looked at for its sake.
+const MOST_MAILBOXES: usize = 50;
+
+/// Behind this name a search program stands, or `FILTER name` (RFC 5466): what matches it rings.
+pub const SEARCH: &str = "event/search";
+
+/// Where RFC 5466 keeps the values of filters.
+const FILTERS: &str = "/private/filters/values/";
+
+/// A device, a mailbox, and how the one is told of the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Over which route.
+    pub way: Way,
+    /// The channel of it.
+    pub kind: Kind,
+    /// How much is said.
+    pub format: Format,
+    /// How much a day.
+    pub limit: Limit,
+    /// Of which mailbox.
+    pub mailbox: Name,
+    /// What rings: messages that match this search program; none: all that come.
+    pub program: Option<Box<[u8]>>,
+}
+
+/// A route as it is called in the store: channel and address.
+pub fn way(device: &DeviceName, kind: Kind, address: &str) -> Way {
+    Way { device: device.clone(), to: format!("{kind} {address}").into() }
+}
+
+/// The address of a route.
+pub fn address(way: &Way) -> &str {
+    way.to.split_once(' ').map_or("", |(_, address)| address)
+}
+
+/// All subscriptions of an account, in the order of devices and mailboxes. `now`: in seconds since 1970.
+pub fn subscriptions(entries: &[Entry], offered: &Outband, now: i64) -> Vec<Subscription> {
+    let devices: BTreeSet<_> = entries.iter().filter_map(|entry| device(&entry.key.owner)).collect();
+    devices.into_iter().flat_map(|device| of_device(entries, device, offered, now)).collect()
+}
+
+fn device(owner: &Owner) -> Option<&DeviceName> {
+    match owner {
+        Owner::Device(name) => Some(name),
+        Owner::User => None,
+    }
+}
+
+fn of_device(entries: &[Entry], device: &DeviceName, offered: &Outband, now: i64) -> Vec<Subscription> {
+    let own = |entry: &&Entry| self::device(&entry.key.owner) == Some(device);
+    let channel = Preference::Channel.entry();
+    let named = |entry: &&Entry| !entry.key.mailbox.is_empty() && entry.key.name.as_str() == channel;
+    let mailboxes = entries.iter().filter(own).filter(named).map(|entry| &*entry.key.mailbox);
+    let mailboxes: BTreeSet<_> = [INBOX].into_iter().chain(mailboxes).take(MOST_MAILBOXES).collect();
+    let registered = registration::reached(entries, device, now);
+    let subscribe = |mailbox: &[u8]| {
+        let preferences = Preferences::resolve(entries, device, mailbox);
+        let filter = preferences.value(Preference::Filter).0;
+        let (channel, address, limit) = match (preferences.channel(), &registered) {
+            (Channel::None, Some((channel, address))) if *mailbox == *INBOX => {
+                (*channel, address.clone(), Limit::default())
+            }
+            (channel, _) => {
+                let limit = Limit::parse(preferences.value(Preference::Limit).0).unwrap_or_default();
+                (channel, preferences.address().to_owned(), limit)
+            }
+        };
+        let Channel::Over(kind, format) = channel else { return None };
+        let is_told = !address.is_empty() && !filter.eq_ignore_ascii_case("NONE") && offered.running.contains(&kind);
+        is_told.then(|| Subscription {
+            way: way(device, kind, &address),
+            kind,
+            format,
+            limit,
+            mailbox: Name(mailbox.into()),
+            program: program(entries, device, mailbox),
+        })
+    };
+    mailboxes.into_iter().filter_map(subscribe).collect()
+}
+
+/// What rings in a mailbox: its own program, or the device's for all. One that is none lets all pass.
+fn program(entries: &[Entry], device: &DeviceName, mailbox: &[u8]) -> Option<Box<[u8]>> {
+    let value = |owner: &Owner, mailbox: &[u8], name: &str| {
+        let wanted = |entry: &&Entry| {
+            entry.key.owner == *owner
+                && *entry.key.mailbox == *mailbox
+                && entry.key.name.as_str().eq_ignore_ascii_case(name)
+        };
+        entries.iter().find(wanted).map(|entry| &*entry.value)
+    };
+    let owner = Owner::Device(device.clone());
+    let said = value(&owner, mailbox, &format!("{NOTIFY}/{SEARCH}"))?;
+    let text = std::str::from_utf8(said).ok()?.trim();
+    let program = match text.split_once(' ') {
+        Some((word, name)) if word.eq_ignore_ascii_case("FILTER") => {
+            value(&Owner::User, b"", &format!("{FILTERS}{}", name.trim()))?
+        }
+        _ => text.as_bytes(),
+    };
+    search::criteria(program).ok().map(|_| program.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{imap::entry::EntryName, store::Key};
+
+    fn entry(device: &str, mailbox: &str, name: &str, value: &str) -> Entry {
+        let owner = match device {
+            "" => Owner::User,
+            name => Owner::Device(DeviceName::parse(name.as_bytes()).unwrap()),
+        };
+        let name = EntryName::parse(name.as_bytes()).unwrap();
+        Entry { key: Key { mailbox: mailbox.as_bytes().into(), owner, name }, value: value.as_bytes().into() }
+    }
+
+    fn preference(device: &str, mailbox: &str, preference: Preference, value: &str) -> Entry {
+        let name = if mailbox.is_empty() { preference.default_entry() } else { preference.entry() };
+        entry(device, mailbox, &name, value)
+    }
+
+    fn told(entries: &[Entry]) -> Vec<String> {
+        let offered = Outband { running: vec![Kind::Udp, Kind::DeltaChat], ..Outband::default() };
+        let line = |one: Subscription| {
+            let program = one.program.map_or(String::new(), |program| format!(" {}", program.escape_ascii()));
+            format!("{} {} {} {}{program}", one.way.device, one.mailbox.0.escape_ascii(), one.way.to, one.format)
+        };
+        subscriptions(entries, &offered, 0).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_default_tells_of_inbox_and_a_mailbox_of_itself() {
+        let mut entries = vec![
+            preference("phone", "", Preference::Channel, "UDP=WAKEUP"),
+            preference("phone", "", Preference::Address, "192.0.2.7:5000"),
+            preference("phone", "Work", Preference::Channel, "UDP=EXTENDED"),
+            preference("phone", "Lists", Preference::Channel, "NONE"),
+            preference("tablet", "INBOX", Preference::Channel, "SMS=WAKEUP"),
+            preference("tablet", "INBOX", Preference::Address, "+4915112345678"),
+        ];
+        let both = ["phone INBOX UDP 192.0.2.7:5000 WAKEUP", "phone Work UDP 192.0.2.7:5000 EXTENDED"];
+        assert_eq!(told(&entries), both, "nobody sends by SMS here");
+        entries.push(preference("phone", "INBOX", Preference::Filter, "none"));
+        assert_eq!(told(&entries), both[1..]);
+        entries.retain(|entry| entry.key.name.as_str() != Preference::Address.default_entry());
+        assert_eq!(told(&entries), [""; 0], "there is no address");
+    }
+
+    #[test]
+    fn a_token_is_told_of_inbox() {
+        let token = registration::Token::parse(b"abc", 0).unwrap();
+        let name = token.device();
+        let stored = String::from_utf8(token.stored().into()).unwrap();
+        let entries = [entry(name.as_str(), "INBOX", registration::TOKEN, &stored)];
+        assert_eq!(told(&entries), [format!("{name} INBOX DELTACHAT abc WAKEUP")]);
+    }
+
+    #[test]
+    fn what_rings_is_a_program_or_a_filter() {
+        let mut entries = vec![
+            preference("phone", "INBOX", Preference::Channel, "UDP=WAKEUP"),
+            preference("phone", "INBOX", Preference::Address, "192.0.2.7:5000"),
+            entry("phone", "INBOX", &format!("{NOTIFY}/{SEARCH}"), "filter Important"),
+            entry("", "", "/private/filters/values/important", "FROM boss"),
+        ];
+        let line = "phone INBOX UDP 192.0.2.7:5000 WAKEUP";
+        assert_eq!(told(&entries), [format!("{line} FROM boss")]);
+        entries[2].value = b"SUBJECT urgent".as_slice().into();
+        assert_eq!(told(&entries), [format!("{line} SUBJECT urgent")]);
+        for none in ["FILTER nobodys", "17", "FROM", "\u{fffd} x"] {
+            entries[2].value = none.as_bytes().into();
+            assert_eq!(told(&entries), [line], "{none}");
+        }
+    }
+}
