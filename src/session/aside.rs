@@ -27,6 +27,7 @@ use super::{
     join::{self, Join},
     key::Key,
     layer::Ask,
+    profile::Look,
 };
 use crate::imap::{
     code, frame,
@@ -127,6 +128,8 @@ pub struct Aside {
     differs: bool,
     /// What it has said of itself; and how many messages it has meanwhile.
     examined: Examined,
+    /// The backend tells its news in IDLE, as far as anybody knows.
+    idles: bool,
     /// Something has happened there.
     stirred: bool,
     /// A response whose end has not come, and how many octets of its literal are to come.
@@ -187,6 +190,7 @@ impl Aside {
             held: 0,
             differs: false,
             examined: Examined::default(),
+            idles: false,
             stirred: false,
             response: Vec::new(),
             literal: 0,
@@ -221,7 +225,12 @@ impl Aside {
             took = len;
             match outcome {
                 None => return (took, None),
-                Some(join::Outcome::Joined { .. }) => self.examine(out),
+                Some(join::Outcome::Joined { backend, .. }) => {
+                    let server = join.server(&backend);
+                    let look = server.look.or(server.profile.look).unwrap_or(Look::Idle);
+                    self.idles = backend.has("IDLE") && look == Look::Idle;
+                    self.examine(out);
+                }
                 Some(join::Outcome::Refused { trouble: false, .. }) => return (took, Some(self.end(Outcome::Refused))),
                 Some(_) => return (took, Some(self.end(Outcome::Lost))),
             }
@@ -257,6 +266,11 @@ impl Aside {
     /// Whether the backend has let us in.
     pub fn is_in(&self) -> bool {
         !matches!(self.state, State::Joining(_) | State::Useless)
+    }
+
+    /// Whether the backend tells its news in IDLE, as far as anybody knows: some that offer it do not.
+    pub fn idles(&self) -> bool {
+        self.idles
     }
 
     /// What the mailbox of the last errand has said of itself.

@@ -43,6 +43,11 @@ impl Key {
         self.attempt.user.clone()
     }
 
+    /// Under which name it logs in at the backend.
+    pub fn name(&self) -> &Arc<str> {
+        &self.user
+    }
+
     /// Whether this is where it leads.
     pub(super) fn fits(&self, dialled: &Dialled) -> bool {
         self.backend == dialled.backend && self.user == dialled.user

@@ -47,4 +47,4 @@ mod stack;
 mod translation;
 mod witness;
 
-pub use session::{Appetite, Session};
+pub use session::{Appetite, Session, Shown};

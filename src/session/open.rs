@@ -27,6 +27,7 @@ use super::{
     numbering::Numbering,
     plan::{DEFLATE, Plan},
     profile::{Look, Profile},
+    session::Shown,
     sight::Watch,
     stack::Stack,
     witness::Witness,
@@ -178,6 +179,14 @@ impl Open {
             front,
             plan,
         }
+    }
+
+    /// How far the client was told of messages: of some that have come, perhaps, it was told that there are more.
+    pub(super) fn shown(&self) -> Option<Shown<'_>> {
+        // Where UIDNEXT runs ahead, it does not tell which messages there are.
+        let is_told = self.selected && self.before.is_none() && !self.profile.moves_uidnext;
+        let mailbox = self.mailbox.as_ref().filter(|_| is_told)?;
+        Some(Shown { mailbox: &mailbox.name, uidvalidity: mailbox.uidvalidity, uidnext: mailbox.uidnext? })
     }
 
     pub(super) fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Effects) -> Result<usize, End> {

@@ -32,6 +32,17 @@ enum Phase {
     Ended,
 }
 
+/// How a mailbox stands with a client that has selected it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// Its name, as it is on the wire.
+    pub mailbox: &'a [u8],
+    /// Its UIDVALIDITY.
+    pub uidvalidity: Option<u32>,
+    /// All messages below this UID were told of.
+    pub uidnext: u32,
+}
+
 /// From which side more octets are of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appetite {
@@ -122,6 +133,14 @@ impl Session {
     pub fn listens(&self) -> Option<(Listener, Look)> {
         let Phase::Open(open) = &self.phase else { return None };
         open.listener().map(|listener| (listener, open.news.mode()))
+    }
+
+    /// The mailbox that is selected, and how far its client was told of messages.
+    pub fn shown(&self) -> Option<Shown<'_>> {
+        match &self.phase {
+            Phase::Open(open) => open.shown(),
+            Phase::Login(_) | Phase::Ended => None,
+        }
     }
 
     /// The plan of a session that is logged in.

@@ -19,11 +19,11 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// All that is there is old: so the mailbox says, and this is its last message, if it has one.
+    /// All that is there is old: so the mailbox says, and this is its last message, if it has one. UIDNEXT is not asked: what comes has a
+    /// larger UID than the last one anyway, and there are backends whose UIDNEXT runs ahead of what comes.
     pub fn behind(examined: Examined, last: Option<u32>) -> Self {
         let next = last.map_or(1, |last| last.saturating_add(1));
-        let uidvalidity = examined.uidvalidity.unwrap_or_default();
-        Self { uidvalidity, next: next.max(examined.uidnext.unwrap_or_default()) }
+        Self { uidvalidity: examined.uidvalidity.unwrap_or_default(), next }
     }
 
     /// Whether UIDs mean in this mailbox what they meant.

@@ -38,7 +38,8 @@ const MOST: usize = 100_000;
 pub struct Pace {
     /// From one look at a mailbox to the next where nothing tells of news.
     pub every: Duration,
-    /// An IDLE is renewed before it has lasted so long (RFC 2177: 29 minutes).
+    /// An IDLE is ended, and the mailbox looked at, before it has lasted so long (RFC 2177: 29 minutes). There are backends that keep news to
+    /// themselves.
     pub idle: Duration,
 }
 
@@ -117,9 +118,14 @@ impl Watch {
         self.places.get(mailbox)?.cursor
     }
 
-    /// Whether nothing is to be looked after.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    /// Whether it is known of every mailbox what is new in it.
+    pub fn is_settled(&self) -> bool {
+        self.places.values().all(|place| place.cursor.is_some())
+    }
+
+    /// Whether the backend tells news in IDLE, as far as anybody knows.
+    pub fn may_listen(&mut self, may: bool) {
+        self.deaf |= !may;
     }
 
     /// Something may have happened there: it is looked at next. Whether anybody looks after it.
@@ -233,8 +239,7 @@ impl Watch {
                 let new = || told.iter().filter(|(uid, _)| *uid >= cursor.next);
                 news.arrived = new().map(|(uid, _)| *uid).collect();
                 news.read = new().filter(|(_, read)| *read).map(|(uid, _)| *uid).collect();
-                // UIDNEXT as it is said may be ahead of a message that this look has not been told of.
-                news.next = cursor.next.max(last.map_or(0, |last| last.saturating_add(1)));
+                news.next = cursor.next.max(behind.next);
             }
             Some(_) => {
                 news.renewed = Some(examined.messages.unwrap_or_default());

@@ -121,7 +121,9 @@ fn what_comes_is_found_once_and_what_was_there_is_old() {
     let mut backend = Backend::with(&["INBOX"]);
     backend.inbox().deliver("old");
     let mut watch = watching(&[("INBOX", Wish::default())], &[]);
+    assert!(!watch.is_settled());
     assert_eq!(arrived(&look(&mut watch, &mut backend, at(0))), ["INBOX "]);
+    assert!(watch.is_settled());
     assert_eq!(watch.cursor(b"INBOX"), Some(Cursor { uidvalidity: 7, next: 2 }));
     backend.inbox().deliver("new");
     backend.inbox().deliver("newer");
@@ -219,6 +221,15 @@ fn a_backend_that_cannot_idle_is_asked() {
     assert!(matches!(watch.next(at(2)), Next::Rest(Some(until)) if until == at(61)));
     backend.inbox().deliver("x");
     assert_eq!(arrived(&look(&mut watch, &mut backend, at(61))), ["INBOX 1"]);
+}
+
+#[test]
+fn a_backend_that_keeps_news_to_itself_is_asked() {
+    let mut backend = Backend::with(&["INBOX"]);
+    let mut watch = watching(&[("INBOX", Wish::default())], &[]);
+    watch.may_listen(false);
+    look(&mut watch, &mut backend, at(0));
+    assert!(matches!(watch.next(at(1)), Next::Rest(Some(until)) if until == at(60)));
 }
 
 #[test]
