@@ -49,6 +49,7 @@ use crate::{
         listener::{Listener, Security},
         log::Log,
         routing::Routing,
+        senders::Outband,
         tls::Tls,
         transport::Tcp,
     },
@@ -92,6 +93,8 @@ pub struct Config {
     pub extensions: Modes,
     /// What a user may keep, and how devices are told apart.
     pub account: Arc<account::Settings>,
+    /// How devices that are away are told.
+    pub outband: Outband,
 }
 
 /// What a configuration is made of; a reload reads it again.
@@ -234,6 +237,7 @@ impl Default for Config {
             drain: Drain::default(),
             extensions: Modes::new(),
             account: Arc::default(),
+            outband: Outband::default(),
         }
     }
 }

@@ -81,6 +81,19 @@ enum Command {
     /// Look at the devices of a user, or change them
     #[command(subcommand)]
     Devices(DevicesCommand),
+    /// Look at how devices that are away are told, or change it
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Say what has become of a message, for a device: when it was seen, which notice told of it, what was answered, and the reaction
+    Explain {
+        /// Whose, and for which.
+        #[command(flatten)]
+        device: Named,
+        /// The mailbox
+        mailbox: String,
+        /// The message's UID
+        uid: u32,
+    },
     /// Remove all that is kept of a user, and say what that was
     Purge {
         /// Whose.
@@ -170,6 +183,30 @@ enum DevicesCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum QueueCommand {
+    /// List the routes of all users to their devices, as JSON
+    List(Running),
+    /// Show those of one user
+    Show {
+        /// Whose.
+        #[command(flatten)]
+        person: Person,
+    },
+    /// Tell a device again of what it has not seen
+    Retry {
+        /// Whose, and which.
+        #[command(flatten)]
+        device: Named,
+    },
+    /// Tell a device of nothing that has come so far
+    Drop {
+        /// Whose, and which.
+        #[command(flatten)]
+        device: Named,
+    },
+}
+
 /// A user of the running proxy.
 #[derive(Args, Debug)]
 struct Person {
@@ -230,6 +267,8 @@ fn main() -> ExitCode {
             running.ask(switch.method(), &format!("/trace/{}", segment(&user)))
         }
         Command::Devices(command) => command.run(),
+        Command::Queue(command) => command.run(),
+        Command::Explain { device, mailbox, uid } => device.explain(&mailbox, uid),
         Command::Purge { person } => person.ask("DELETE", "/accounts/", "", ""),
         Command::Events { user: None, running, .. } => running.follow("/events"),
         Command::Events { user: Some(user), running, .. } => {
@@ -288,16 +327,37 @@ impl DevicesCommand {
     }
 }
 
+impl QueueCommand {
+    fn run(self) -> ExitCode {
+        match self {
+            Self::List(running) => running.ask("GET", "/queue"),
+            Self::Show { person } => person.ask("GET", "/queue/", "", ""),
+            Self::Retry { device } => device.ask_at("POST", "/queue/", ""),
+            Self::Drop { device } => device.ask_at("DELETE", "/queue/", ""),
+        }
+    }
+}
+
 impl Person {
     fn ask(self, method: &str, root: &str, below: &str, body: &str) -> ExitCode {
-        let query = self.backend.map(|name| format!("?backend={}", segment(&name))).unwrap_or_default();
+        let sign = if below.contains('?') { '&' } else { '?' };
+        let query = self.backend.map(|name| format!("{sign}backend={}", segment(&name))).unwrap_or_default();
         self.running.ask_with(method, &format!("{root}{}{below}{query}", segment(&self.user)), body)
     }
 }
 
 impl Named {
     fn ask(self, method: &str, body: &str) -> ExitCode {
-        self.person.ask(method, "/devices/", &format!("/{}", segment(&self.device)), body)
+        self.ask_at(method, "/devices/", body)
+    }
+
+    fn ask_at(self, method: &str, root: &str, body: &str) -> ExitCode {
+        self.person.ask(method, root, &format!("/{}", segment(&self.device)), body)
+    }
+
+    fn explain(self, mailbox: &str, uid: u32) -> ExitCode {
+        let below = format!("/{}?mailbox={}&uid={uid}", segment(&self.device), segment(mailbox));
+        self.person.ask("GET", "/explain/", &below, "")
     }
 }
 
@@ -375,6 +435,11 @@ mod tests {
             "p purge joe",
             "p purge joe --backend main",
             "p devices show joe pixel --backend main",
+            "p queue list --state s",
+            "p queue show joe",
+            "p queue retry joe pixel",
+            "p queue drop joe pixel --backend main",
+            "p explain joe pixel INBOX 18",
             "p events --follow",
             "p events --follow --user joe --config f",
             "p receive --udp [::1]:4000",
@@ -393,6 +458,8 @@ mod tests {
             "p kick",
             "p purge",
             "p devices show joe",
+            "p queue",
+            "p explain joe pixel INBOX",
             "p events",
             "p receive",
             "p receive --udp 4000",

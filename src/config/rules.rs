@@ -263,8 +263,9 @@ impl Judge<'_> {
 
     fn account(&mut self) {
         let account = &self.config.account;
-        for kind in account.outband.channels.keys() {
-            let text = "nothing is sent over it yet; devices may ask for it, and no capability promises it";
+        let running = self.config.outband.running();
+        for kind in account.outband.channels.keys().filter(|kind| !running.contains(kind)) {
+            let text = "nobody sends over it; devices may ask for it, and no capability promises it";
             self.warning(&origin::key("account.outband.channels", kind.name()), text);
         }
         let separator = account.device_separator;

@@ -4,22 +4,37 @@
 //!     PUT    /devices/joe/pixel     {"channel": "SMS=WAKEUP", "address": "+4915112345678"}
 //!     DELETE /accounts/joe          {"entries": 12, "devices": 2, "removed": [...]}
 //!
+//!     GET    /queue                 how the devices of all users are told while they are away
+//!     GET    /explain/joe/pixel     ?mailbox=INBOX&uid=18: seen, notice 7 sent, accepted, the device is there
+//!
 //! A user is named as at login; routing says which account of which backend that is. Where it does not, because each listener
 //! has a backend of its own, it is the backend that has something of this user. What changes, the sessions of the account hear.
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
+use chrono::{DateTime, SecondsFormat};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{dialer::Dialer, keeper, shell::Shell};
+use super::{
+    desks::{self, View},
+    dialer::Dialer,
+    keeper,
+    shell::Shell,
+};
 use crate::{
     account::{
         device::{self, DeviceView, Wish},
         preference::Wrong,
     },
-    imap::mailbox_name::as_people_read,
+    imap::{
+        mailbox_name::{as_people_read, on_the_wire},
+        uid_set::UidSet,
+    },
     session::effect::{Annotated, DialError, Keeping, Kept, Notice},
-    store::{AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Owner, Query, Source, StoreError},
+    store::{
+        AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, Owner, Query, Source, StoreError,
+    },
 };
 
 /// Whose account.
@@ -44,6 +59,23 @@ pub enum Order {
     Forget(DeviceName),
     /// Forget all that is kept of the user.
     Purge,
+    /// Say how its devices are told while they are away.
+    Queue,
+    /// Tell a device again of what it has not seen.
+    Retry(DeviceName),
+    /// Tell a device of nothing that has come so far.
+    Drop(DeviceName),
+    /// Say what has become of a message, for this device.
+    Explain(DeviceName, Message),
+}
+
+/// A message of a user.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Message {
+    /// The mailbox, as people write it.
+    pub mailbox: String,
+    /// Its UID.
+    pub uid: u32,
 }
 
 /// Why it was not done.
@@ -61,6 +93,9 @@ pub enum AccountError {
     /// Nothing is known of it.
     #[error("this user has no such device")]
     Device,
+    /// It was never seen, or so long ago that nobody remembers.
+    #[error("nothing is remembered of this message for this device")]
+    Message,
     /// It is no preference, or none that can be had.
     #[error("{0}")]
     Wish(Wrong),
@@ -90,10 +125,46 @@ impl Shell {
                     (changed, removed) => Ok(told(changed, &removed)),
                 }
             }
+            Order::Queue => match self.desks.ask(&account, desks::Order::View).await {
+                Some(view) => Ok(queued(&account, &view)),
+                None => Err(AccountError::Device),
+            },
+            Order::Retry(device) => self.order(&account, device, true).await,
+            Order::Drop(device) => self.order(&account, device, false).await,
+            Order::Explain(device, message) => self.explain(&account, &device, &message).await,
             Order::Purge => {
                 let (changed, removed) = self.remove(&account, Change::Purge, |_| true).await?;
                 Ok(told(changed, &removed))
             }
+        }
+    }
+
+    /// How the devices of all users are told while they are away.
+    pub async fn queue(&self) -> Value {
+        let views = self.desks.views().await;
+        json!(views.iter().map(|(account, view)| queued(account, view)).collect::<Vec<_>>())
+    }
+
+    async fn order(&self, account: &AccountName, device: DeviceName, again: bool) -> Result<Value, AccountError> {
+        match self.desks.ask(account, |say| desks::Order::Operator(device, again, say)).await {
+            Some(true) => Ok(json!({ "done": true })),
+            _ => Err(AccountError::Device),
+        }
+    }
+
+    /// What has become of a message: the line of its being seen, the notice that told of it and its answers, and the reaction.
+    async fn explain(
+        &self,
+        account: &AccountName,
+        device: &DeviceName,
+        message: &Message,
+    ) -> Result<Value, AccountError> {
+        let asked = self.keeper.ask(account, &Keeping::Load(Query::Journal)).await?;
+        let Kept::Found(Found::Journal(journal)) = asked else { return Err(AccountError::Message) };
+        let story = story(&journal, device, &on_the_wire(&message.mailbox), message.uid);
+        match story.is_empty() {
+            true => Err(AccountError::Message),
+            false => Ok(json!(story.into_iter().map(line).collect::<Vec<_>>())),
         }
     }
 
@@ -233,6 +304,46 @@ fn told(changed: Changed, removed: &[Key]) -> Value {
     json!({ "entries": changed.entries, "devices": changed.devices, "removed": lines })
 }
 
+/// How the devices of a user are told while they are away.
+fn queued(account: &AccountName, view: &View) -> Value {
+    json!({
+        "backend": &*account.backend,
+        "user": &*account.user,
+        "watch": view.watching.name(),
+        "routes": view.routes,
+    })
+}
+
+/// The lines of the journal that tell of a message, in their order: it was seen; the first notice behind that, if it rang; what came of that
+/// notice; the reaction.
+fn story<'a>(journal: &'a [Line], device: &DeviceName, mailbox: &[u8], uid: u32) -> Vec<&'a Line> {
+    let own: Vec<&Line> =
+        journal.iter().filter(|line| line.device.as_ref().is_none_or(|name| name == device)).collect();
+    let is_it = |line: &&Line| {
+        *line.mailbox == *mailbox && UidSet::parse(line.uids.as_bytes()).is_some_and(|uids| uids.contains(uid))
+    };
+    let Some(at) = own.iter().position(|line| is_it(line)) else { return Vec::new() };
+    let mut story = vec![own[at]];
+    let told = own[at..].iter().find(|line| line.seq > 0 && line.what.starts_with("sent")).map(|line| line.seq);
+    let is_told = |line: &&Line| told.is_some() && Some(line.seq) == told;
+    if *own[at].what == *"new" {
+        story.extend(own[at..].iter().copied().filter(is_told));
+    }
+    story.extend(own[at..].iter().copied().find(|line| line.seq == 0 && line.what.starts_with("the device is there")));
+    story.sort_by_key(|line| line.at);
+    story
+}
+
+fn line(line: &Line) -> Value {
+    let Line { at, seq, what, .. } = line;
+    let time = DateTime::from_timestamp_millis(*at).map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true));
+    let mut value = json!({ "at": time, "what": &**what });
+    if *seq > 0 {
+        value["notice"] = json!(seq);
+    }
+    value
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +368,34 @@ mod tests {
 
     fn pixel() -> DeviceName {
         DeviceName::parse(b"pixel").unwrap()
+    }
+
+    #[test]
+    fn the_story_of_a_message_is_what_concerns_it() {
+        let line = |at, device: &str, uids: &str, seq, what: &str| Line {
+            at,
+            device: DeviceName::parse(device.as_bytes()).ok(),
+            mailbox: if uids.is_empty() { Box::default() } else { (*b"INBOX").into() },
+            uids: uids.into(),
+            seq,
+            what: what.into(),
+        };
+        let journal = [
+            line(1, "pixel", "16", 0, "new"),
+            line(2, "pixel", "", 3, "sent as UDP=WAKEUP, 16 octets"),
+            line(3, "pixel", "17:18", 0, "new"),
+            line(4, "tablet", "", 9, "sent as UDP=WAKEUP, 16 octets"),
+            line(5, "pixel", "", 3, "accepted"),
+            line(6, "pixel", "", 4, "sent as UDP=WAKEUP, 16 octets"),
+            line(7, "pixel", "", 4, "accepted"),
+            line(8, "pixel", "", 0, "the device is there"),
+            line(9, "pixel", "19", 0, "new, does not match"),
+        ];
+        let told = |uid| story(&journal, &pixel(), b"INBOX", uid).iter().map(|line| line.at).collect::<Vec<_>>();
+        assert_eq!(told(18), [3, 6, 7, 8]);
+        assert_eq!(told(16), [1, 2, 5, 8]);
+        assert_eq!(told(19), [9]);
+        assert_eq!(told(20), [0; 0]);
     }
 
     #[tokio::test]

@@ -140,7 +140,12 @@ pub trait Operated: Send + Sync + 'static {
     fn reload(&self) -> Reloading<'_>;
     /// Does this with what is kept of a user.
     fn manage<'a>(&'a self, whom: &'a Whom, order: Order) -> Managing<'a>;
+    /// How the devices of all users are told while they are away.
+    fn queue(&self) -> Queueing<'_>;
 }
+
+/// A list under way.
+pub type Queueing<'a> = Pin<Box<dyn Future<Output = serde_json::Value> + Send + 'a>>;
 
 /// A reload under way.
 pub type Reloading<'a> = Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;

@@ -7,6 +7,7 @@
 //! address to which a connection is made, not the name: a name may have another address the next time. An operator allows networks that
 //! are inside all the same, for a push service of the house.
 
+pub mod datagram;
 pub mod http;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

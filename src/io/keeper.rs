@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::metrics::{Meters, StoreOutcome};
 use crate::{
@@ -32,6 +32,8 @@ pub struct Keeper {
     store: Arc<dyn Store>,
     meters: Arc<Meters>,
     health: Mutex<Health>,
+    /// Who is told of accounts whose settings have changed.
+    changed: Mutex<Option<mpsc::UnboundedSender<AccountName>>>,
 }
 
 /// Which of the two has failed last time. A disk that is full or read-only can be read all the while.
@@ -67,7 +69,28 @@ impl Keeper {
     /// Asks this store.
     pub fn new(store: Arc<dyn Store>, meters: Arc<Meters>) -> Self {
         meters.store_up.set(1.0);
-        Self { store, meters, health: Mutex::default() }
+        Self { store, meters, health: Mutex::default(), changed: Mutex::default() }
+    }
+
+    /// From now on this one hears of accounts whose settings have changed.
+    pub fn tell(&self, changed: mpsc::UnboundedSender<AccountName>) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(changed);
+    }
+
+    /// The accounts of which somebody wants to hear when he is away.
+    pub async fn subscribers(&self) -> Result<Vec<AccountName>, StoreError> {
+        self.store.subscribers().await
+    }
+
+    /// Tells who wants to hear of it that entries of this account have changed.
+    fn spread(&self, account: &AccountName, keeping: &Keeping, result: &Result<Kept, StoreError>) {
+        let (Keeping::Save(change), Ok(_)) = (keeping, result) else { return };
+        if matches!(change, Change::Seen(_) | Change::Turn(_)) {
+            return;
+        }
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where the program ends, nobody hears.
+        changed.iter().for_each(|changed| _ = changed.send(account.clone()));
     }
 
     /// Asks the store, and waits for its answer.
@@ -83,6 +106,7 @@ impl Keeper {
         let result = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(silent);
         self.meters.store_duration.record(began.elapsed());
         self.note(keeping, &result);
+        self.spread(account, keeping, &result);
         result
     }
 

@@ -17,7 +17,7 @@ use super::{
     transport::Transport,
 };
 use crate::session::{
-    aside::{Aside, Errand, Outcome},
+    aside::{Aside, Errand, Examined, Outcome},
     effect::{Effect, Effects, Side, Upgrade},
     key::Key,
 };
@@ -57,6 +57,16 @@ impl Line {
     /// Whether it may have another errand.
     pub fn is_free(&self) -> bool {
         self.aside.is_free()
+    }
+
+    /// Whether the backend tells its news in IDLE, as far as anybody knows.
+    pub fn idles(&self) -> bool {
+        self.aside.idles()
+    }
+
+    /// What the mailbox of the last errand has said of itself.
+    pub fn examined(&self) -> Examined {
+        self.aside.examined()
     }
 
     /// Does one errand, and says what came of it. Who listens hears nothing any more when this time is over, or when it is `enough`.

@@ -2,7 +2,12 @@
 //!
 //!     route -> delay after failures -> sessions of the user -> a turn at the backend -> connect
 
-use std::{io, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Instant,
+};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -124,7 +129,7 @@ impl Shell {
         let turn = dialer.begin_login().await?;
         // Others may have failed meanwhile: a thousand guesses that came at once shall not all be made.
         self.door.delay(account.as_deref(), address, Instant::now())?;
-        let Connection { transport, host } = self.connect(&dialer, &ends).await?;
+        let Connection { transport, host } = self.connect(&dialer, Some(&ends)).await?;
         let dialled = Dialled {
             backend: dialer.name.clone(),
             user: name.clone(),
@@ -139,6 +144,36 @@ impl Shell {
         let door = self.door.clone();
         let name = user.is_some().then_some(name);
         let login = Login { dialer, host, name, account, address, door, session: held, _turn: turn, _counted: counted };
+        Ok(Connected { transport, dialled: Box::new(dialled), login })
+    }
+
+    /// Connects to the backend of an account on nobody's behalf, to log in there under this name.
+    pub async fn dial_for(&self, account: &AccountName, name: Arc<str>) -> Result<Connected, DialError> {
+        let dialer = self.setup.load().dialers.get(&account.backend).cloned().ok_or(DialError::Unknown)?;
+        let turn = dialer.begin_login().await?;
+        let Connection { transport, host } = self.connect(&dialer, None).await?;
+        let dialled = Dialled {
+            backend: dialer.name.clone(),
+            user: name.clone(),
+            starttls: host.url.scheme == Scheme::Starttls,
+            origin: None,
+            profile: dialer.settings.named_profile(),
+            look: dialer.learning.look(&account.user, Instant::now()),
+            pace: dialer.settings.pace,
+            auxiliary: false,
+        };
+        let counted = Held::new(&self.meters.backend(&dialer.name).logins);
+        let login = Login {
+            dialer,
+            host,
+            name: Some(name),
+            account: None,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            door: self.door.clone(),
+            session: None,
+            _turn: turn,
+            _counted: counted,
+        };
         Ok(Connected { transport, dialled: Box::new(dialled), login })
     }
 
@@ -164,10 +199,10 @@ impl Shell {
         Ok((dialer.clone(), name))
     }
 
-    async fn connect(&self, dialer: &Dialer, ends: &Ends) -> Result<Connection, DialError> {
+    async fn connect(&self, dialer: &Dialer, ends: Option<&Ends>) -> Result<Connection, DialError> {
         let meters = self.meters.backend(&dialer.name);
         let began = Instant::now();
-        let result = dialer.connect(Some(ends)).await;
+        let result = dialer.connect(ends).await;
         meters.dials[Outcome::of(&result)].increment(1);
         meters.dial_duration.record(began.elapsed());
         if let Ok(connection) = &result

@@ -24,7 +24,7 @@ use dashmap::DashMap;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use crate::imap::sasl;
+use crate::{account::channel::Kind as ChannelKind, imap::sasl, outband::channel::Outcome as ChannelOutcome};
 
 mod process;
 
@@ -98,6 +98,10 @@ pub const METRICS: &[Metric] = &[
     STORE_UP,
     STORE_REQUESTS,
     STORE_DURATION,
+    WATCHES,
+    NOTICES,
+    NOTICE_LATENCY,
+    NOTICES_WAITING,
     DRAINS,
     RELOADS,
     CONFIG_REVISION,
@@ -209,6 +213,31 @@ const STORE_REQUESTS: Metric = counter(
 );
 const STORE_DURATION: Metric =
     histogram("lemonade_store_request_duration_seconds", "Time that the store took to answer, its disk included.");
+const WATCHES: Metric = gauge(
+    "lemonade_watches",
+    Unit::Count,
+    &[NAMED_BACKEND, tag::<Watching>()],
+    "Accounts of which a device wants to hear while it is away, by whether somebody looks after their mailboxes.",
+);
+const NOTICES: Metric = counter(
+    "lemonade_notify_total",
+    Unit::Count,
+    &[tag::<Channel>(), tag::<Notified>()],
+    "Notices given to channels, by what became of them.",
+);
+const NOTICE_LATENCY: Metric = Metric {
+    labels: &[tag::<Channel>()],
+    ..histogram(
+        "lemonade_notify_latency_seconds",
+        "From the moment news were seen to the moment a channel had taken the notice.",
+    )
+};
+const NOTICES_WAITING: Metric = gauge(
+    "lemonade_notify_waiting",
+    Unit::Count,
+    &[],
+    "Routes with news that nobody has told yet: devices that are away and wait, for a moment, a limit or a provider.",
+);
 const DRAINS: Metric = counter("lemonade_drains_total", Unit::Count, &[], "Times the proxy was told to drain.");
 const RELOADS: Metric = counter(
     "lemonade_reloads_total",
@@ -463,6 +492,89 @@ words! {
     }
 }
 
+words! {
+    /// Whether somebody looks after the mailboxes of an account.
+    Watching as "state" {
+        /// Over a connection.
+        Connected = "connected",
+        /// The connection is on its way, or was lost and is tried again.
+        Waiting = "waiting",
+        /// Nobody can, until a device signs in.
+        Blind = "blind",
+    }
+}
+
+words! {
+    /// A channel.
+    Channel as "channel" {
+        /// Short messages.
+        Sms = "sms",
+        /// Multimedia messages.
+        Mms = "mms",
+        /// SIP MESSAGE.
+        Sip = "sip",
+        /// XMPP.
+        Xmpp = "xmpp",
+        /// Datagrams.
+        Udp = "udp",
+        /// Web Push.
+        WebPush = "webpush",
+        /// Webhooks.
+        Webhook = "webhook",
+        /// Mail.
+        Mailto = "mailto",
+        /// Delta Chat.
+        DeltaChat = "deltachat",
+    }
+}
+
+words! {
+    /// What became of a notice.
+    Notified as "outcome" {
+        /// Who brings it further has it.
+        Accepted = "accepted",
+        /// The device has it.
+        Delivered = "delivered",
+        /// Not now; it goes again.
+        Later = "later",
+        /// It was too large; less of it goes.
+        TooLarge = "too_large",
+        /// It did not go, for a reason of ours or of the channel's.
+        Failed = "failed",
+        /// The address is none any more.
+        Dead = "dead",
+    }
+}
+
+impl From<ChannelKind> for Channel {
+    fn from(kind: ChannelKind) -> Self {
+        match kind {
+            ChannelKind::Sms => Self::Sms,
+            ChannelKind::Mms => Self::Mms,
+            ChannelKind::Sip => Self::Sip,
+            ChannelKind::Xmpp => Self::Xmpp,
+            ChannelKind::Udp => Self::Udp,
+            ChannelKind::WebPush => Self::WebPush,
+            ChannelKind::Webhook => Self::Webhook,
+            ChannelKind::Mailto => Self::Mailto,
+            ChannelKind::DeltaChat => Self::DeltaChat,
+        }
+    }
+}
+
+impl From<ChannelOutcome> for Notified {
+    fn from(outcome: ChannelOutcome) -> Self {
+        match outcome {
+            ChannelOutcome::Accepted => Self::Accepted,
+            ChannelOutcome::Delivered => Self::Delivered,
+            ChannelOutcome::Later { .. } => Self::Later,
+            ChannelOutcome::TooLarge => Self::TooLarge,
+            ChannelOutcome::Failed => Self::Failed,
+            ChannelOutcome::Dead => Self::Dead,
+        }
+    }
+}
+
 impl Mechanism {
     /// The class of a SASL mechanism; `None` is the LOGIN command.
     pub const fn of(mechanism: Option<sasl::Mechanism>) -> Self {
@@ -516,6 +628,12 @@ pub struct Meters {
     pub store_requests: Family<StoreOutcome, Counter>,
     /// Seconds the store took.
     pub store_duration: Histogram,
+    /// Notices given to channels.
+    pub notices: Family<(Channel, Notified), Counter>,
+    /// Seconds until a channel had them.
+    pub notice_latency: Family<Channel, Histogram>,
+    /// Routes with news that nobody has told, moved by [`Held`].
+    pub notices_waiting: Gauge,
     /// Times we were told to drain.
     pub drains: Counter,
     /// Reloads.
@@ -538,6 +656,8 @@ pub struct BackendMeters {
     pub logins: Gauge,
     /// Auxiliary connections, moved by [`Held`].
     pub auxiliary: Gauge,
+    /// Accounts that are looked after, moved by [`Held`].
+    pub watches: Family<Watching, Gauge>,
     /// Clients that listen, moved by [`Held`].
     pub listeners: Family<(Listener, News), Gauge>,
     /// Commands for their sake.
@@ -584,6 +704,9 @@ impl Meters {
             store_up: recorder.register_gauge(&key(&STORE_UP, Vec::new()), &ABOUT),
             store_requests: family(&STORE_REQUESTS, &[], |key| recorder.register_counter(key, &ABOUT)),
             store_duration: recorder.register_histogram(&key(&STORE_DURATION, Vec::new()), &ABOUT),
+            notices: family(&NOTICES, &[], |key| recorder.register_counter(key, &ABOUT)),
+            notice_latency: family(&NOTICE_LATENCY, &[], |key| recorder.register_histogram(key, &ABOUT)),
+            notices_waiting: recorder.register_gauge(&key(&NOTICES_WAITING, Vec::new()), &ABOUT),
             drains: recorder.register_counter(&key(&DRAINS, Vec::new()), &ABOUT),
             reloads: family(&RELOADS, &[], |key| recorder.register_counter(key, &ABOUT)),
             traced_users: recorder.register_gauge(&key(&TRACED_USERS, Vec::new()), &ABOUT),
@@ -607,6 +730,7 @@ impl Meters {
             sessions: recorder.register_gauge(&key(&BACKEND_SESSIONS, only()), &ABOUT),
             logins: recorder.register_gauge(&key(&BACKEND_LOGINS, only()), &ABOUT),
             auxiliary: recorder.register_gauge(&key(&BACKEND_AUXILIARY, only()), &ABOUT),
+            watches: family(&WATCHES, &only(), |key| recorder.register_gauge(key, &ABOUT)),
             listeners: family(&LISTENERS, &only(), |key| recorder.register_gauge(key, &ABOUT)),
             looks: recorder.register_counter(&key(&LOOKS, only()), &ABOUT),
             dials: family(&BACKEND_DIALS, &only(), |key| recorder.register_counter(key, &ABOUT)),

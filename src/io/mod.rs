@@ -14,18 +14,21 @@
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
 //! | [`events`], [`shadows`] | who follows what happens in the message store, and what of it is news? |
-//! | [`carrier`], [`vapid`] | how does what devices are told come on its way, and with which key? |
+//! | [`desks`] | who looks after mailboxes while their owners are away, and tells these? |
+//! | [`senders`], [`carrier`], [`vapid`] | how does what devices are told come on its way, and with which key? |
 //! | [`receive`] | what does a device hear by UDP? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
 pub mod accounts;
 pub mod admin;
 pub mod admission;
+mod attendance;
 pub mod auxiliary;
 pub mod backends;
 pub mod carrier;
 pub mod certificate;
 pub mod deflate;
+pub mod desks;
 pub mod dialer;
 pub mod drain;
 pub mod events;
@@ -44,6 +47,7 @@ pub mod proxy_header;
 pub mod receive;
 pub mod registry;
 pub mod routing;
+pub mod senders;
 pub mod serve;
 pub mod session_task;
 pub mod shadows;

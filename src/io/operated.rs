@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     accounts::{self, Managing, Whom},
     admin::{
-        Operated, Reloading,
+        Operated, Queueing, Reloading,
         status::{BackendStatus, Configured, HostStatus, Listening, Status},
     },
     dialer::Dialer,
@@ -88,6 +88,10 @@ impl Operated for Running {
 
     fn manage<'a>(&'a self, whom: &'a Whom, order: accounts::Order) -> Managing<'a> {
         Box::pin(self.shell.manage(whom, order))
+    }
+
+    fn queue(&self) -> Queueing<'_> {
+        Box::pin(self.shell.queue())
     }
 
     fn reload(&self) -> Reloading<'_> {

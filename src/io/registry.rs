@@ -100,11 +100,19 @@ impl Registry {
 
     /// Tells the sessions of an account what has happened in it, all but the one that did it.
     pub fn publish(&self, account: &AccountName, by: Option<SessionId>, what: effect::Notice) {
-        let what = Arc::new(what);
+        self.post(account, by, &Notice::Account(Arc::new(what)));
+    }
+
+    /// The sessions of an account are to say who they are: there is a desk for it now.
+    pub fn attend(&self, account: &AccountName) {
+        self.post(account, None, &Notice::Attend);
+    }
+
+    fn post(&self, account: &AccountName, by: Option<SessionId>, notice: &Notice) {
         let sessions = self.accounts.get(account).map(|sessions| sessions.clone()).unwrap_or_default();
         for session in sessions.into_iter().filter(|session| Some(*session) != by) {
             if let Some(entry) = self.sessions.get(&session) {
-                entry.inbox.post(Notice::Account(Arc::clone(&what)));
+                entry.inbox.post(notice.clone());
             }
         }
     }
@@ -163,6 +171,11 @@ impl Seat {
         if let Some(account) = &self.account {
             self.registry.publish(account, Some(self.entry.id), what);
         }
+    }
+
+    /// To which device it belongs, as far as anything was said of one.
+    pub fn device(&self) -> DeviceName {
+        lock(&self.entry.names).device.clone().unwrap_or_default()
     }
 
     /// The session belongs to this device.
@@ -289,7 +302,7 @@ pub struct Row {
 }
 
 /// The name of a session in logs, lists and `x-session-id`: 80 random bits, because whoever knows it can ask about it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
@@ -304,6 +317,15 @@ impl SessionId {
 
     fn parse(text: &str) -> Option<Self> {
         text.as_bytes().try_into().ok().map(Self)
+    }
+
+    /// As a number, which tells the sessions of an account apart.
+    pub fn number(&self) -> u64 {
+        let [high, low] = [
+            u64::from_be_bytes(self.0[..8].try_into().unwrap_or_default()),
+            u64::from_be_bytes(self.0[8..].try_into().unwrap_or_default()),
+        ];
+        high ^ low.rotate_left(3)
     }
 
     /// The name as text.
@@ -339,6 +361,8 @@ pub enum Notice {
     Kick,
     /// Begin or end the wire trace. May come twice.
     Trace(bool),
+    /// The account is looked after when its devices are away: say who is there.
+    Attend,
     /// Something has happened elsewhere in the account.
     Account(Arc<effect::Notice>),
 }

@@ -23,11 +23,13 @@ use tokio::{
     net::TcpListener,
     runtime,
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     task::AbortHandle,
 };
 
 use super::{
     admin::{AdminError, AdminState},
+    desks,
     dialer::Dialer,
     drain,
     listener::{self, Listening},
@@ -211,6 +213,10 @@ impl House {
             tracing::warn!(address = %address, "a socket was passed to us that no listener asks for");
         }
         tokio::spawn(sweep(house.shell.clone()));
+        let (changed, changes) = mpsc::unbounded_channel();
+        house.shell.keeper.tell(changed);
+        tokio::spawn(desks::provision(house.shell.clone(), changes));
+        tokio::spawn(desks::resume(house.shell.clone()));
         tokio::spawn(house.shell.meters.clone().upkeep());
         Ok(house)
     }
@@ -222,6 +228,7 @@ impl House {
             ("state", config.state != before.config.state),
             ("threads", config.threads != before.config.threads),
             ("admin", config.admin != before.config.admin),
+            ("outband", config.outband != before.config.outband),
             ("log.format", config.log.format != before.config.log.format),
             ("admission.handshakes", config.admission.handshakes != before.config.admission.handshakes),
         ];
@@ -292,6 +299,7 @@ impl House {
         let rules = self.shell.setup.load().config.drain.clone();
         tracing::info!(sessions = self.shell.registry.len(), "draining");
         let left = drain::drain(&self.shell.registry, &rules).await;
+        self.shell.desks.close().await;
         self.shell.events.close().await;
         self.store.close().await;
         tracing::info!(sessions = left, "drained");

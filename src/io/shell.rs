@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::{
     admission::Door,
     auxiliary::Auxiliary,
+    desks::Desks,
     dialer::Dialer,
     events::Events,
     keeper::Keeper,
@@ -23,6 +24,7 @@ use super::{
     probe,
     registry::Registry,
     routing::{Router, RoutingError},
+    senders::{SenderError, Senders},
     shadows::Shadows,
     tls::TlsError,
     trace::Traces,
@@ -43,6 +45,8 @@ pub struct Shell {
     pub shadows: Arc<Shadows>,
     /// Who looks into mailboxes that nobody has selected.
     pub auxiliary: Auxiliary,
+    /// Who looks after mailboxes while their owners are away.
+    pub desks: Desks,
     /// Who is traced.
     pub traces: Arc<Traces>,
     /// Turns for TLS handshakes with clients. Their number is that of the start.
@@ -72,6 +76,8 @@ pub struct Setup {
     pub listenings: Vec<Arc<Listening>>,
     /// Which backend is responsible for a user.
     pub router: Router,
+    /// Who sends what devices are told.
+    pub senders: Arc<Senders>,
 }
 
 /// Why a configuration that reads well cannot be used.
@@ -91,11 +97,16 @@ pub enum SetupError {
     /// The routes.
     #[error(transparent)]
     Routing(#[from] RoutingError),
+    /// The channels.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
 }
 
 impl Setup {
     /// Reads every file that the configuration names. What is known of the backends is taken over from `before`.
-    pub fn new(config: Config, before: Option<&Self>) -> Result<Self, SetupError> {
+    pub fn new(mut config: Config, before: Option<&Self>) -> Result<Self, SetupError> {
+        Arc::make_mut(&mut config.account).outband.running = config.outband.running();
+        let senders = Arc::new(config.outband.senders(&config.state)?);
         let has_tls = config.listeners.iter().any(|listener| listener.tls != Security::None);
         let shown = has_tls.then(|| config.tls.load(&config.state)).transpose()?;
         let mut dialers = BTreeMap::new();
@@ -114,7 +125,8 @@ impl Setup {
         let revision = before.map_or(0, |before| before.revision) + 1;
         let (tls, expiries) = shown.map(|shown| (shown.config, shown.expiries)).unzip();
         let expiries = expiries.unwrap_or_default();
-        Ok(Self { config, revision, loaded: SystemTime::now(), tls, expiries, dialers, listenings, router })
+        let loaded = SystemTime::now();
+        Ok(Self { config, revision, loaded, tls, expiries, dialers, listenings, router, senders })
     }
 }
 
@@ -129,6 +141,7 @@ impl Shell {
             events: Arc::default(),
             shadows: Arc::default(),
             auxiliary: Auxiliary::default(),
+            desks: Desks::default(),
             traces: Traces::new(&setup.config.state, meters.clone()),
             setup: ArcSwap::from_pointee(setup),
             keeper: Arc::new(Keeper::new(store, meters.clone())),

@@ -13,7 +13,9 @@ use tracing::Level;
 
 use super::{
     admission::UserSession,
+    attendance::Attendance,
     auxiliary::{Running, Sender},
+    desks::Order,
     events::Following,
     keeper::Questions,
     listener::{Client, Listening},
@@ -27,6 +29,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
+    account::presence::{self, Sign},
     mailbox::{
         event::{Ending, Event, Kind, Manner, Report},
         overview::Finding,
@@ -84,6 +87,8 @@ pub(super) struct Visit {
     shared: Option<Shared>,
     /// The account, if it has looked at it for them.
     surveyed: Option<Surveyed>,
+    /// What the desk of the account knows of the session, if there is one.
+    desk: Option<Box<Attendance>>,
     /// How its news come while it listens, and its place in the metric of that.
     listens: Option<((Listener, Look), Held)>,
 }
@@ -118,6 +123,8 @@ struct Who {
     user: Option<Arc<str>>,
     /// Who has authenticated, if that is somebody else.
     admin: Option<Arc<str>>,
+    /// How the account can be logged in to once more, if the secret was ours to read.
+    key: Option<Arc<Key>>,
 }
 
 impl Visit {
@@ -134,6 +141,7 @@ impl Visit {
             trace: None,
             following: Following::default(),
             shared: None,
+            desk: None,
             listens: None,
             surveyed: None,
         }
@@ -219,10 +227,54 @@ impl Visit {
         self.client.seat.becomes(State::Authenticated);
         self.client.seat.entry().say(Level::INFO, || tracing::info!("authenticated"));
         self.who = Some(Box::new(match acting {
-            Some(acting) => Who { user: Some(acting), admin: user },
-            None => Who { user, admin: None },
+            Some(acting) => Who { user: Some(acting), admin: user, key },
+            None => Who { user, admin: None, key },
         }));
         self.happened(Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
+        if self.client.seat.account().is_some_and(|account| self.shell.desks.has(account)) {
+            self.attend(session.is_idle());
+        }
+    }
+
+    /// Tells the desk of the account that the session is there.
+    fn attend(&mut self, idles: bool) {
+        let (session, device) = (self.client.seat.id(), self.client.seat.device());
+        self.tell_desk(Order::Sign(session, device.clone(), Sign::Comes));
+        if idles {
+            self.tell_desk(Order::Sign(session, device, Sign::Idles(true)));
+        }
+        if let Some(key) = self.who.as_ref().and_then(|who| who.key.clone()) {
+            self.tell_desk(Order::Key(session, key));
+        }
+        self.desk = Some(Box::new(Attendance::new(idles)));
+    }
+
+    fn tell_desk(&self, order: Order) {
+        if let Some(account) = self.client.seat.account() {
+            // One that has ended is told anew when it begins.
+            let _ = self.shell.desks.tell(account, order);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.client.seat.entry().state() == State::Idle.name()
+    }
+
+    fn sign(&self, sign: Sign) {
+        self.tell_desk(Order::Sign(self.client.seat.id(), self.client.seat.device(), sign));
+    }
+
+    /// The client has said something: what it was told before it has.
+    fn attends(&mut self) {
+        let now = Instant::now();
+        let Some(desk) = &mut self.desk else { return };
+        let speaks = desk.speaks(now);
+        if let Some((mailbox, uidvalidity, uidnext)) = desk.confirmed(now) {
+            self.tell_desk(Order::Shown(self.client.seat.device(), mailbox, uidvalidity, uidnext));
+        }
+        if speaks {
+            self.sign(Sign::Speaks);
+        }
     }
 
     /// The backend connection was lost under a client that listens: how far it is to be had again.
@@ -336,6 +388,9 @@ impl Visit {
     /// The session belongs to this device.
     pub(super) fn bound(&self, binding: &Binding) {
         self.client.seat.bound(binding.device.clone());
+        if self.desk.is_some() {
+            self.sign(Sign::Speaks);
+        }
         // What a client writes down is kept with what it writes.
         let said = matches!(binding.source, Source::Suffix | Source::Id);
         if let Some(account) = self.client.seat.account().filter(|_| said) {
@@ -396,6 +451,9 @@ impl Visit {
 
     /// This side has said so much, and these octets of it are new.
     pub(super) fn read(&mut self, from: Side, octets: &[u8]) {
+        if from == Side::Client && self.desk.is_some() {
+            self.attends();
+        }
         self.moved(if from == Side::Client { Way::ClientSays } else { Way::BackendSays }, octets);
     }
 
@@ -454,6 +512,12 @@ impl Visit {
         if session.plan().is_some() {
             self.client.seat.becomes(if session.is_idle() { State::Idle } else { State::Authenticated });
         }
+        if let Some(desk) = &mut self.desk {
+            desk.saw(session.shown());
+            if let Some(idles) = desk.idles(session.is_idle()) {
+                self.sign(Sign::Idles(idles));
+            }
+        }
         let listens = session.listens();
         if listens != self.listens.as_ref().map(|(listens, _)| *listens) {
             let meters = self.meters();
@@ -471,6 +535,7 @@ impl Visit {
             match notice {
                 Notice::Drain => return Some(News::Drain),
                 Notice::Kick => return Some(News::Kick),
+                Notice::Attend => self.attend(self.is_idle()),
                 Notice::Account(_) if full => {}
                 Notice::Account(what) => return Some(News::Account(what)),
                 Notice::Trace(false) => self.trace = None,
@@ -485,6 +550,13 @@ impl Visit {
     /// The session is over. `insecure`: because the client's TLS could not go on.
     pub(super) fn ended(&self, why: End, insecure: bool) {
         let manner = if insecure { Manner::SecurityLayerError } else { why.manner() };
+        if self.desk.is_some() {
+            self.sign(Sign::Goes(match why {
+                End::Logout => presence::End::Logout,
+                End::Fault(Fault::Client(_)) => presence::End::Broken,
+                _ => presence::End::Closed,
+            }));
+        }
         let end = Ending { manner, duration: self.client.seat.entry().since.elapsed() };
         self.happened(Event { end: Some(end), ..Event::new(Kind::Logout) });
         let whose = match why {

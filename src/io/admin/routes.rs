@@ -18,7 +18,7 @@ use super::{AdminState, Door, follow, status::Report};
 use crate::{
     account::device::Wish,
     io::{
-        accounts::{AccountError, Order, Whom},
+        accounts::{AccountError, Message, Order, Whom},
         log::Clean,
         registry::{Notice, Row},
     },
@@ -43,6 +43,10 @@ pub(super) fn router(door: Door, state: Arc<AdminState>) -> Router {
         .route("/devices/{user}", get(devices))
         .route("/devices/{user}/{device}", get(device).put(set_device).delete(forget_device))
         .route("/accounts/{user}", delete(purge))
+        .route("/queue", get(queue))
+        .route("/queue/{user}", get(queue_of))
+        .route("/queue/{user}/{device}", post(retry).delete(drop_notices))
+        .route("/explain/{user}/{device}", get(explain))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .route_layer(guard);
     Router::new()
@@ -170,17 +174,52 @@ async fn purge(State(state): Admin, Path(user): Path<String>, Query(at): Query<A
     manage(&state, user, at, Ok(Order::Purge)).await
 }
 
+async fn queue(State(state): Admin) -> Response {
+    shown(&state.shell.queue().await)
+}
+
+async fn queue_of(State(state): Admin, Path(user): Path<String>, Query(at): Query<At>) -> Response {
+    manage(&state, user, at, Ok(Order::Queue)).await
+}
+
+async fn retry(State(state): Admin, Path((user, device)): Path<(String, String)>, Query(at): Query<At>) -> Response {
+    manage(&state, user, at, DeviceName::parse(device.as_bytes()).map(Order::Retry)).await
+}
+
+async fn drop_notices(
+    State(state): Admin,
+    Path((user, device)): Path<(String, String)>,
+    Query(at): Query<At>,
+) -> Response {
+    manage(&state, user, at, DeviceName::parse(device.as_bytes()).map(Order::Drop)).await
+}
+
+async fn explain(
+    State(state): Admin,
+    Path((user, device)): Path<(String, String)>,
+    Query(at): Query<At>,
+    Query(message): Query<Message>,
+) -> Response {
+    manage(&state, user, at, DeviceName::parse(device.as_bytes()).map(|device| Order::Explain(device, message))).await
+}
+
+/// People read it as often as programs do.
+fn shown(answer: &serde_json::Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], format!("{answer:#}\n")).into_response()
+}
+
 async fn manage(state: &AdminState, user: String, at: At, order: Result<Order, DeviceNameError>) -> Response {
     let order = match order {
         Ok(order) => order,
         Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
     };
     match state.shell.manage(&Whom { user, backend: at.backend }, order).await {
-        // People read it as often as programs do.
-        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], format!("{answer:#}\n")).into_response(),
+        Ok(answer) => shown(&answer),
         Err(error) => {
             let status = match &error {
-                AccountError::User(_) | AccountError::Backend(_) | AccountError::Device => StatusCode::NOT_FOUND,
+                AccountError::User(_) | AccountError::Backend(_) | AccountError::Device | AccountError::Message => {
+                    StatusCode::NOT_FOUND
+                }
                 AccountError::Which(_) => StatusCode::CONFLICT,
                 AccountError::Store(StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
                 AccountError::Wish(_) | AccountError::Store(_) => StatusCode::UNPROCESSABLE_ENTITY,

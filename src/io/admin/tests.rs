@@ -47,6 +47,10 @@ impl Operated for Shell {
         })
     }
 
+    fn queue(&self) -> Queueing<'_> {
+        Box::pin(async { serde_json::json!([]) })
+    }
+
     fn reload(&self) -> Reloading<'_> {
         let broken = self.broken.load(Relaxed);
         Box::pin(async move { if broken { Err("line 3: what?".to_owned()) } else { Ok("revision 2".to_owned()) } })
@@ -143,6 +147,11 @@ const PATHS: &[(&str, &str, bool)] = &[
     ("GET", "/devices/joe/pixel", true),
     ("PUT", "/devices/joe/pixel", true),
     ("DELETE", "/devices/joe/pixel", true),
+    ("GET", "/queue", true),
+    ("GET", "/queue/joe", true),
+    ("POST", "/queue/joe/pixel", true),
+    ("DELETE", "/queue/joe/pixel", true),
+    ("GET", "/explain/joe/pixel?mailbox=INBOX&uid=18", true),
     ("DELETE", "/accounts/joe", true),
 ];
 

@@ -1,0 +1,618 @@
+//! The desks of all accounts of which a device wants to hear while it is away: one task each, which drives the [`Desk`] and the [`Watch`].
+//!
+//!     sessions     -> sign, key, shown      who is there, how one logs in, what was seen
+//!     the store    -> entries, routes       at the start, and when they have changed
+//!     the backend  -> a look                over one connection of the account's own
+//!     save, then carry                      what has changed is on the disk before anything leaves
+//!
+//! Where `watch = "linger"`, the connection is made while a session of the account is there, with what that session has logged in with; when
+//! the last one has gone it is kept, and the secret is not: once lost, it is lost until a device signs in, and those that are away are told
+//! so. With `master` it can be had at any time. A secret that was refused is not said again. Requirements N3, N9, N16.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use dashmap::{DashMap, Entry};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
+
+use super::{
+    line::Line,
+    metrics::{Channel, Held, Watching},
+    registry::SessionId,
+    senders::{Mode, RENEWAL},
+    shell::Shell,
+};
+use crate::{
+    account::{
+        channel::Kind,
+        presence::{End, Sign},
+    },
+    outband::{
+        channel::{self, Answer, Given},
+        desk::{Carriage, Desk, Moment, RouteView},
+        route::marks,
+        subscription,
+    },
+    session::{
+        aside::{Examined, Outcome},
+        effect::{Keeping, Kept},
+        key::Key,
+    },
+    store::{AccountName, Change, DeviceName, Found, Query, Turn, Way},
+    watch::{Next, Pace, Watch, Wish, cursor::Cursor},
+};
+
+/// The desks, by account.
+#[derive(Debug, Default)]
+pub struct Desks(DashMap<Arc<AccountName>, mpsc::UnboundedSender<Order>>);
+
+/// What a desk is told.
+#[derive(Debug)]
+pub enum Order {
+    /// A session of this device does something.
+    Sign(SessionId, DeviceName, Sign),
+    /// A session can be logged in to so once more.
+    Key(SessionId, Arc<Key>),
+    /// A device was shown a mailbox up to this UID.
+    Shown(DeviceName, Box<[u8]>, Option<u32>, u32),
+    /// Something may have come into this mailbox.
+    Stir(Box<[u8]>),
+    /// The entries of the account may have changed.
+    Provisioned,
+    /// Say how it stands.
+    View(oneshot::Sender<View>),
+    /// Tell this device again, or of nothing that has come so far; say whether it has a route.
+    Operator(DeviceName, bool, oneshot::Sender<bool>),
+}
+
+/// How a desk stands.
+#[derive(Debug)]
+pub struct View {
+    /// Its routes.
+    pub routes: Vec<RouteView>,
+    /// Whether somebody looks after the mailboxes.
+    pub watching: Watching,
+}
+
+impl Desks {
+    /// Tells the desk of an account; whether there is one.
+    pub fn tell(&self, account: &AccountName, order: Order) -> bool {
+        self.0.get(account).is_some_and(|desk| desk.send(order).is_ok())
+    }
+
+    /// Whether the account has one.
+    pub fn has(&self, account: &AccountName) -> bool {
+        self.0.contains_key(account)
+    }
+
+    /// The program ends: nothing more is begun, and what is known is on the disk behind this.
+    pub async fn close(&self) {
+        self.0.iter_mut().for_each(|mut desk| *desk = mpsc::unbounded_channel().0);
+        let until = Instant::now() + 2 * PATIENCE;
+        while !self.0.is_empty() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How all of them stand.
+    pub async fn views(&self) -> Vec<(Arc<AccountName>, View)> {
+        let mut accounts: Vec<_> = self.0.iter().map(|desk| desk.key().clone()).collect();
+        accounts.sort();
+        let mut views = Vec::new();
+        for account in accounts {
+            if let Some(view) = self.ask(&account, Order::View).await {
+                views.push((account, view));
+            }
+        }
+        views
+    }
+
+    /// Asks the desk of an account; none: there is none, or it asks a store in vain.
+    pub async fn ask<T>(&self, account: &AccountName, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+        let (say, hear) = oneshot::channel();
+        if !self.tell(account, order(say)) {
+            return None;
+        }
+        tokio::time::timeout(MOMENT, hear).await.ok()?.ok()
+    }
+}
+
+/// Begins a desk for every account that has routes, each in its moment: backends are not to be asked by all at once.
+pub async fn resume(shell: Arc<Shell>) {
+    let mut pause = Duration::from_secs(1);
+    let accounts = loop {
+        match shell.keeper.subscribers().await {
+            Ok(accounts) => break accounts,
+            // Counted and said where it fails.
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (2 * pause).min(Duration::from_secs(60));
+    };
+    let spread = shell.setup.load().config.outband.spread.0;
+    let many = u32::try_from(accounts.len()).unwrap_or(u32::MAX).max(1);
+    for (number, account) in (0..).zip(accounts) {
+        begin(&shell, Arc::new(account), spread * number / many);
+    }
+}
+
+/// Tells the desks of accounts whose entries have changed, and begins those that are not there yet; for ever.
+pub async fn provision(shell: Arc<Shell>, mut changed: mpsc::UnboundedReceiver<AccountName>) {
+    while let Some(account) = changed.recv().await {
+        if !shell.desks.tell(&account, Order::Provisioned) {
+            begin(&shell, Arc::new(account), Duration::ZERO);
+        }
+    }
+}
+
+/// Begins a desk, unless there is one.
+fn begin(shell: &Arc<Shell>, account: Arc<AccountName>, delay: Duration) {
+    let Entry::Vacant(vacant) = shell.desks.0.entry(Arc::clone(&account)) else { return };
+    let (orders, waiting) = mpsc::unbounded_channel();
+    vacant.insert(orders);
+    tokio::spawn(run(Arc::clone(shell), account, waiting, delay));
+}
+
+async fn run(
+    shell: Arc<Shell>,
+    account: Arc<AccountName>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    delay: Duration,
+) {
+    if let Some(mut task) = Task::new(&shell, &account, delay).await {
+        // Who is there says so.
+        shell.registry.attend(&account);
+        task.work(&mut orders).await;
+    }
+    shell.desks.0.remove(&account);
+    orders.close();
+    let mut again = false;
+    while let Some(order) = orders.recv().await {
+        again |= matches!(order, Order::Provisioned);
+    }
+    if again {
+        begin(&shell, account, Duration::ZERO);
+    }
+}
+
+/// An account that is looked after.
+struct Task {
+    shell: Arc<Shell>,
+    account: Arc<AccountName>,
+    desk: Desk,
+    watch: Watch,
+    /// How far mailboxes were looked at, as it is stored.
+    known: BTreeMap<Box<[u8]>, Cursor>,
+    /// What of that is to be stored.
+    looked: Vec<(Box<[u8]>, Option<Box<str>>)>,
+    /// How to log in, by the sessions whose secrets these are.
+    keys: BTreeMap<SessionId, Arc<Key>>,
+    /// Sessions that are there.
+    sessions: BTreeMap<SessionId, DeviceName>,
+    /// A connection with nothing to do, and whose secret has opened it.
+    line: Option<Line>,
+    opened_by: Option<SessionId>,
+    /// It has answered.
+    proven: bool,
+    /// The backend does not take the login for all users.
+    shut: bool,
+    looking: Option<Looking>,
+    /// Ends a listening that has something better to do.
+    enough: Arc<Notify>,
+    /// When a connection may be tried.
+    from: Instant,
+    /// How long behind the next failure.
+    pause: Duration,
+    /// Without a session, the connection is kept until then.
+    until: Option<Instant>,
+    /// Those that are away were told that nobody can look any more.
+    blind: bool,
+    carries: JoinSet<Carried>,
+    watching: Option<(Watching, Held)>,
+    waiting: Vec<Held>,
+}
+
+/// The connection, if it is there, and what came of an errand.
+type Looking = Pin<Box<dyn Future<Output = (Option<Line>, Outcome)> + Send>>;
+
+/// What has become of a notice: of which route, its number, since when there was something to tell, and over which channel.
+type Carried = (Way, u64, Duration, Kind, Answer);
+
+/// So long sessions have to say that they are there, before somebody is told that nobody can look.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// Between two attempts to connect.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+
+impl Task {
+    /// With what is stored of the account; none: nothing is, and nobody wants to hear of anything.
+    async fn new(shell: &Arc<Shell>, account: &Arc<AccountName>, delay: Duration) -> Option<Self> {
+        let setup = shell.setup.load();
+        let config = &setup.config.outband;
+        let pace = Pace { every: config.every.0, idle: (10 * config.every.0).min(RENEWAL) };
+        let desk = Desk::new(&account.user, Arc::clone(&setup.senders.rules), Arc::clone(&setup.senders.channels));
+        let mut task = Self {
+            shell: Arc::clone(shell),
+            account: Arc::clone(account),
+            desk,
+            watch: Watch::new(pace),
+            known: BTreeMap::new(),
+            looked: Vec::new(),
+            keys: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            line: None,
+            opened_by: None,
+            proven: false,
+            shut: false,
+            looking: None,
+            enough: Arc::default(),
+            from: Instant::now() + delay.max(MOMENT),
+            pause: PAUSES.0,
+            until: None,
+            blind: false,
+            carries: JoinSet::new(),
+            watching: None,
+            waiting: Vec::new(),
+        };
+        task.restore().await;
+        task.provision().await;
+        (task.desk.is_subscribed() || !task.desk.views(moment()).is_empty()).then_some(task)
+    }
+
+    async fn work(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
+        loop {
+            self.save().await;
+            self.carry().await;
+            if !self.desk.is_subscribed() && self.carries.is_empty() {
+                self.save().await;
+                return self.close().await;
+            }
+            let rest = self.look();
+            self.count();
+            let wake = [self.desk.next_at(moment()).map(instant), rest].into_iter().flatten().min();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.take(order).await,
+                    None => return self.end().await,
+                },
+                Some(carried) = self.carries.join_next() => self.settle(carried),
+                (line, outcome) = looked(&mut self.looking), if self.looking.is_some() => self.told(line, outcome),
+                () = sleep(wake) => self.desk.advance(moment()),
+            }
+        }
+    }
+
+    /// What an earlier process has stored.
+    async fn restore(&mut self) {
+        let Found::Outband(found) = self.load(Query::Outband).await else { return };
+        let unreadable = self.desk.restore(found.routes, moment());
+        let read = |(mailbox, row): (Box<[u8]>, Box<str>)| Some((mailbox, serde_json::from_str(&row).ok()?));
+        let count = found.looked.len();
+        self.known = found.looked.into_iter().filter_map(read).collect();
+        if unreadable + count - self.known.len() > 0 {
+            tracing::error!(backend = %self.account.backend, unreadable, "rows of the outband side cannot be read: they begin anew");
+        }
+    }
+
+    /// So the devices want to be told now.
+    async fn provision(&mut self) {
+        let Found::Entries(entries) = self.load(Query::Entries).await else { return };
+        let offered = Arc::clone(&self.shell.setup.load().config.account);
+        let now = moment();
+        let seconds = i64::try_from(now.time.as_secs()).unwrap_or(i64::MAX);
+        self.desk.subscribe(subscription::subscriptions(&entries, &offered.outband, seconds), now);
+        let wishes = self.desk.wishes().into_iter();
+        let wishes: BTreeMap<_, _> =
+            wishes.map(|(mailbox, (programs, heads))| (mailbox, Wish { programs, heads })).collect();
+        let over: Vec<_> = self.known.keys().filter(|mailbox| !wishes.contains_key(*mailbox)).cloned().collect();
+        for mailbox in over {
+            self.known.remove(&mailbox);
+            self.looked.push((mailbox, None));
+        }
+        self.watch.look_after(wishes, &self.known);
+        self.enough.notify_one();
+    }
+
+    /// Asks the store until it answers: without it nothing can be decided.
+    async fn load(&mut self, query: Query) -> Found {
+        let keeping = Keeping::Load(query);
+        let mut pause = PAUSES.0;
+        loop {
+            match self.shell.keeper.ask(&self.account, &keeping).await {
+                Ok(Kept::Found(found)) => return found,
+                _ => tokio::time::sleep(pause).await,
+            }
+            pause = (2 * pause).min(PAUSES.1);
+        }
+    }
+
+    /// What has changed is on the disk behind this: until it is, nothing else happens.
+    async fn save(&mut self) {
+        let mut turn = self.desk.take_turn();
+        turn.looked = std::mem::take(&mut self.looked);
+        if turn == Turn::default() {
+            return;
+        }
+        let keeping = Keeping::Save(Change::Turn(turn));
+        let mut pause = Duration::from_millis(500);
+        // Counted and said where it fails.
+        while self.shell.keeper.ask(&self.account, &keeping).await.is_err() {
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(Duration::from_secs(30));
+        }
+    }
+
+    /// Lets go what is due.
+    async fn carry(&mut self) {
+        let mut chance = [0; 64];
+        loop {
+            // The system's random numbers do not end.
+            let _ = aws_lc_rs::rand::fill(&mut chance);
+            let now = moment();
+            let claimed = self.desk.claim(&Given { now: now.time, chance }, now);
+            self.save().await;
+            let Some(Carriage { way, kind, seq, since, delivery }) = claimed else { return };
+            let senders = Arc::clone(&self.shell.setup.load().senders);
+            self.carries.spawn(async move {
+                let answer = senders.carry(&delivery).await;
+                (way, seq, since, kind, answer)
+            });
+        }
+    }
+
+    fn settle(&mut self, carried: Result<Carried, JoinError>) {
+        // A carrier does not panic, and nobody aborts it.
+        let Ok((way, seq, since, kind, answer)) = carried else { return };
+        let setup = self.shell.setup.load();
+        let Some(channel) = setup.senders.channels.get(&kind) else { return };
+        let outcome = channel.judge(&answer);
+        let (now, label) = (moment(), Channel::from(kind));
+        self.shell.meters.notices[(label, outcome.into())].increment(1);
+        if matches!(outcome, channel::Outcome::Accepted | channel::Outcome::Delivered) {
+            self.shell.meters.notice_latency[label].record(now.time.saturating_sub(since));
+        }
+        self.desk.settle(&way, seq, outcome, now);
+    }
+
+    async fn take(&mut self, order: Order) {
+        let now = moment();
+        match order {
+            Order::Sign(session, device, sign) => self.sign(session, device, sign, now),
+            Order::Key(session, key) => {
+                self.keys.insert(session, key);
+                (self.from, self.pause) = (self.from.min(Instant::now()), PAUSES.0);
+            }
+            Order::Shown(device, mailbox, uidvalidity, uidnext) => {
+                let shown =
+                    marks::Shown { mailbox: &mailbox, uidvalidity, uidnext: Some(uidnext), ..marks::Shown::default() };
+                self.desk.shown(&device, shown, now);
+            }
+            Order::Stir(mailbox) => {
+                if self.watch.stir(&mailbox) {
+                    self.enough.notify_one();
+                }
+            }
+            Order::Provisioned => self.provision().await,
+            // Who has asked may have gone.
+            Order::Operator(device, again, say) => _ = say.send(self.desk.order(&device, again, now)),
+            Order::View(say) => {
+                let watching = self.watching.as_ref().map_or(Watching::Waiting, |(watching, _)| *watching);
+                let _ = say.send(View { routes: self.desk.views(now), watching });
+            }
+        }
+    }
+
+    fn sign(&mut self, session: SessionId, device: DeviceName, sign: Sign, now: Moment) {
+        match sign {
+            Sign::Goes(_) => {
+                self.keys.remove(&session);
+                self.sessions.remove(&session);
+            }
+            _ => {
+                // It said of itself that it is another device.
+                if let Some(before) = self.sessions.insert(session, device.clone()).filter(|before| *before != device) {
+                    self.desk.sign(&before, session.number(), Sign::Goes(End::Logout), now);
+                    self.desk.sign(&device, session.number(), Sign::Comes, now);
+                }
+            }
+        }
+        self.desk.sign(&device, session.number(), sign, now);
+        let linger = self.shell.setup.load().config.outband.linger.0;
+        self.until = self.sessions.is_empty().then(|| self.until.unwrap_or_else(|| Instant::now() + linger));
+        self.blind &= self.sessions.is_empty();
+    }
+
+    /// Begins the next look, if there is one to begin; when there may be another one, if nothing happens.
+    fn look(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let is_over = self.mode() == Mode::Linger && self.until.is_some_and(|until| until <= now);
+        match () {
+            () if self.looking.is_some() && !is_over => return self.until,
+            () if self.looking.is_some() => {
+                self.enough.notify_one();
+                return None;
+            }
+            () if is_over => (self.line, self.proven) = (None, false),
+            () => {}
+        }
+        let Some(line) = self.line.take() else { return self.connect(is_over, now) };
+        let time = moment().time;
+        let (errand, longest) = match self.watch.next(time) {
+            Next::Run(errand) => (errand, RENEWAL),
+            Next::Listen(errand, until) => (errand, until.saturating_sub(time).min(RENEWAL)),
+            Next::Rest(at) => {
+                self.line = Some(line);
+                return [at.map(instant), self.until].into_iter().flatten().min();
+            }
+        };
+        let enough = Arc::clone(&self.enough);
+        self.looking = Some(Box::pin(async move {
+            let mut line = line;
+            let outcome = line.converse(errand, longest, enough.notified()).await.unwrap_or(Outcome::Lost);
+            (Some(line).filter(Line::is_free), outcome)
+        }));
+        self.until
+    }
+
+    /// The same where there is no connection.
+    fn connect(&mut self, is_over: bool, now: Instant) -> Option<Instant> {
+        if self.from > now {
+            return Some(self.from);
+        }
+        match self.key().filter(|_| !is_over) {
+            Some((key, session)) => {
+                (self.blind, self.opened_by) = (false, session);
+                self.looking = Some(Box::pin(connect(Arc::clone(&self.shell), Arc::clone(&self.account), key)));
+                self.until
+            }
+            None if self.blind => None,
+            None => {
+                self.blind = true;
+                self.desk.blind(moment());
+                Some(now)
+            }
+        }
+    }
+
+    /// What has come of it.
+    fn told(&mut self, line: Option<Line>, outcome: Outcome) {
+        self.looking = None;
+        let examined = line.as_ref().map(Line::examined).unwrap_or_default();
+        self.line = line;
+        self.proven = self.line.is_some() && (self.proven || matches!(outcome, Outcome::Done(..)));
+        match (&self.line, &outcome) {
+            (Some(_), Outcome::Busy) => {}
+            (Some(_), Outcome::Done(..)) => {
+                self.pause = PAUSES.0;
+                self.watch.may_listen(self.line.as_ref().is_some_and(Line::idles));
+                self.found(outcome, examined, moment());
+            }
+            _ => {
+                self.from = Instant::now() + self.pause;
+                self.pause = (2 * self.pause).min(PAUSES.1);
+                if outcome == Outcome::Refused {
+                    self.refused();
+                }
+                self.watch.lost();
+            }
+        }
+    }
+
+    fn found(&mut self, outcome: Outcome, examined: Examined, now: Moment) {
+        let Some(news) = self.watch.told(outcome, examined, now.time) else { return };
+        let cursor = Cursor { uidvalidity: news.uidvalidity, next: news.next };
+        if self.known.insert(news.mailbox.clone(), cursor) != Some(cursor) {
+            let row = serde_json::to_string(&cursor).unwrap_or_default();
+            self.looked.push((news.mailbox.clone(), Some(row.into())));
+        }
+        self.desk.found(&news, now);
+    }
+
+    /// A secret was refused, and is not said again.
+    fn refused(&mut self) {
+        match self.opened_by {
+            Some(session) => _ = self.keys.remove(&session),
+            None => {
+                tracing::error!(backend = %self.account.backend, "the backend refuses outband.master for an account");
+                self.shut = true;
+            }
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        self.shell.setup.load().config.outband.watch
+    }
+
+    /// How to log in, if that is possible now; and whose secret it is.
+    fn key(&self) -> Option<(Arc<Key>, Option<SessionId>)> {
+        match self.mode() {
+            Mode::Off => None,
+            Mode::Linger => self.keys.iter().next_back().map(|(session, key)| (Arc::clone(key), Some(*session))),
+            Mode::Master if self.shut => None,
+            Mode::Master => {
+                let setup = self.shell.setup.load();
+                let (name, password) = setup.senders.master.clone()?;
+                let AccountName { backend, user } = &*self.account;
+                Some((Arc::new(Key::master(Arc::clone(backend), user, name, password)), None))
+            }
+        }
+    }
+
+    /// What others count.
+    fn count(&mut self) {
+        let watching = match () {
+            () if self.blind => Watching::Blind,
+            () if self.proven && self.watch.is_settled() => Watching::Connected,
+            () => Watching::Waiting,
+        };
+        if self.watching.as_ref().is_none_or(|(before, _)| *before != watching) {
+            let meters = self.shell.meters.backend(&self.account.backend);
+            self.watching = Some((watching, Held::new(&meters.watches[watching])));
+        }
+        self.waiting.resize_with(self.desk.waiting(moment()), || Held::new(&self.shell.meters.notices_waiting));
+    }
+
+    /// The program ends: what is on its way has a moment.
+    async fn end(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while let Ok(Some(carried)) = tokio::time::timeout_at(until, self.carries.join_next()).await {
+            self.settle(carried);
+        }
+        self.save().await;
+        self.close().await;
+    }
+
+    async fn close(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.close().await;
+        }
+    }
+}
+
+/// How long the end of the program waits for answers of providers.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longer than a process runs.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Connects. Whether we are let in is found out with the first errand.
+async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) -> (Option<Line>, Outcome) {
+    let connected = shell.dial_for(&account, Arc::clone(key.name())).await;
+    let meters = shell.meters.backend(&account.backend);
+    let counted = Held::new(&meters.auxiliary);
+    let line = connected.ok().and_then(|connected| Line::new(connected, &key, counted, meters));
+    let outcome = if line.is_some() { Outcome::Busy } else { Outcome::Lost };
+    (line, outcome)
+}
+
+async fn looked(looking: &mut Option<Looking>) -> (Option<Line>, Outcome) {
+    match looking {
+        Some(looking) => looking.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The time of day.
+fn moment() -> Moment {
+    let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Moment { time, chance: time.subsec_nanos() }
+}
+
+/// When that will be.
+fn instant(time: Duration) -> Instant {
+    Instant::now() + time.saturating_sub(moment().time).min(FOREVER)
+}

@@ -1,0 +1,343 @@
+//! Who sends what devices are told: `[outband]` of the configuration, as channels and their carriers.
+//!
+//!     [outband]
+//!     udp = true
+//!     webpush = { contact = "mailto:postmaster@example.org" }
+//!
+//! A channel runs where its section stands; only then a device may ask for it, and a capability promises it (requirement N20). What is secret
+//! stands in files.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    carrier::{
+        Places,
+        datagram::Datagrams,
+        http::{Http, Settings},
+    },
+    network::Network,
+    vapid::{self, VapidFileError},
+};
+use crate::{
+    account::channel::Kind,
+    account::presence::Attention,
+    imap::Secret,
+    outband::{
+        channel::{Answer, Channel, Delivery},
+        channels::{
+            deltachat::DeltaChat,
+            kannel::Kannel,
+            udp::Udp,
+            webhook::{SecretError, SigningSecret, Webhook},
+            webpush::WebPush,
+        },
+        desk::{Channels, Rules},
+        patience::Patience,
+    },
+    units::Span,
+};
+
+/// `[outband]`: how devices that are away are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outband {
+    /// Who looks after mailboxes while a device is away.
+    pub watch: Mode,
+    /// The login for all users, of `watch = "master"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master: Option<Master>,
+    /// How long a connection is kept behind the last session of its account, of `watch = "linger"`.
+    pub linger: Span,
+    /// From one look at a mailbox to the next, where nothing tells of news.
+    pub every: Span,
+    /// Over how long the first connections of all accounts are spread behind a start.
+    pub spread: Span,
+    /// How often, and for how long, a device is told.
+    pub patience: Patience,
+    /// When a device counts as there.
+    pub presence: Attention,
+    /// Networks inside to which users may send us all the same.
+    pub allow: Vec<Network>,
+    /// Datagrams to devices.
+    pub udp: bool,
+    /// Web Push.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webpush: Option<WebPushSender>,
+    /// Webhooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookSender>,
+    /// The notifier of Delta Chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deltachat: Option<DeltaChatSender>,
+    /// Short messages by way of Kannel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kannel: Option<KannelSender>,
+}
+
+/// Who looks after mailboxes while a device is away (architecture section 12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A connection that is logged in while a session of the account is there, and kept when it has gone: no secret is stored, and none is
+    /// remembered beyond the session.
+    #[default]
+    Linger,
+    /// A login for all users, at any time.
+    Master,
+    /// Nobody.
+    Off,
+}
+
+/// A login that may act for all users (RFC 4616, authzid).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Master {
+    /// Its name at the backends.
+    pub user: String,
+    /// A file with its password.
+    pub password_file: PathBuf,
+}
+
+/// `[outband.webpush]` (RFC 8030).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebPushSender {
+    /// Whom push services may turn to: `mailto:` or `https:` (RFC 8292 section 2.1).
+    pub contact: String,
+    /// How long a push service shall keep a message.
+    #[serde(default = "day")]
+    pub ttl: Span,
+}
+
+/// `[outband.webhook]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSender {
+    /// A file with the secret that signs: `whsec_` and base64.
+    pub secret_file: PathBuf,
+    /// Who we are: `imap://imap.example.org/`.
+    pub source: String,
+}
+
+/// `[outband.deltachat]`: the operator agrees with the notifier's terms by writing it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeltaChatSender {
+    /// Its URL: `https://notifications.delta.chat/notify`.
+    pub notifier: String,
+}
+
+/// `[outband.kannel]`: a group `sendsms-user` there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KannelSender {
+    /// `http://localhost:13013/cgi-bin/sendsms`, on this host or over TLS.
+    pub url: String,
+    /// Its user.
+    pub user: String,
+    /// A file with the user's password.
+    pub password_file: PathBuf,
+    /// Whom messages are from, where Kannel does not know that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// For how long the network may try.
+    #[serde(default = "hour")]
+    pub validity: Span,
+}
+
+fn day() -> Span {
+    Span::minutes(24 * 60)
+}
+
+fn hour() -> Span {
+    Span::minutes(60)
+}
+
+/// Why nobody can send.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    /// A file with a secret.
+    #[error("{key}: {}: {source}", file.display())]
+    Read {
+        /// The key that names it.
+        key: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What stands in one.
+    #[error("outband.webhook.secret_file: {0}")]
+    Secret(#[from] SecretError),
+    /// The key for push services.
+    #[error("outband.webpush: {0}")]
+    Vapid(#[from] VapidFileError),
+    /// HTTP.
+    #[error("outband: {0}")]
+    Http(#[from] reqwest::Error),
+    /// `watch = "master"` and nobody to log in as.
+    #[error("outband.watch: \"master\" needs outband.master")]
+    Master,
+}
+
+/// The channels and their carriers.
+pub struct Senders {
+    /// The channels over which somebody sends.
+    pub channels: Arc<Channels>,
+    /// How patient we are.
+    pub rules: Arc<Rules>,
+    /// The login for all users.
+    pub master: Option<(Arc<str>, Secret)>,
+    http: Http,
+    datagrams: Datagrams,
+}
+
+impl Outband {
+    /// The channels over which somebody sends.
+    pub fn running(&self) -> Vec<Kind> {
+        let table = [
+            (Kind::Udp, self.udp),
+            (Kind::WebPush, self.webpush.is_some()),
+            (Kind::Webhook, self.webhook.is_some()),
+            (Kind::DeltaChat, self.deltachat.is_some()),
+            (Kind::Sms, self.kannel.is_some()),
+        ];
+        let runs = self.watch != Mode::Off;
+        table.into_iter().filter(|(_, is_there)| runs && *is_there).map(|(kind, _)| kind).collect()
+    }
+
+    /// Makes the channels, and the key for push services where there is none.
+    pub fn senders(&self, state: &Path) -> Result<Senders, SenderError> {
+        let mut channels = Channels::new();
+        let mut add = |channel: Arc<dyn Channel>| _ = channels.insert(channel.kind(), channel);
+        if self.udp {
+            add(Arc::new(Udp));
+        }
+        if let Some(WebPushSender { contact, ttl }) = &self.webpush {
+            add(Arc::new(WebPush::new(vapid::load(state, contact)?, ttl.0)));
+        }
+        if let Some(WebhookSender { secret_file, source }) = &self.webhook {
+            let secret = read("outband.webhook.secret_file", secret_file)?;
+            let secret: SigningSecret = String::from_utf8_lossy(secret.expose()).parse()?;
+            add(Arc::new(Webhook { secret, source: source.clone() }));
+        }
+        if let Some(DeltaChatSender { notifier }) = &self.deltachat {
+            add(Arc::new(DeltaChat { notifier: notifier.clone() }));
+        }
+        if let Some(KannelSender { url, user, password_file, from, validity }) = &self.kannel {
+            let password = read("outband.kannel.password_file", password_file)?;
+            let (url, user, from) = (url.clone(), user.clone(), from.clone());
+            add(Arc::new(Kannel { url, user, password, from, validity: validity.0 }));
+        }
+        let master = match (&self.master, self.watch) {
+            (Some(Master { user, password_file }), Mode::Master) => {
+                Some((user.as_str().into(), read("outband.master.password_file", password_file)?))
+            }
+            (None, Mode::Master) => return Err(SenderError::Master),
+            _ => None,
+        };
+        let places = Places::new(self.allow.clone());
+        let rules = Rules { patience: self.patience.clone(), presence: self.presence.clone() };
+        Ok(Senders {
+            channels: Arc::new(channels),
+            rules: Arc::new(rules),
+            master,
+            http: Http::new(Settings { places: places.clone(), ..Settings::default() })?,
+            datagrams: Datagrams::new(places),
+        })
+    }
+}
+
+impl Default for Outband {
+    fn default() -> Self {
+        Self {
+            watch: Mode::default(),
+            master: None,
+            linger: Span::minutes(14 * 24 * 60),
+            every: Span::seconds(60),
+            spread: Span::seconds(60),
+            patience: Patience::default(),
+            presence: Attention::default(),
+            allow: Vec::new(),
+            udp: false,
+            webpush: None,
+            webhook: None,
+            deltachat: None,
+            kannel: None,
+        }
+    }
+}
+
+impl Senders {
+    /// Carries what is to be carried, and says what came back.
+    pub async fn carry(&self, delivery: &Delivery) -> Answer {
+        match delivery {
+            Delivery::Http(request) => self.http.carry(request).await,
+            Delivery::Datagram(datagram) => self.datagrams.carry(datagram).await,
+        }
+    }
+}
+
+impl fmt::Debug for Senders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.channels.keys()).finish()
+    }
+}
+
+/// The secret in a file: all of it, without blanks and line ends around it.
+fn read(key: &'static str, file: &Path) -> Result<Secret, SenderError> {
+    let octets = fs::read(file).map_err(|source| SenderError::Read { key, file: file.to_owned(), source })?;
+    Ok(Secret::new(octets.trim_ascii().to_vec()))
+}
+
+/// How long an IDLE of a watch lasts at most (RFC 2177: 29 minutes).
+pub const RENEWAL: Duration = Duration::from_secs(28 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outband(text: &str) -> Outband {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_channel_runs_where_its_section_stands() {
+        assert_eq!(outband("").running(), []);
+        let text = "udp = true\nwebpush = { contact = \"mailto:a@example.org\" }";
+        assert_eq!(outband(text).running(), [Kind::Udp, Kind::WebPush]);
+        assert_eq!(outband(&format!("watch = \"off\"\n{text}")).running(), [], "nobody looks");
+        let state = tempfile::tempdir().unwrap();
+        let senders = outband(text).senders(state.path()).unwrap();
+        assert_eq!(senders.channels.keys().collect::<Vec<_>>(), [&Kind::Udp, &Kind::WebPush]);
+    }
+
+    #[test]
+    fn what_is_wrong_names_its_key_and_no_secret() {
+        let state = tempfile::tempdir().unwrap();
+        let secret = state.path().join("secret");
+        fs::write(&secret, "whsec_short\n").unwrap();
+        for (text, expected) in [
+            ("watch = \"master\"".to_owned(), "outband.watch: "),
+            (
+                "watch = \"master\"\nmaster = { user = \"m\", password_file = \"/nowhere\" }".to_owned(),
+                "outband.master.password_file: /nowhere",
+            ),
+            (
+                format!("webhook = {{ secret_file = {secret:?}, source = \"imap://x/\" }}"),
+                "outband.webhook.secret_file: ",
+            ),
+            ("webpush = { contact = \"nobody\" }".to_owned(), "outband.webpush: "),
+        ] {
+            let error = outband(&text).senders(state.path()).unwrap_err().to_string();
+            assert!(error.starts_with(expected) && !error.contains("whsec_short"), "{error}");
+        }
+    }
+}
