@@ -107,8 +107,9 @@ class Part(contextlib.ExitStack):
         server.start()
         return server
 
-    def proxy(self, server, scheme, program):
+    def proxy(self, server, scheme, program, more=""):
         proxy = Proxy(server, scheme, program, self.folder, *self.ports())
+        proxy.more = more
         self.callback(proxy.stop)
         proxy.start()
         return proxy
@@ -158,7 +159,7 @@ names = "1s"
 [account.outband]
 sender = "55555"
 deltachat_recipients = 50
-channels = {{ SMS = ["WAKEUP"], MMS = ["EXTENDED"] }}
+channels = {{ SMS = ["WAKEUP"], MMS = ["EXTENDED"], UDP = ["WAKEUP", "EXTENDED"] }}
 """
 
 
@@ -171,13 +172,13 @@ class Proxy:
         self.state = folder / f"proxy-state-{server.name}"
         self.log = folder / f"proxy-{server.name}-{scheme}.log"
         self.config = folder / f"proxy-{server.name}-{scheme}.toml"
-        self.process = None
+        self.process, self.more = None, ""
 
     def start(self, fresh=True):
         """Starts it; with what an earlier process has kept, unless it is to be fresh."""
         if fresh:
             shutil.rmtree(self.state, ignore_errors=True)
-        self.config.write_text(CONFIG.format(port=self.port, tls_port=self.tls_port))
+        self.config.write_text(CONFIG.format(port=self.port, tls_port=self.tls_port) + self.more)
         self.process = subprocess.Popen(
             self.command(), stdout=self.log.open("wb" if fresh else "ab"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )

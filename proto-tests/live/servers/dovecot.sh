@@ -39,6 +39,11 @@ lda_mailbox_autocreate = yes
 recipient_delimiter = +
 $capability
 passdb {
+  driver = static
+  args = password=master-pw user=master allow_nets=127.0.0.0/8
+  master = yes
+}
+passdb {
   driver = passwd-file
   args = $HOME_DIR/passwd
 }

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""A device that is away is told by UDP of what comes, once, and not while it is there: before real servers.
+
+    $ proto-tests/live/handover.py --servers dovecot,courier
+    dovecot linger: away: told of 1; there: not told of 2; away again: told of 3; killed: asked to sign in
+    ...
+    10 passed, 0 failed
+
+The device is `lemonade-proxy receive --udp`, with a key: each notice that it tells of was opened, and acknowledged. That something was
+not told shows in the next notice, which has the next number and speaks of the next message.
+"""
+import contextlib
+import imaplib
+import re
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import types
+
+sys.dont_write_bytecode = True
+
+from stage import HERE, Stage, Tally, ended_early, options, say
+
+sys.path.insert(0, str(HERE / "clients"))
+from account import Wire
+
+KEY = "a1b2c3d4:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+DEFAULT = "/private/vendor/lemonade/notify/default"
+SECONDS = 20  # until a notice is given up
+
+OUTBAND = """
+[outband]
+udp = true
+allow = ["127.0.0.0/8"]
+every = "1s"
+spread = "0s"
+patience = {{ debounce = "200ms", pause = "1h" }}
+presence = {{ grace_closed = "200ms", grace_broken = "200ms" }}
+{watch}
+"""
+MASTER = """
+watch = "master"
+master = {{ user = "master", password_file = "{}" }}
+"""
+
+
+def main():
+    chosen = options(__doc__.splitlines()[0]).parse_args()
+    tally = Tally()
+    with Stage() as stage, tempfile.TemporaryDirectory() as folder:
+        secret = f"{folder}/secret"
+        with open(secret, "w") as file:
+            file.write("master-pw\n")
+        for name in chosen.servers.split(","):
+            with stage.part() as part:
+                server = part.server(name)
+                for mode in ["linger"] + ["master"] * name.startswith("dovecot"):
+                    watch = MASTER.format(secret) if mode == "master" else ""
+                    proxy = part.proxy(server, "imap", chosen.proxy, OUTBAND.format(watch=watch))
+                    walk(server, proxy, mode, f"u{1 + (mode == 'master')}", chosen.proxy, folder, tally)
+                    proxy.stop()
+    say(f"{tally.passed} passed, {tally.failed} failed")
+    sys.exit(1 if tally.failed or not tally.passed else 0)
+
+
+class Device:
+    """What waits for notices, and what it has heard."""
+
+    def __init__(self, program, folder):
+        with open(f"{folder}/keys", "w") as file:
+            file.write(KEY + "\n")
+        command = [program, "receive", "--udp", "127.0.0.1:0", "--key-file", f"{folder}/keys"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.held = b""
+        self.port = int(self.line().split("port=")[1])
+
+    def line(self):
+        """The next line; none, if none comes for too long."""
+        until = time.monotonic() + SECONDS
+        while b"\n" not in self.held:
+            if not select.select([self.process.stdout], [], [], max(0, until - time.monotonic()))[0]:
+                return None
+            self.held += self.process.stdout.read1()
+        line, self.held = self.held.split(b"\n", 1)
+        return line.decode()
+
+    def notice(self):
+        """The words of the next notice."""
+        while line := self.line():
+            word, *rest = shlex.split(line)
+            if word == "notice":
+                return dict(part.split("=", 1) for part in rest if "=" in part)
+        return {}
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def walk(server, proxy, mode, user, program, folder, tally):
+    label = f"{server.name} {mode}"
+    with contextlib.closing(Device(program, folder)) as device:
+        wire = sign_in(proxy, user)
+        wire.ok("SELECT INBOX")
+        wire.ok(f'SETMETADATA "" ({DEFAULT}/channel "UDP=EXTENDED" {DEFAULT}/address "127.0.0.1:{device.port}|{KEY}")')
+        # Until somebody looks, what comes is not new.
+        watched(proxy, label)
+        wire.ok("LOGOUT")
+        deliver(server, user, "one")
+        first = device.notice()
+        # mailutils makes a new UIDVALIDITY whenever nobody has written to the mailbox: there is news, and nobody knows which.
+        knows = server.name != "mailutils"
+        tally.check(f"{label}: away", (first.get("subject"), bool(first)), ("one" if knows else None, True))
+
+        wire = sign_in(proxy, user)
+        wire.ok("SELECT INBOX")
+        deliver(server, user, "two")
+        while not any(b"EXISTS" in line for line in wire.ok("NOOP")):
+            pass
+        # Two more words of the client: it has heard that.
+        wire.ok("UID SEARCH ALL")
+        wire.ok("NOOP")
+        wire.ok("LOGOUT")
+        deliver(server, user, "three")
+        third = device.notice()
+        number = str(int(first.get("seq", 0)) + 1)
+        expected = ("three", number, True) if knows else (None, None, True)
+        tally.check(f"{label}: there, then away", (third.get("subject"), third.get("seq"), bool(third)), expected)
+
+        sign_in(proxy, user).ok("LOGOUT")
+        watched(proxy, label)
+        proxy.kill()
+        deliver(server, user, "four")
+        proxy.start(fresh=False)
+        fourth = device.notice()
+        tally.check(f"{label}: killed", fourth.get("subject"), "four" if mode == "master" else None)
+        tally.check(f"{label}: killed, and told", bool(fourth), True)
+        say(f"{label}: told of {first.get('subject')}, {third.get('subject')}, and behind a kill: {fourth.get('subject', 'to sign in')}")
+
+
+def sign_in(proxy, user):
+    wire = Wire(types.SimpleNamespace(host="127.0.0.1", port=proxy.port, user=user, password="pw"))
+    wire.ok('ID ("device-id" "phone")')
+    return wire
+
+
+def deliver(server, user, subject):
+    """As another server would: past the proxy."""
+    with imaplib.IMAP4("127.0.0.1", server.port) as direct:
+        direct.login(user, "pw")
+        message = f"From: Juliet <juliet@example.org>\r\nSubject: {subject}\r\n\r\nRomeo, where are you?\r\n"
+        assert direct.append("INBOX", None, None, message.encode())[0] == "OK"
+
+
+def watched(proxy, label):
+    """Until the proxy looks after the mailbox by itself."""
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        said = subprocess.run([proxy.program, "queue", "list", "--state", str(proxy.state)], capture_output=True, text=True).stdout
+        if re.search(r"connected", said):
+            return
+        time.sleep(0.05)
+    say(f"{label}: nobody looks after the mailbox")
+
+
+if __name__ == "__main__":
+    ended_early(main)
