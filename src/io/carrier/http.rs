@@ -13,11 +13,10 @@
 //! was answered goes to the channel; it stands in no log, for it is not ours.
 
 use std::{
-    collections::HashMap,
     error::Error,
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -28,9 +27,8 @@ use reqwest::{
     header::{HeaderMap, RETRY_AFTER},
     redirect,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Places;
+use super::{Places, turns::Turns};
 use crate::outband::channel::{Answer, NamedBy, Request};
 
 /// How much of an answer's body is read, in octets: a reason, and no page.
@@ -64,7 +62,7 @@ pub struct Http {
     /// To places that are allowed, without.
     clear: Client,
     settings: Settings,
-    hosts: Hosts,
+    hosts: Turns,
 }
 
 impl Http {
@@ -91,7 +89,7 @@ impl Http {
             operators: client(None)?,
             users: client(Some(Places::permit))?,
             clear: client(Some(Places::allow))?,
-            hosts: Hosts::new(settings.per_host),
+            hosts: Turns::new(settings.per_host, usize::MAX),
             settings,
         })
     }
@@ -111,7 +109,8 @@ impl Http {
     async fn ask(&self, request: &Request) -> Answer {
         let Ok(url) = Url::parse(&request.url) else { return Answer::Unreachable };
         let Some(client) = self.client(&url, request.named_by) else { return Answer::Forbidden };
-        let Some(_turn) = self.hosts.turn(&url).await else { return Answer::Unreachable };
+        let Some(host) = host_of(&url) else { return Answer::Unreachable };
+        let Some(_turn) = self.hosts.turn(host).await else { return Answer::Unreachable };
         let mut asked = client.post(url).body(request.body.clone());
         for (name, value) in &request.headers {
             asked = asked.header(*name, value);
@@ -143,6 +142,11 @@ impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// Whose turns a URL takes.
+fn host_of(url: &Url) -> Option<String> {
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
 /// Whether a connection to this address may be made.
@@ -228,36 +232,6 @@ fn date(text: &str) -> Option<SystemTime> {
     let older = || NaiveDateTime::parse_from_str(text, "%a %b %e %H:%M:%S %Y");
     let date = usual.or_else(|| old().or_else(|_| older()).ok().map(|date| date.and_utc()))?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(date.timestamp()).ok()?))
-}
-
-/// Hosts to which requests are under way.
-struct Hosts {
-    per_host: usize,
-    /// A host that nobody waits for is forgotten when another comes.
-    turns: Mutex<HashMap<String, Weak<Semaphore>>>,
-}
-
-impl Hosts {
-    fn new(per_host: usize) -> Self {
-        Self { per_host: per_host.max(1), turns: Mutex::default() }
-    }
-
-    /// A turn at the host of this URL, when one is free; it ends when it is dropped.
-    async fn turn(&self, url: &Url) -> Option<OwnedSemaphorePermit> {
-        let host = format!("{}:{}", url.host_str()?, url.port_or_known_default()?);
-        self.semaphore(host).acquire_owned().await.ok()
-    }
-
-    fn semaphore(&self, host: String) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(semaphore) = turns.get(&host).and_then(Weak::upgrade) {
-            return semaphore;
-        }
-        turns.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let semaphore = Arc::new(Semaphore::new(self.per_host));
-        turns.insert(host, Arc::downgrade(&semaphore));
-        semaphore
-    }
 }
 
 #[cfg(test)]
@@ -545,7 +519,8 @@ mod tests {
         let url: Url = format!("http://127.0.0.1:{port}/").parse().unwrap();
         let few = Settings { per_host: 2, timeout: Duration::from_millis(200), ..settings(&[]) };
         let carrier = Http::new(few).unwrap();
-        let (first, _second) = (carrier.hosts.turn(&url).await, carrier.hosts.turn(&url).await);
+        let turn = || carrier.hosts.turn(host_of(&url).unwrap());
+        let (first, _second) = (turn().await, turn().await);
         assert_eq!(carrier.carry(&request(url.as_str(), NamedBy::Operator)).await, Answer::Silence);
         assert!(heard.try_recv().is_err(), "it waited for its turn");
         let (other, mut reached) = receiver(OURS, head("200 OK")).await;
@@ -555,14 +530,5 @@ mod tests {
         drop(first);
         carrier.carry(&request(url.as_str(), NamedBy::Operator)).await;
         assert!(heard.recv().await.is_some());
-    }
-
-    #[tokio::test]
-    async fn a_host_that_nobody_waits_for_is_forgotten() {
-        let hosts = Hosts::new(1);
-        for number in 0..1000 {
-            drop(hosts.turn(&format!("https://{number}.example/").parse().unwrap()).await.unwrap());
-        }
-        assert_eq!(hosts.turns.lock().unwrap().len(), 1);
     }
 }
