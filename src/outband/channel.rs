@@ -9,7 +9,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{mem1, notice::Notice};
+use super::{mem1, notice::Notice, sip};
 use crate::account::channel::Kind;
 
 /// A way to tell devices something.
@@ -44,6 +44,8 @@ pub enum Delivery {
     Http(Request),
     /// A datagram.
     Datagram(Datagram),
+    /// A MESSAGE request of SIP.
+    Sip(sip::message::Message),
 }
 
 /// An HTTP request: POST. Redirections are not followed, and of the answer's body at most 4 KiB are read. Its URL and headers may be a secret, and
@@ -100,6 +102,7 @@ impl Delivery {
         let octets = match self {
             Self::Http(request) => request.body.len(),
             Self::Datagram(datagram) => datagram.octets.len(),
+            Self::Sip(message) => message.body.len(),
         };
         u32::try_from(octets).unwrap_or(u32::MAX)
     }
@@ -130,6 +133,13 @@ pub enum Answer {
         retry_after: Option<Duration>,
         /// Its body, as far as it was read.
         body: Vec<u8>,
+    },
+    /// The last response of SIP.
+    Sip {
+        /// The status: 200 to 699.
+        status: u16,
+        /// Not sooner than this, by `Retry-After`.
+        retry_after: Option<Duration>,
     },
     /// The device has said that it has it.
     Acknowledged,

@@ -11,6 +11,7 @@
 //! | [`emn`] | what does a payload look like? |
 //! | [`vapid`] | who are we to a push service? |
 //! | [`wap`] | how does a payload become a short message? |
+//! | [`sip`] | how does a message reach somebody who is called by SIP? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 //! | [`route`] | when is a device told, when again, and when no more? |
 //! | [`patience`] | how long do we wait for it to react? |
@@ -24,6 +25,7 @@ pub mod mem1;
 pub mod notice;
 pub mod patience;
 pub mod route;
+pub mod sip;
 pub mod subscription;
 pub mod vapid;
 pub mod wap;

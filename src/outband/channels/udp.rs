@@ -48,7 +48,9 @@ impl Channel for Udp {
         match answer {
             Answer::Acknowledged => Outcome::Delivered,
             Answer::Sent => Outcome::Accepted,
-            Answer::Silence | Answer::Unreachable | Answer::Http { .. } => Outcome::Later { after: None },
+            Answer::Silence | Answer::Unreachable | Answer::Http { .. } | Answer::Sip { .. } => {
+                Outcome::Later { after: None }
+            }
             Answer::Forbidden => Outcome::Dead,
         }
     }
