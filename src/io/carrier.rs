@@ -9,6 +9,7 @@
 
 pub mod datagram;
 pub mod http;
+pub mod sip;
 mod turns;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
