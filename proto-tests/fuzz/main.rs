@@ -6,6 +6,7 @@
 
 mod notices;
 mod session;
+mod sip;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
