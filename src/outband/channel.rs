@@ -46,6 +46,10 @@ pub enum Delivery {
     Datagram(Datagram),
     /// A MESSAGE request of SIP.
     Sip(sip::message::Message),
+    /// Short messages that belong together.
+    ShortMessages(ShortMessages),
+    /// A mail.
+    Mail(Mail),
 }
 
 /// An HTTP request: POST. Redirections are not followed, and of the answer's body at most 4 KiB are read. Its URL and headers may be a secret, and
@@ -95,6 +99,62 @@ impl Datagram {
     }
 }
 
+/// Short messages that a telephone puts together again. Number and content are not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ShortMessages {
+    /// To where: `+` and digits.
+    pub to: String,
+    /// The user data (TP-UD) of each, in order: at most 140 octets, or 160 characters of [`Coding::Text`].
+    pub parts: Vec<Vec<u8>>,
+    /// Whether each begins with a header (3GPP TS 23.040 section 9.2.3.24).
+    pub have_header: bool,
+    /// How they are to be read.
+    pub coding: Coding,
+}
+
+/// How user data is to be read (3GPP TS 23.038 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// By a program.
+    Octets,
+    /// By a person: characters that ASCII and the network's alphabet have at the same place, an octet each. In the air it has seven bits.
+    Text,
+    /// By a person: UTF-16, the high octet first.
+    Ucs2,
+}
+
+impl ShortMessages {
+    fn octets(&self) -> usize {
+        let octets = |part: &Vec<u8>| match self.coding {
+            Coding::Text => (part.len() * 7).div_ceil(8),
+            Coding::Octets | Coding::Ucs2 => part.len(),
+        };
+        self.parts.iter().map(octets).sum()
+    }
+}
+
+impl fmt::Debug for ShortMessages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShortMessages({} of {:?}, {} octets)", self.parts.len(), self.coding, self.octets())
+    }
+}
+
+/// A mail, for a submission server of the operator's (RFC 6409). Its envelope has no sender: nobody is told when it cannot be delivered, and no
+/// loop begins. Address and content are not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom: `local@host`, of which no octet has a meaning of its own in SMTP.
+    pub to: String,
+    /// The message (RFC 5322): ASCII, lines of at most 998 octets, each with its CRLF.
+    pub message: String,
+}
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mail({} octets)", self.message.len())
+    }
+}
+
 impl Delivery {
     /// Octets that are put on the channel, for the device's limit (source document 001 section 11.3): after encryption, and without what the
     /// way itself adds.
@@ -103,6 +163,8 @@ impl Delivery {
             Self::Http(request) => request.body.len(),
             Self::Datagram(datagram) => datagram.octets.len(),
             Self::Sip(message) => message.body.len(),
+            Self::ShortMessages(messages) => messages.octets(),
+            Self::Mail(mail) => mail.message.len(),
         };
         u32::try_from(octets).unwrap_or(u32::MAX)
     }
@@ -141,6 +203,18 @@ pub enum Answer {
         /// Not sooner than this, by `Retry-After`.
         retry_after: Option<Duration>,
     },
+    /// What an SMSC says to a short message (SMPP 3.4 section 5.1.3); of several, the first that is no success.
+    Smpp {
+        /// The command_status; 0 is success.
+        status: u32,
+    },
+    /// What a mail server says: to the mail, or to the first command that it refuses.
+    Smtp {
+        /// The code: three digits.
+        code: u16,
+        /// The enhanced one, where it has one (RFC 3463): class, subject, detail.
+        status: Option<(u8, u16, u16)>,
+    },
     /// The device has said that it has it.
     Acknowledged,
     /// It was sent, and the way tells nothing of what becomes of it.
@@ -171,4 +245,13 @@ pub enum Outcome {
     Failed,
     /// Nothing will ever go to this address.
     Dead,
+}
+
+/// What is heard later of what was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The device has it.
+    Delivered,
+    /// It will not get it.
+    Failed,
 }

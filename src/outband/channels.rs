@@ -5,6 +5,7 @@
 //! | [`deltachat`] | the notifier of Delta Chat |
 //! | [`kannel`] | a short message, by way of Kannel |
 //! | [`sip`] | a MESSAGE request of SIP (RFC 3428) |
+//! | [`smpp`] | a short message, by way of an SMSC |
 //! | [`udp`] | a datagram to the device itself |
 //! | [`webhook`] | an HTTP request to a place of the user's |
 //! | [`webpush`] | a push service (RFC 8030) |
@@ -15,6 +16,7 @@ pub mod deltachat;
 mod http;
 pub mod kannel;
 pub mod sip;
+pub mod smpp;
 pub mod udp;
 pub mod webhook;
 pub mod webpush;

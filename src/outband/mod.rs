@@ -10,6 +10,7 @@
 //! | [`channels`] | and over this one? |
 //! | [`emn`] | what does a payload look like? |
 //! | [`vapid`] | who are we to a push service? |
+//! | [`smpp`] | what do we say to a network of telephones? |
 //! | [`wap`] | how does a payload become a short message? |
 //! | [`sip`] | how does a message reach somebody who is called by SIP? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
@@ -27,5 +28,6 @@ pub mod patience;
 pub mod route;
 pub mod sip;
 pub mod subscription;
+pub mod smpp;
 pub mod vapid;
 pub mod wap;

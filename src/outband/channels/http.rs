@@ -16,10 +16,11 @@ pub(super) fn judge(answer: &Answer) -> Outcome {
         Answer::Http { status: 200..=299, .. } | Answer::Sent => Outcome::Accepted,
         Answer::Http { status: 413, .. } => Outcome::TooLarge,
         Answer::Http { status: 408 | 425 | 429 | 500..=599, retry_after, .. } => Outcome::Later { after: *retry_after },
-        Answer::Http { .. } | Answer::Sip { .. } => Outcome::Failed,
         Answer::Silence | Answer::Unreachable => Outcome::Later { after: None },
         Answer::Acknowledged => Outcome::Delivered,
         Answer::Forbidden => Outcome::Dead,
+        // Another status, or nothing that HTTP says.
+        _ => Outcome::Failed,
     }
 }
 

@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_or_is_no_number_is_told() {
         let long = |len: usize| Notice { account: "x".repeat(len).into(), ..notice() };
-        assert!(kannel().write(&long(220), "+447700900123", &GIVEN).is_ok());
-        assert_eq!(kannel().write(&long(240), "+447700900123", &GIVEN), Err(Undeliverable::TooLarge));
+        assert!(kannel().write(&long(470), "+447700900123", &GIVEN).is_ok());
+        assert_eq!(kannel().write(&long(500), "+447700900123", &GIVEN), Err(Undeliverable::TooLarge));
         assert_eq!(kannel().write(&notice(), "447700900123", &GIVEN), Err(Undeliverable::Address));
         let split = Kannel { user: "mem\r\nX-Kannel-Account: a".to_owned(), ..kannel() };
         assert_eq!(split.write(&notice(), "+447700900123", &GIVEN), Err(HEADER));

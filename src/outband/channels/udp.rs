@@ -48,10 +48,9 @@ impl Channel for Udp {
         match answer {
             Answer::Acknowledged => Outcome::Delivered,
             Answer::Sent => Outcome::Accepted,
-            Answer::Silence | Answer::Unreachable | Answer::Http { .. } | Answer::Sip { .. } => {
-                Outcome::Later { after: None }
-            }
             Answer::Forbidden => Outcome::Dead,
+            _ => Outcome::Later { after: None },
+            _ => Outcome::Later { after: None },
         }
     }
 }
