@@ -11,6 +11,8 @@ pub mod datagram;
 pub mod http;
 pub mod sip;
 mod turns;
+pub mod server;
+pub mod smpp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
