@@ -13,6 +13,7 @@ pub mod sip;
 mod turns;
 pub mod server;
 pub mod smpp;
+pub mod smtp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
