@@ -147,6 +147,10 @@ impl Settings {
             Some(file) => password(file).map_err(|error| SettingsError::Password { file: file.clone(), error })?,
             None => Secret::new(Vec::new()),
         };
+        // 3GPP TS 23.038 section 4, SMPP 3.4 section 5.2.19: octets.
+        if !matches!(self.data_coding, 2 | 4 | 0xf4..=0xf7) {
+            return Err(SettingsError::Bounds("data_coding: expected 2, 4, or 244 to 247"));
+        }
         if self.validity.0 > Duration::from_secs(31 * 86_400) {
             return Err(SettingsError::Bounds("validity: expected at most 31 days"));
         }

@@ -10,11 +10,12 @@
 //!     Date: Thu, 25 Feb 2021 15:02:10 +0000
 //!     Message-ID: <7.9c41...@foo.com>                           the same for the same notice: who gets it twice knows
 //!
-//! No loop begins here: the envelope has no sender, which section 2.7 asks for where the message had none, and nobody here knows; the account
-//! itself is no address of its own; and who claims notices leaves out messages with an Auto-Submitted of their own. What was submitted is not
-//! submitted again (section 2.7): an answer that was lost behind the message counts for one. Text of others goes into a header by RFC 2047, or as
-//! it is where it is one line of ASCII; so it adds no header. Mail is read by those who carry it: this channel is private where an operator
-//! says so. The token of the owner is made of the account: who has to find him makes it of each account that there is. Requirements N10, N20.
+//! No loop begins here: the envelope has no sender, which section 2.7 asks for where the message had none, and nobody here knows; and the
+//! account itself is no address of its own. Messages with an Auto-Submitted of their own are to be left out where notices are made, which sees
+//! them. What was submitted is not submitted again (section 2.7): an answer that was lost behind the message counts for one. Text of others
+//! goes into a header by RFC 2047, or as it is where it is one line of ASCII; so it adds no header. Mail is read by those who carry it: this
+//! channel is private where an operator says so. The token of the owner is made of the account: who has to find him makes it of each account
+//! that there is. Requirements N10, N20.
 
 use std::time::Duration;
 

@@ -85,13 +85,12 @@ fn word<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 #[derive(Debug)]
 pub struct Awaited<T> {
     by_id: HashMap<Vec<u8>, Entry<T>>,
-    /// When each came in, the oldest first; some may have gone by now.
+    /// When each came in, the oldest first.
     order: VecDeque<(Instant, Vec<u8>)>,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    since: Instant,
     number: Vec<u8>,
     who: T,
 }
@@ -107,40 +106,46 @@ impl<T> Awaited<T> {
     pub const MOST: usize = 10_000;
     /// How long one is kept: notices live for an hour or so.
     pub const LONGEST: Duration = Duration::from_secs(86_400);
+    /// The longest number of a message (section 5.2.23), in octets: under a longer one nobody waits.
+    const LONGEST_ID: usize = 64;
 
     /// Keeps who wants to hear of the message that the SMSC calls so, and that went to this number.
     pub fn insert(&mut self, id: &[u8], number: &str, who: T, now: Instant) {
-        if id.is_empty() {
+        if !(1..=Self::LONGEST_ID).contains(&id.len()) {
             return;
         }
-        self.forget(now);
         let number = number.bytes().filter(u8::is_ascii_digit).collect();
         let id = plain(id);
+        // Under a number that is given out anew nobody waits for the message before.
+        self.remove(&id);
+        self.forget(Self::MOST - 1, now);
         self.order.push_back((now, id.clone()));
-        self.by_id.insert(id, Entry { since: now, number, who });
+        self.by_id.insert(id, Entry { number, who });
     }
 
     /// Who wants to hear this. It is told once.
     pub fn take(&mut self, report: &Report, now: Instant) -> Option<T> {
-        self.forget(now);
+        self.forget(Self::MOST, now);
         let id = plain(&report.id);
         let same = |id: &Vec<u8>| self.by_id.get(id).is_some_and(|entry| is_same(&entry.number, &report.from));
         let other = [decimal_as_hex(&id), hex_as_decimal(&id)];
         let found = [Some(id)].into_iter().chain(other).flatten().find(same)?;
-        self.by_id.remove(&found).map(|entry| entry.who)
+        self.remove(&found)
     }
 
-    /// Forgets who has waited too long, and the oldest where there are too many.
-    fn forget(&mut self, now: Instant) {
+    fn remove(&mut self, id: &Vec<u8>) -> Option<T> {
+        let entry = self.by_id.remove(id)?;
+        self.order.retain(|(_, other)| other != id);
+        Some(entry.who)
+    }
+
+    /// Forgets who has waited too long, and the oldest where there are more than so many.
+    fn forget(&mut self, most: usize, now: Instant) {
         while let Some((since, id)) = self.order.front() {
-            let is_over = now.saturating_duration_since(*since) >= Self::LONGEST;
-            if !is_over && self.order.len() < Self::MOST {
+            if now.saturating_duration_since(*since) < Self::LONGEST && self.order.len() <= most {
                 break;
             }
-            // Under the same number a newer one may wait.
-            if self.by_id.get(id).is_some_and(|entry| entry.since == *since) {
-                self.by_id.remove(id);
-            }
+            self.by_id.remove(id);
             self.order.pop_front();
         }
     }
@@ -271,8 +276,10 @@ mod tests {
         }
         assert_eq!((awaited.by_id.len(), awaited.order.len()), (10_000, 10_000));
         assert_eq!(awaited.take(&of("m9999", ""), start), None);
-        assert_eq!(awaited.take(&of("m10000", ""), start), None);
+        assert_eq!(awaited.take(&of("m10000", ""), start), Some(10_000));
         assert_eq!(awaited.take(&of("m19999", ""), start), Some(19_999));
+        // Whoever was told takes no place of others.
+        assert_eq!((awaited.by_id.len(), awaited.order.len()), (9998, 9998));
         // A number that is given out anew counts from then on.
         let later = start + Duration::from_secs(3600);
         awaited.insert(b"m19998", "+447700900123", 7, later);
@@ -280,7 +287,9 @@ mod tests {
         assert_eq!(awaited.take(&of("m19997", ""), day), None);
         assert_eq!((awaited.by_id.len(), awaited.order.len()), (1, 1));
         assert_eq!(awaited.take(&of("m19998", ""), day), Some(7));
-        awaited.insert(b"", "+447700900123", 8, day);
-        assert_eq!(awaited.by_id.len(), 0);
+        for (id, kept) in [(&[b'm'; 0][..], 0), (&[b'm'; 65], 0), (&[b'm'; 64], 1)] {
+            awaited.insert(id, "+447700900123", 8, day);
+            assert_eq!((awaited.by_id.len(), awaited.order.len()), (kept, kept));
+        }
     }
 }

@@ -315,6 +315,7 @@ async fn settings_are_complete_or_refused() {
         (Settings { window: 0, ..good.clone() }, "window:"),
         (Settings { window: 11, ..good.clone() }, "window:"),
         (Settings { rate: 0, ..good.clone() }, "rate:"),
+        (Settings { data_coding: 0, ..good.clone() }, "data_coding:"),
         (Settings { validity: "32d".parse().unwrap(), ..good.clone() }, "validity:"),
         (Settings { from: "+".to_owned(), ..good.clone() }, "from:"),
         (Settings { system_id: "sixteen octets..".to_owned(), ..good.clone() }, "system_id:"),
