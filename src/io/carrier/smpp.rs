@@ -394,7 +394,8 @@ impl Task {
             }
             link.tick(now());
         };
-        transport.close(LEAVING).await;
+        // How it takes its leave is nobody's business any more.
+        tokio::spawn(transport.close(LEAVING));
         end
     }
 
@@ -407,18 +408,20 @@ impl Task {
                     self.become_(Condition::Bound);
                 }
                 Event::Answered { who, status, id } => {
-                    if status == status::OK && self.receipts {
-                        self.awaited.insert(&id, &who.to, who.whole, now());
-                    }
                     let _ = who.answer.send(Answer::Smpp { status });
+                    if status == status::OK && self.receipts {
+                        let early = self.awaited.insert(&id, &who.to, who.whole, now());
+                        early.into_iter().for_each(|(whole, says)| whole.tell(says));
+                    }
                 }
                 Event::Unanswered { who } => {
                     let _ = who.answer.send(Answer::Silence);
                 }
                 Event::Reported(report) => {
-                    let whole = self.awaited.take(&report, now());
-                    tracing::debug!(says = ?report.says, known = whole.is_some(), "receipt of a short message");
-                    whole.into_iter().for_each(|whole| whole.tell(report.says));
+                    let says = report.says;
+                    let whole = self.awaited.take(report, now());
+                    tracing::debug!(?says, known = whole.is_some(), "receipt of a short message");
+                    whole.into_iter().for_each(|whole| whole.tell(says));
                 }
             }
         }

@@ -33,6 +33,9 @@ impl std::fmt::Debug for Report {
     }
 }
 
+/// The longest number of a message (section 5.2.23), in octets: under a longer one nobody waits.
+const LONGEST_ID: usize = 64;
+
 /// Optional parameters of a receipt.
 const RECEIPTED_MESSAGE_ID: u16 = 0x1e;
 const MESSAGE_PAYLOAD: u16 = 0x424;
@@ -55,7 +58,8 @@ impl Report {
             return None;
         }
         let text = delivered.parameter(MESSAGE_PAYLOAD).unwrap_or(delivered.text);
-        let id = delivered.parameter(RECEIPTED_MESSAGE_ID).map(without_nul).or_else(|| word(text, b"id:"))?;
+        let id = delivered.parameter(RECEIPTED_MESSAGE_ID).map(without_nul).or_else(|| word(text, b"id:"));
+        let id = id.filter(|id| (1..=LONGEST_ID).contains(&id.len()))?;
         let says = match delivered.parameter(MESSAGE_STATE) {
             Some([state]) => STATES.iter().find(|(number, ..)| number == state),
             _ => {
@@ -87,6 +91,8 @@ pub struct Awaited<T> {
     by_id: HashMap<Vec<u8>, Entry<T>>,
     /// When each came in, the oldest first.
     order: VecDeque<(Instant, Vec<u8>)>,
+    /// Receipts for which nobody waited, and when they came.
+    early: VecDeque<(Instant, Report)>,
 }
 
 #[derive(Debug)]
@@ -97,7 +103,7 @@ struct Entry<T> {
 
 impl<T> Default for Awaited<T> {
     fn default() -> Self {
-        Self { by_id: HashMap::new(), order: VecDeque::new() }
+        Self { by_id: HashMap::new(), order: VecDeque::new(), early: VecDeque::new() }
     }
 }
 
@@ -106,13 +112,16 @@ impl<T> Awaited<T> {
     pub const MOST: usize = 10_000;
     /// How long one is kept: notices live for an hour or so.
     pub const LONGEST: Duration = Duration::from_secs(86_400);
-    /// The longest number of a message (section 5.2.23), in octets: under a longer one nobody waits.
-    const LONGEST_ID: usize = 64;
+    /// How many receipts are kept that came before the number of their message, ...
+    pub const EARLY: usize = 100;
+    /// ... and how long: as a response may take.
+    pub const EARLY_FOR: Duration = Duration::from_secs(30);
 
-    /// Keeps who wants to hear of the message that the SMSC calls so, and that went to this number.
-    pub fn insert(&mut self, id: &[u8], number: &str, who: T, now: Instant) {
-        if !(1..=Self::LONGEST_ID).contains(&id.len()) {
-            return;
+    /// Keeps who wants to hear of the message that the SMSC calls so, and that went to this number. Where its receipt has overtaken its number,
+    /// it is given back with that.
+    pub fn insert(&mut self, id: &[u8], number: &str, who: T, now: Instant) -> Option<(T, Receipt)> {
+        if !(1..=LONGEST_ID).contains(&id.len()) {
+            return None;
         }
         let number = number.bytes().filter(u8::is_ascii_digit).collect();
         let id = plain(id);
@@ -121,16 +130,31 @@ impl<T> Awaited<T> {
         self.forget(Self::MOST - 1, now);
         self.order.push_back((now, id.clone()));
         self.by_id.insert(id, Entry { number, who });
+        let found = |(at, (_, report)): (usize, &(Instant, Report))| Some((at, self.find(report)?));
+        let (at, id) = self.early.iter().enumerate().find_map(found)?;
+        let (_, report) = self.early.remove(at)?;
+        Some((self.remove(&id)?, report.says))
     }
 
     /// Who wants to hear this. It is told once.
-    pub fn take(&mut self, report: &Report, now: Instant) -> Option<T> {
+    pub fn take(&mut self, report: Report, now: Instant) -> Option<T> {
         self.forget(Self::MOST, now);
+        if let Some(id) = self.find(&report) {
+            return self.remove(&id);
+        }
+        if self.early.len() == Self::EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back((now, report));
+        None
+    }
+
+    /// Under which number somebody waits for this.
+    fn find(&self, report: &Report) -> Option<Vec<u8>> {
         let id = plain(&report.id);
         let same = |id: &Vec<u8>| self.by_id.get(id).is_some_and(|entry| is_same(&entry.number, &report.from));
         let other = [decimal_as_hex(&id), hex_as_decimal(&id)];
-        let found = [Some(id)].into_iter().chain(other).flatten().find(same)?;
-        self.remove(&found)
+        [Some(id)].into_iter().chain(other).flatten().find(same)
     }
 
     fn remove(&mut self, id: &Vec<u8>) -> Option<T> {
@@ -148,6 +172,7 @@ impl<T> Awaited<T> {
             self.by_id.remove(id);
             self.order.pop_front();
         }
+        self.early.retain(|(since, _)| now.saturating_duration_since(*since) < Self::EARLY_FOR);
     }
 }
 
@@ -224,6 +249,8 @@ mod tests {
             (4, "stat:DELIVRD", ""),
             (4, "id:26", ""),
             (4, "", ""),
+            (4, "id: stat:DELIVRD", ""),
+            (4, &format!("id:{} stat:DELIVRD", "1".repeat(65)), ""),
         ] {
             assert_eq!(report(class, text, parameters), None, "{class} {text} {parameters}");
         }
@@ -249,8 +276,8 @@ mod tests {
         ] {
             let mut awaited = Awaited::default();
             awaited.insert(answered.as_bytes(), "+447700900123", (), now);
-            assert_eq!(awaited.take(&of(receipted, "447700900123"), now).is_some(), found, "{answered} {receipted}");
-            assert!(awaited.take(&of(receipted, "447700900123"), now).is_none(), "it was told");
+            assert_eq!(awaited.take(of(receipted, "447700900123"), now).is_some(), found, "{answered} {receipted}");
+            assert!(awaited.take(of(receipted, "447700900123"), now).is_none(), "it was told");
         }
     }
 
@@ -261,10 +288,26 @@ mod tests {
         // 1A is 26 of the one who writes hexadecimal, and 26 is somebody else's.
         awaited.insert(b"1A", "+447700900123", "first", now);
         awaited.insert(b"26", "+491511234567", "second", now);
-        assert_eq!(awaited.take(&of("26", "07700900123"), now), Some("first"));
-        assert_eq!(awaited.take(&of("26", "447700900123"), now), None);
+        assert_eq!(awaited.take(of("26", "07700900123"), now), Some("first"));
+        assert_eq!(awaited.take(of("26", "447700900123"), now), None);
         // Without a number it is whose it is.
-        assert_eq!(awaited.take(&of("26", ""), now), Some("second"));
+        assert_eq!(awaited.take(of("26", ""), now), Some("second"));
+    }
+
+    #[test]
+    fn a_receipt_that_is_faster_than_the_response_is_kept_for_a_moment() {
+        let start = Instant::now();
+        let mut awaited = Awaited::default();
+        assert_eq!(awaited.take(of("26", "447700900123"), start), None);
+        assert_eq!(awaited.insert(b"1A", "+491511234567", "another", start), None);
+        let told = awaited.insert(b"1A", "+447700900123", "first", start + Duration::from_secs(29));
+        assert_eq!(told, Some(("first", Receipt::Delivered)));
+        assert_eq!((awaited.by_id.len(), awaited.order.len(), awaited.early.len()), (0, 0, 0));
+        // Once, and not for ever; and only so many.
+        assert_eq!(awaited.take(of("27", ""), start), None);
+        assert_eq!(awaited.insert(b"27", "+447700900123", "late", start + Duration::from_secs(30)), None);
+        (0..1000).for_each(|number| assert_eq!(awaited.take(of(&format!("x{number}"), ""), start), None));
+        assert_eq!(awaited.early.len(), 100);
     }
 
     #[test]
@@ -275,18 +318,18 @@ mod tests {
             awaited.insert(format!("m{number}").as_bytes(), "+447700900123", number, start);
         }
         assert_eq!((awaited.by_id.len(), awaited.order.len()), (10_000, 10_000));
-        assert_eq!(awaited.take(&of("m9999", ""), start), None);
-        assert_eq!(awaited.take(&of("m10000", ""), start), Some(10_000));
-        assert_eq!(awaited.take(&of("m19999", ""), start), Some(19_999));
+        assert_eq!(awaited.take(of("m9999", ""), start), None);
+        assert_eq!(awaited.take(of("m10000", ""), start), Some(10_000));
+        assert_eq!(awaited.take(of("m19999", ""), start), Some(19_999));
         // Whoever was told takes no place of others.
         assert_eq!((awaited.by_id.len(), awaited.order.len()), (9998, 9998));
         // A number that is given out anew counts from then on.
         let later = start + Duration::from_secs(3600);
         awaited.insert(b"m19998", "+447700900123", 7, later);
         let day = start + Duration::from_secs(86_400);
-        assert_eq!(awaited.take(&of("m19997", ""), day), None);
+        assert_eq!(awaited.take(of("m19997", ""), day), None);
         assert_eq!((awaited.by_id.len(), awaited.order.len()), (1, 1));
-        assert_eq!(awaited.take(&of("m19998", ""), day), Some(7));
+        assert_eq!(awaited.take(of("m19998", ""), day), Some(7));
         for (id, kept) in [(&[b'm'; 0][..], 0), (&[b'm'; 65], 0), (&[b'm'; 64], 1)] {
             awaited.insert(id, "+447700900123", 8, day);
             assert_eq!((awaited.by_id.len(), awaited.order.len()), (kept, kept));

@@ -232,6 +232,19 @@ async fn a_receipt_comes_by_another_connection_too() {
 }
 
 #[tokio::test]
+async fn a_receipt_may_overtake_the_response() {
+    let (listener, settings) = place().await;
+    let (carrier, mut smsc) = bound(settings, &listener).await;
+    let (receipt, hears) = oneshot::channel();
+    let (said, ()) = tokio::join!(carries(&carrier, 1, receipt), async {
+        let submit = smsc.hears().await.unwrap();
+        smsc.reports("m1", MessageState::Delivered).await;
+        smsc.says(0, submit.sequence, SubmitSmResp::new("m1".parse().unwrap(), Vec::new())).await;
+    });
+    assert_eq!((said, hears.await), (answer(0), Ok(Receipt::Delivered)));
+}
+
+#[tokio::test]
 async fn an_smsc_that_refuses_us_is_not_called_again_at_once() {
     let (listener, settings) = place().await;
     let carrier = Smpp::begin(&settings).unwrap().unwrap();
