@@ -74,6 +74,7 @@ else
   step notices proto-tests/live/emn.py --proxy "$target/tests/lemonade-proxy"
   step push proto-tests/live/push.py --proxy "$target/tests/lemonade-proxy"
   step sip proto-tests/live/sip.py --proxy "$target/tests/lemonade-proxy"
+  step smpp proto-tests/live/smpp.py --proxy "$target/tests/lemonade-proxy"
   step transcripts proto-tests/live/transcripts.py --proxy "$target/tests/lemonade-proxy"
   step matrix proto-tests/live/run.py --proxy "$target/tests/lemonade-proxy"
   step differential proto-tests/live/differential.py --proxy "$target/tests/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"
