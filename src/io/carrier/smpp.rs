@@ -321,7 +321,7 @@ impl Task {
     async fn run(mut self) {
         let mut redial = Redial::default();
         loop {
-            self.become_(Condition::Connecting);
+            self.enter(Condition::Connecting);
             let began = Instant::now();
             let end = match self.connect(began + CONNECT).await {
                 Ok(transport) => self.session(transport).await,
@@ -335,14 +335,14 @@ impl Task {
                 End::Refused(status) => tracing::error!(server = %self.server, status, "SMSC refuses us"),
                 _ => tracing::info!(server = %self.server, ?end, ?pause, "no link to the SMSC"),
             }
-            self.become_(Condition::Resting);
+            self.enter(Condition::Resting);
             if !self.rest(Instant::now() + pause).await {
                 return;
             }
         }
     }
 
-    fn become_(&self, condition: Condition) {
+    fn enter(&self, condition: Condition) {
         self.state.send_replace(State { condition, since: Instant::now() });
     }
 
@@ -405,7 +405,7 @@ impl Task {
             match event {
                 Event::Bound => {
                     tracing::info!(server = %self.server, "bound to the SMSC");
-                    self.become_(Condition::Bound);
+                    self.enter(Condition::Bound);
                 }
                 Event::Answered { who, status, id } => {
                     let _ = who.answer.send(Answer::Smpp { status });
