@@ -451,6 +451,14 @@ mod tests {
         let place = Some(listener.local_addr().unwrap().to_string().parse().unwrap());
         let settings =
             Settings { server: place, tls: Begins::Never, from: "mem@foo.com".to_owned(), ..Settings::default() };
+        // Nobody answers any more, and the connection stays.
+        let impatient = Settings { timeout: "500ms".parse().unwrap(), ..settings.clone() };
+        let (answer, _open) = tokio::join!(carried(&impatient), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            says(&mut stream, &[&GREETED[..], &["354 go"]].concat()).await;
+            stream
+        });
+        assert_eq!(answer, Answer::Sent);
         // Nobody greets.
         let impatient = Settings { timeout: "50ms".parse().unwrap(), ..settings.clone() };
         assert_eq!(carried(&impatient).await, Answer::Unreachable);
