@@ -211,6 +211,7 @@ impl Config {
         }
         files.extend(self.routing.table.as_mut().map(|table| ("routing.table".to_owned(), table)));
         files.extend(self.admin.token_file.as_mut().map(|token| ("admin.token_file".to_owned(), token)));
+        files.extend(self.outband.files_mut().into_iter().map(|(path, _, file)| (path.to_owned(), file)));
         files
     }
 }

@@ -31,7 +31,11 @@ pub(super) fn judge(config: &Config, origins: &Origins, now: SystemTime) -> Vec<
     judge.backends(config);
     judge.routing(config);
     if let Some(file) = &config.admin.token_file {
-        judge.token(file);
+        judge.secret("admin.token_file", file);
+    }
+    let mut outband = config.outband.clone();
+    for (path, _, file) in outband.files_mut().into_iter().filter(|(_, is_secret, _)| *is_secret) {
+        judge.secret(path, file);
     }
     judge.state(&config.state);
     judge.findings
@@ -98,8 +102,7 @@ impl Judge<'_> {
         }
     }
 
-    fn token(&mut self, file: &Path) {
-        let path = "admin.token_file";
+    fn secret(&mut self, path: &str, file: &Path) {
         match fs::read_to_string(file) {
             Ok(token) if token.trim().is_empty() => self.error(path, format!("{} is empty", quoted(file))),
             Ok(_) => self.privacy(path, file),

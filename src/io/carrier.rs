@@ -9,11 +9,11 @@
 
 pub mod datagram;
 pub mod http;
-pub mod sip;
-mod turns;
 pub mod server;
+pub mod sip;
 pub mod smpp;
 pub mod smtp;
+mod turns;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -27,7 +27,7 @@ use super::{
     line::Line,
     metrics::{Channel, Held, Watching},
     registry::SessionId,
-    senders::{Mode, RENEWAL},
+    senders::{self, Mode, RENEWAL},
     shell::Shell,
 };
 use crate::{
@@ -65,6 +65,8 @@ pub enum Order {
     Shown(DeviceName, Box<[u8]>, Option<u32>, u32),
     /// Something may have come into this mailbox.
     Stir(Box<[u8]>),
+    /// The network says this of a notice.
+    Receipt(Way, u64, channel::Receipt),
     /// The entries of the account may have changed.
     Provisioned,
     /// Say how it stands.
@@ -359,9 +361,13 @@ impl Task {
             let claimed = self.desk.claim(&Given { now: now.time, chance }, now);
             self.save().await;
             let Some(Carriage { way, kind, seq, since, delivery }) = claimed else { return };
-            let senders = Arc::clone(&self.shell.setup.load().senders);
+            let (shell, account) = (Arc::clone(&self.shell), Arc::clone(&self.account));
             self.carries.spawn(async move {
-                let answer = senders.carry(&delivery).await;
+                let senders = Arc::clone(&shell.setup.load().senders);
+                let senders::Carried { answer, receipt } = senders.carry(&delivery).await;
+                if let Some(receipt) = receipt {
+                    tokio::spawn(await_receipt(shell, account, way.clone(), seq, receipt));
+                }
                 (way, seq, since, kind, answer)
             });
         }
@@ -399,6 +405,7 @@ impl Task {
                     self.enough.notify_one();
                 }
             }
+            Order::Receipt(way, seq, receipt) => self.desk.receipt(&way, seq, receipt, now),
             Order::Provisioned => self.provision().await,
             // Who has asked may have gone.
             Order::Operator(device, again, say) => _ = say.send(self.desk.order(&device, again, now)),
@@ -581,6 +588,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longer than a process runs.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Tells the desk what the network says of a notice later.
+async fn await_receipt(
+    shell: Arc<Shell>,
+    account: Arc<AccountName>,
+    way: Way,
+    seq: u64,
+    receipt: oneshot::Receiver<channel::Receipt>,
+) {
+    if let Ok(receipt) = receipt.await {
+        // An account that nobody looks after any more need not hear of it.
+        let _ = shell.desks.tell(&account, Order::Receipt(way, seq, receipt));
+    }
+}
 
 /// Connects. Whether we are let in is found out with the first errand.
 async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) -> (Option<Line>, Outcome) {

@@ -15,14 +15,19 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::{
     carrier::{
         Places,
         datagram::Datagrams,
         http::{Http, Settings},
+        sip::{self, Sip},
+        smpp::{self, Smpp},
+        smtp::{self, Smtp},
     },
     network::Network,
+    tls::{self, TlsError},
     vapid::{self, VapidFileError},
 };
 use crate::{
@@ -30,10 +35,12 @@ use crate::{
     account::presence::Attention,
     imap::Secret,
     outband::{
-        channel::{Answer, Channel, Delivery},
+        channel::{Answer, Channel, Delivery, Receipt},
         channels::{
             deltachat::DeltaChat,
             kannel::Kannel,
+            mailto::Mailto,
+            smpp::Smpp as ShortMessages,
             udp::Udp,
             webhook::{SecretError, SigningSecret, Webhook},
             webpush::WebPush,
@@ -76,7 +83,21 @@ pub struct Outband {
     /// The notifier of Delta Chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deltachat: Option<DeltaChatSender>,
-    /// Short messages by way of Kannel.
+    /// Short messages.
+    pub sms: Sms,
+    /// SIP MESSAGE (RFC 3428).
+    pub sip: sip::Settings,
+    /// Mails (RFC 5436).
+    pub mail: smtp::Settings,
+}
+
+/// `[outband.sms]`: one of two ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sms {
+    /// A link to an SMSC.
+    pub smpp: smpp::Settings,
+    /// By way of Kannel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kannel: Option<KannelSender>,
 }
@@ -134,7 +155,7 @@ pub struct DeltaChatSender {
     pub notifier: String,
 }
 
-/// `[outband.kannel]`: a group `sendsms-user` there.
+/// `[outband.sms.kannel]`: a group `sendsms-user` there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KannelSender {
@@ -182,6 +203,21 @@ pub enum SenderError {
     /// HTTP.
     #[error("outband: {0}")]
     Http(#[from] reqwest::Error),
+    /// The link to the SMSC.
+    #[error(transparent)]
+    Smpp(#[from] smpp::SettingsError),
+    /// The submission server.
+    #[error(transparent)]
+    Mail(#[from] smtp::SettingsError),
+    /// SIP.
+    #[error(transparent)]
+    Sip(#[from] sip::SipError),
+    /// The roots of TLS.
+    #[error("outband.sip: {0}")]
+    Tls(#[from] TlsError),
+    /// Two ways for short messages.
+    #[error("outband.sms: short messages go by smpp or by kannel, and both stand there")]
+    TwoWays,
     /// `watch = "master"` and nobody to log in as.
     #[error("outband.watch: \"master\" needs outband.master")]
     Master,
@@ -197,20 +233,53 @@ pub struct Senders {
     pub master: Option<(Arc<str>, Secret)>,
     http: Http,
     datagrams: Datagrams,
+    sip: Option<Sip>,
+    smpp: Option<Smpp>,
+    mail: Option<Smtp>,
+}
+
+/// What came back, and what may still come.
+pub struct Carried {
+    /// The answer.
+    pub answer: Answer,
+    /// What the network says later, if it says anything.
+    pub receipt: Option<oneshot::Receiver<Receipt>>,
 }
 
 impl Outband {
-    /// The channels over which somebody sends.
+    /// The channels over which somebody is to send.
     pub fn running(&self) -> Vec<Kind> {
+        let sms = self.sms.kannel.is_some() || self.sms.smpp.server.is_some();
         let table = [
+            (Kind::Sms, sms),
+            (Kind::Sip, self.sip.from.is_some()),
             (Kind::Udp, self.udp),
             (Kind::WebPush, self.webpush.is_some()),
             (Kind::Webhook, self.webhook.is_some()),
+            (Kind::Mailto, self.mail.server.is_some()),
             (Kind::DeltaChat, self.deltachat.is_some()),
-            (Kind::Sms, self.kannel.is_some()),
         ];
         let runs = self.watch != Mode::Off;
         table.into_iter().filter(|(_, is_there)| runs && *is_there).map(|(kind, _)| kind).collect()
+    }
+
+    /// The files that it names, with their keys, and whether what stands in them is secret.
+    pub fn files_mut(&mut self) -> Vec<(&'static str, bool, &mut PathBuf)> {
+        let mut files = vec![
+            ("outband.sip.password_file", true, self.sip.password_file.as_mut()),
+            ("outband.mail.password_file", true, self.mail.password_file.as_mut()),
+            ("outband.mail.ca", false, self.mail.ca.as_mut()),
+            ("outband.sms.smpp.password_file", true, self.sms.smpp.password_file.as_mut()),
+            ("outband.sms.smpp.ca", false, self.sms.smpp.ca.as_mut()),
+        ];
+        files.push((
+            "outband.sms.kannel.password_file",
+            true,
+            self.sms.kannel.as_mut().map(|one| &mut one.password_file),
+        ));
+        files.push(("outband.webhook.secret_file", true, self.webhook.as_mut().map(|one| &mut one.secret_file)));
+        files.push(("outband.master.password_file", true, self.master.as_mut().map(|one| &mut one.password_file)));
+        files.into_iter().filter_map(|(key, secret, file)| Some((key, secret, file?))).collect()
     }
 
     /// Makes the channels, and the key for push services where there is none.
@@ -231,10 +300,29 @@ impl Outband {
         if let Some(DeltaChatSender { notifier }) = &self.deltachat {
             add(Arc::new(DeltaChat { notifier: notifier.clone() }));
         }
-        if let Some(KannelSender { url, user, password_file, from, validity }) = &self.kannel {
-            let password = read("outband.kannel.password_file", password_file)?;
+        if let Some(KannelSender { url, user, password_file, from, validity }) = &self.sms.kannel {
+            let password = read("outband.sms.kannel.password_file", password_file)?;
             let (url, user, from) = (url.clone(), user.clone(), from.clone());
             add(Arc::new(Kannel { url, user, password, from, validity: validity.0 }));
+        }
+        let places = Places::new(self.allow.clone());
+        let sip = match self.sip.channel() {
+            Some(channel) => {
+                add(Arc::new(channel));
+                Some(Sip::new(self.sip.clone(), places.clone(), tls::believe(None)?)?)
+            }
+            None => None,
+        };
+        let mail = Smtp::new(&self.mail)?;
+        if mail.is_some() {
+            add(Arc::new(Mailto { from: self.mail.from.clone(), private: self.mail.private }));
+        }
+        if self.sms.kannel.is_some() && self.sms.smpp.server.is_some() {
+            return Err(SenderError::TwoWays);
+        }
+        let smpp = Smpp::begin(&self.sms.smpp)?;
+        if smpp.is_some() {
+            add(Arc::new(ShortMessages { text: self.sms.smpp.text }));
         }
         let master = match (&self.master, self.watch) {
             (Some(Master { user, password_file }), Mode::Master) => {
@@ -243,7 +331,6 @@ impl Outband {
             (None, Mode::Master) => return Err(SenderError::Master),
             _ => None,
         };
-        let places = Places::new(self.allow.clone());
         let rules = Rules { patience: self.patience.clone(), presence: self.presence.clone() };
         Ok(Senders {
             channels: Arc::new(channels),
@@ -251,6 +338,9 @@ impl Outband {
             master,
             http: Http::new(Settings { places: places.clone(), ..Settings::default() })?,
             datagrams: Datagrams::new(places),
+            sip,
+            smpp,
+            mail,
         })
     }
 }
@@ -270,18 +360,38 @@ impl Default for Outband {
             webpush: None,
             webhook: None,
             deltachat: None,
-            kannel: None,
+            sms: Sms::default(),
+            sip: sip::Settings::default(),
+            mail: smtp::Settings::default(),
         }
     }
 }
 
 impl Senders {
     /// Carries what is to be carried, and says what came back.
-    pub async fn carry(&self, delivery: &Delivery) -> Answer {
-        match delivery {
+    pub async fn carry(&self, delivery: &Delivery) -> Carried {
+        let mut receipt = None;
+        let answer = match delivery {
             Delivery::Http(request) => self.http.carry(request).await,
             Delivery::Datagram(datagram) => self.datagrams.carry(datagram).await,
-        }
+            Delivery::Sip(message) => match &self.sip {
+                Some(sip) => sip.carry(message).await,
+                None => Answer::Unreachable,
+            },
+            Delivery::ShortMessages(messages) => match &self.smpp {
+                Some(smpp) => {
+                    let (say, hear) = oneshot::channel();
+                    receipt = Some(hear);
+                    smpp.carry(messages, say).await
+                }
+                None => Answer::Unreachable,
+            },
+            Delivery::Mail(mail) => match &self.mail {
+                Some(smtp) => smtp.carry(mail).await,
+                None => Answer::Unreachable,
+            },
+        };
+        Carried { answer, receipt }
     }
 }
 

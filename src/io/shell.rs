@@ -105,8 +105,12 @@ pub enum SetupError {
 impl Setup {
     /// Reads every file that the configuration names. What is known of the backends is taken over from `before`.
     pub fn new(mut config: Config, before: Option<&Self>) -> Result<Self, SetupError> {
-        Arc::make_mut(&mut config.account).outband.running = config.outband.running();
-        let senders = Arc::new(config.outband.senders(&config.state)?);
+        // Who sends is the same until a restart: links stand, and desks have begun.
+        let senders = match before {
+            Some(before) => Arc::clone(&before.senders),
+            None => Arc::new(config.outband.senders(&config.state)?),
+        };
+        Arc::make_mut(&mut config.account).outband.running = senders.channels.keys().copied().collect();
         let has_tls = config.listeners.iter().any(|listener| listener.tls != Security::None);
         let shown = has_tls.then(|| config.tls.load(&config.state)).transpose()?;
         let mut dialers = BTreeMap::new();

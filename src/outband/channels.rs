@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`deltachat`] | the notifier of Delta Chat |
 //! | [`kannel`] | a short message, by way of Kannel |
-//! | [`sip`] | a MESSAGE request of SIP (RFC 3428) |
 //! | [`mailto`] | a mail (RFC 5436) |
+//! | [`sip`] | a MESSAGE request of SIP (RFC 3428) |
 //! | [`smpp`] | a short message, by way of an SMSC |
 //! | [`udp`] | a datagram to the device itself |
 //! | [`webhook`] | an HTTP request to a place of the user's |
@@ -16,8 +16,8 @@
 pub mod deltachat;
 mod http;
 pub mod kannel;
-pub mod sip;
 pub mod mailto;
+pub mod sip;
 pub mod smpp;
 pub mod udp;
 pub mod webhook;

@@ -23,7 +23,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    channel::{Channel, Delivery, Given, Outcome, Undeliverable},
+    channel::{Channel, Delivery, Given, Outcome, Receipt, Undeliverable},
     excerpt,
     notice::{Counts, Message, Notice},
     patience::Patience,
@@ -428,6 +428,18 @@ impl Desk {
             Outcome::Dead => "the address is none any more".to_owned(),
         };
         self.note(Some(&way.device), &Name(Box::default()), "", seq, &what, now);
+    }
+
+    /// The network says later what has become of a notice.
+    pub fn receipt(&mut self, way: &Way, seq: u64, receipt: Receipt, now: Moment) {
+        let what = match receipt {
+            Receipt::Delivered => "the network says: delivered",
+            Receipt::Failed => "the network says: not delivered",
+        };
+        self.note(Some(&way.device), &Name(Box::default()), "", seq, what, now);
+        if receipt == Receipt::Delivered {
+            self.on(way, Input::Delivered { seq }, now);
+        }
     }
 
     /// What has changed since it was taken last: to be saved, before anything is carried. Empty: nothing has.

@@ -27,7 +27,7 @@ pub mod notice;
 pub mod patience;
 pub mod route;
 pub mod sip;
-pub mod subscription;
 pub mod smpp;
+pub mod subscription;
 pub mod vapid;
 pub mod wap;

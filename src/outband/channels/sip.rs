@@ -112,8 +112,8 @@ impl Channel for Sip {
             Answer::Silence | Answer::Unreachable => Outcome::Later { after: None },
             Answer::Sent => Outcome::Accepted,
             Answer::Acknowledged => Outcome::Delivered,
-            Answer::Http { .. } => Outcome::Failed,
             Answer::Forbidden => Outcome::Dead,
+            _ => Outcome::Failed,
         }
     }
 }

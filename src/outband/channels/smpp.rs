@@ -58,9 +58,7 @@ impl Channel for Smpp {
             Answer::Acknowledged => Outcome::Delivered,
             Answer::Sent => Outcome::Accepted,
             Answer::Forbidden => Outcome::Dead,
-            Answer::Silence | Answer::Unreachable | Answer::Http { .. } | Answer::Smtp { .. } => {
-                Outcome::Later { after: None }
-            }
+            _ => Outcome::Later { after: None },
         }
     }
 }

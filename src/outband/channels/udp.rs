@@ -50,7 +50,6 @@ impl Channel for Udp {
             Answer::Sent => Outcome::Accepted,
             Answer::Forbidden => Outcome::Dead,
             _ => Outcome::Later { after: None },
-            _ => Outcome::Later { after: None },
         }
     }
 }
