@@ -24,7 +24,7 @@ USAGE
 }
 
 backend='' binary='' trial='' others='' listen=127.0.0.1:1143 listen_tls=127.0.0.1:1993 admin=127.0.0.1:9143
-flags=() sudo='' scratch='' policy='' dovecot_pid='' proxy_pid=''
+flags=() sudo='' scratch='' policy='' dovecot_pid='' proxy_pid='' phone_pid='' phone=''
 login=joe:secret
 
 say() { printf '== %s\n' "$*"; }
@@ -47,6 +47,7 @@ main() {
     [ -n "$binary" ] || build
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/lemonade-quickstart.XXXXXX")
     [ -n "$backend" ] || start_dovecot
+    start_phone
     start_proxy
     if [ -n "$trial" ]; then
         try
@@ -291,11 +292,33 @@ message() {
     printf 'MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\n%s\n' "$2"
 }
 
+# What a phone hears while it is away: each notice is a line.
+start_phone() {
+    mkdir -p "$scratch/proxy"
+    printf 'a1b2c3d4:%s\n' "$(head -c 32 /dev/urandom | basenc --base64url)" >"$scratch/phone.key"
+    setpriv --pdeathsig TERM "$binary" receive --udp 127.0.0.1:0 --key-file "$scratch/phone.key" >"$scratch/phone" &
+    phone_pid=$!
+    until grep -q '^listening' "$scratch/phone"; do
+        kill -0 "$phone_pid" 2>/dev/null || die "nobody plays the phone"
+        sleep 0.1
+    done
+    phone="127.0.0.1:$(sed -n 's/^listening port=//p' "$scratch/phone")|$(cat "$scratch/phone.key")"
+    cat >"$scratch/proxy.toml" <<CONF
+[account.outband]
+channels = { UDP = ["WAKEUP", "EXTENDED"] }
+
+[outband]
+udp = true
+allow = ["127.0.0.0/8"]
+every = "2s"
+CONF
+}
+
 start_proxy() {
     local address log=$scratch/proxy.log out
     if [ -n "$trial" ]; then exec {out}>"$log"; else exec {out}>&2; fi
     say "starting: lemonade-proxy serve --backend $backend ${flags[*]}"
-    setpriv --pdeathsig TERM "$binary" serve --backend "$backend" --state "$scratch/proxy" "${flags[@]}" 2>&"$out" &
+    setpriv --pdeathsig TERM "$binary" serve --config "$scratch/proxy.toml" --backend "$backend" --state "$scratch/proxy" "${flags[@]}" 2>&"$out" &
     proxy_pid=$!
     for address in "$listen" "$listen_tls" "$admin"; do
         await "$proxy_pid" "$address" || die "the proxy did not open $address$([ -z "$trial" ] || echo ": $(tail -n 3 "$log")")"
@@ -331,6 +354,10 @@ The proxy is running. Type in another terminal$note:
   by TLS from the first octet: read one, store another
     curl -sk 'imaps://$listen_tls/INBOX;MAILINDEX=1' -u $who
     curl -sk imaps://$listen_tls/INBOX -u $who -T FILE_WITH_A_MESSAGE
+
+  be told while you are away: log in once more behind the first line, and wait for mail
+    $binary devices set ${who%%:*} default --channel UDP=EXTENDED --address '$phone' --state $scratch/proxy
+    tail -f $scratch/phone
 
   how it is doing
     curl -s http://$admin/readyz
@@ -385,7 +412,32 @@ try_mailbox() {
     ask -k --ssl-reqd "$plain/INBOX;MAILINDEX=6" -u "$login" >"$log/stored" || true
     check "which comes back as it was" same "$log/sent" "$log/stored" || failed=1
     check "it refuses a wrong password" refused ask -k "$tls/" -u joe:wrong -X CAPABILITY || failed=1
+    try_phone || failed=1
     return "$failed"
+}
+
+try_phone() {
+    local failed=0 new=$scratch/mail/joe/Maildir/new state=(--state "$scratch/proxy")
+    check "a device says where it is told" \
+        "$binary" devices set joe default --channel UDP=EXTENDED --address "$phone" "${state[@]}" || failed=1
+    ask -k "imaps://$listen_tls/INBOX" -u "$login" -X NOOP >/dev/null || failed=1
+    check "its mailbox is looked after when it has gone" within '"connected"' "$binary" queue list "${state[@]}" || failed=1
+    message "Come at once" "Romeo, where are you?" >"$new/../tmp/7.q.h"
+    chown --reference "$new" "$new/../tmp/7.q.h"
+    mv "$new/../tmp/7.q.h" "$new/"
+    check "it is told of what comes" within 'subject="Come at once"' cat "$scratch/phone" || failed=1
+    return "$failed"
+}
+
+# Until this is said, or ten seconds are over.
+within() {
+    local pattern=$1
+    shift
+    for _ in $(seq 100); do
+        if "$@" | grep -- "$pattern"; then return 0; fi
+        sleep 0.1
+    done
+    return 1
 }
 
 check() {
@@ -420,6 +472,7 @@ cleanup() {
     local status=$?
     trap '' INT TERM HUP
     end "$proxy_pid"
+    end "$phone_pid"
     end "$dovecot_pid"
     release_services
     [ -z "$scratch" ] || rm -rf "$scratch"

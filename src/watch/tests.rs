@@ -1,3 +1,5 @@
+//! The watch before a mailbox that a test makes: what is asked, what is found, and a walk in which every message is found once.
+
 use super::*;
 
 const PACE: Pace = Pace { every: Duration::from_secs(60), idle: Duration::from_secs(1500) };

@@ -86,5 +86,11 @@ service anvil {
   }
 }
 CONF
+  relaunch
+}
+
+# With the mail that it has. One that was killed may be a zombie for a while, and its number in use.
+relaunch() {
+  rm -f "$HOME_DIR/run/master.pid"
   in_background "$PIDFILE" "$HOME_DIR/log" dovecot -F -c "$HOME_DIR/dovecot.conf"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# serve.sh start|stop|ports NAME : one private server of lib.sh's list, with empty mailboxes at each start.
+# serve.sh start|again|stop|ports NAME : one private server of lib.sh's list, with empty mailboxes at each start.
 #
 #     $ ./serve.sh start dovecot && curl imap://u1:pw@127.0.0.1:21000/ ; ./serve.sh stop dovecot
 #
@@ -20,7 +20,11 @@ case $1 in
     launch
     wait_for_port "$IMAP_PORT"
     if declare -F populate > /dev/null; then populate; fi;;
+  again)                      # one that was killed, with the mail that it has
+    . "$HERE/${NAME%-legacy}.sh"
+    relaunch
+    wait_for_port "$IMAP_PORT";;
   stop) stop_server;;
   ports) echo "$IMAP_PORT $IMAPS_PORT $LMTP_PORT";;
-  *) echo "serve.sh start|stop|ports NAME" >&2; exit 2;;
+  *) echo "serve.sh start|again|stop|ports NAME" >&2; exit 2;;
 esac

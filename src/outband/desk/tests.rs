@@ -1,3 +1,5 @@
+//! The desk as a session of events: what comes, who is there, what is sent, and what a kill leaves.
+
 use super::*;
 use crate::{
     account::{preference::Limit, presence::End},
