@@ -12,7 +12,9 @@ use super::{
     Settings,
     moving::MOVING,
     preference::{NOTIFY, Preference, Wrong},
-    registration, special_use,
+    registration,
+    ringing::{self, Ringing},
+    special_use,
 };
 use crate::{
     imap::{
@@ -79,6 +81,8 @@ pub enum Role {
     Preference(Preference),
     /// Search criteria under a name (RFC 5466).
     Filter,
+    /// Which messages ring.
+    Ringing,
     /// What the mailbox is for (RFC 6154 section 5.4).
     SpecialUse,
     /// A push token of Delta Chat.
@@ -118,13 +122,14 @@ const OURS: [(&str, On, &str); 8] = [
 ];
 
 /// The roles of names; what ends with `/` is of all names below. The first row that fits counts.
-const ROLES: [(&str, On, Role); 14] = [
+const ROLES: [(&str, On, Role); 15] = [
     ("/shared/admin", On::Server, Role::ReadOnly),
     (DEVICE, On::Server, Role::Device),
     ("/private/vendor/lemonade/notify/outband/", On::Server, Role::ReadOnly),
     ("/private/vendor/lemonade/notify/inband/", On::Server, Role::ReadOnly),
     ("/private/vendor/lemonade/notify/security/", On::Server, Role::ReadOnly),
     ("/shared/vendor/lemonade/", On::Either, Role::ReadOnly),
+    (ringing::ENTRY, On::Mailbox, Role::Ringing),
     ("/private/vendor/lemonade/", On::Either, Role::Unknown),
     ("/private/filters/values/", On::Server, Role::Filter),
     ("/shared/filters/values/", On::Server, Role::Filter),
@@ -195,6 +200,7 @@ pub fn check(role: &Role, value: &[u8], settings: &Settings) -> Result<(), Wrong
             Ok(_) => Ok(()),
             Err(error) => Err(Wrong::Syntax(error.to_string())),
         },
+        Role::Ringing => Ringing::parse(value).map(|_| ()).map_err(Wrong::Impossible),
         Role::Filter => match search::criteria(value) {
             Ok(_) => Ok(()),
             Err(error) => Err(Wrong::Impossible(format!("these are no search criteria: {error}"))),

@@ -10,6 +10,7 @@
 //! | [`preference`] | what does a device prefer, and in which order does that hold? |
 //! | [`presence`] | is a device there? |
 //! | [`registration`] | how do clients of today register? |
+//! | [`ringing`] | which of the messages that come ring? |
 //! | [`settings`] | what does the operator say of accounts? |
 //! | [`special_use`] | what are the mailboxes used for? |
 //! | [`template`] | how does a device want to be told in plain text? |
@@ -22,6 +23,7 @@ pub mod moving;
 pub mod preference;
 pub mod presence;
 pub mod registration;
+pub mod ringing;
 pub mod settings;
 pub mod special_use;
 pub mod template;

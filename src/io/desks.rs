@@ -63,8 +63,6 @@ pub enum Order {
     Key(SessionId, Arc<Key>),
     /// A device was shown a mailbox up to this UID.
     Shown(DeviceName, Box<[u8]>, Option<u32>, u32),
-    /// Something may have come into this mailbox.
-    Stir(Box<[u8]>),
     /// The network says this of a notice.
     Receipt(Way, u64, channel::Receipt),
     /// The entries of the account may have changed.
@@ -265,20 +263,27 @@ impl Task {
         };
         task.restore().await;
         task.provision().await;
+        task.save().await;
         (task.desk.is_subscribed() || !task.desk.views(moment()).is_empty()).then_some(task)
     }
 
     async fn work(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
+        let begins = Instant::now() + MOMENT;
         loop {
             self.save().await;
-            self.carry().await;
+            // Before that, sessions may not have said that they are there.
+            let may_carry = Instant::now() >= begins;
+            if may_carry {
+                self.carry().await;
+            }
             if !self.desk.is_subscribed() && self.carries.is_empty() {
                 self.save().await;
                 return self.close().await;
             }
             let rest = self.look();
             self.count();
-            let wake = [self.desk.next_at(moment()).map(instant), rest].into_iter().flatten().min();
+            let due = self.desk.next_at(moment()).map(instant).map(|due| if may_carry { due } else { due.max(begins) });
+            let wake = [due, rest].into_iter().flatten().min();
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.take(order).await,
@@ -400,11 +405,6 @@ impl Task {
                     marks::Shown { mailbox: &mailbox, uidvalidity, uidnext: Some(uidnext), ..marks::Shown::default() };
                 self.desk.shown(&device, shown, now);
             }
-            Order::Stir(mailbox) => {
-                if self.watch.stir(&mailbox) {
-                    self.enough.notify_one();
-                }
-            }
             Order::Receipt(way, seq, receipt) => self.desk.receipt(&way, seq, receipt, now),
             Order::Provisioned => self.provision().await,
             // Who has asked may have gone.
@@ -433,7 +433,6 @@ impl Task {
         self.desk.sign(&device, session.number(), sign, now);
         let linger = self.shell.setup.load().config.outband.linger.0;
         self.until = self.sessions.is_empty().then(|| self.until.unwrap_or_else(|| Instant::now() + linger));
-        self.blind &= self.sessions.is_empty();
     }
 
     /// Begins the next look, if there is one to begin; when there may be another one, if nothing happens.
@@ -441,7 +440,7 @@ impl Task {
         let now = Instant::now();
         let is_over = self.mode() == Mode::Linger && self.until.is_some_and(|until| until <= now);
         match () {
-            () if self.looking.is_some() && !is_over => return self.until,
+            () if self.looking.is_some() && !is_over => return self.leaves_at(),
             () if self.looking.is_some() => {
                 self.enough.notify_one();
                 return None;
@@ -456,7 +455,7 @@ impl Task {
             Next::Listen(errand, until) => (errand, until.saturating_sub(time).min(RENEWAL)),
             Next::Rest(at) => {
                 self.line = Some(line);
-                return [at.map(instant), self.until].into_iter().flatten().min();
+                return [at.map(instant), self.leaves_at()].into_iter().flatten().min();
             }
         };
         let enough = Arc::clone(&self.enough);
@@ -465,7 +464,12 @@ impl Task {
             let outcome = line.converse(errand, longest, enough.notified()).await.unwrap_or(Outcome::Lost);
             (Some(line).filter(Line::is_free), outcome)
         }));
-        self.until
+        self.leaves_at()
+    }
+
+    /// When the connection is given up because no session has come back.
+    fn leaves_at(&self) -> Option<Instant> {
+        self.until.filter(|_| self.mode() == Mode::Linger)
     }
 
     /// The same where there is no connection.
@@ -475,9 +479,9 @@ impl Task {
         }
         match self.key().filter(|_| !is_over) {
             Some((key, session)) => {
-                (self.blind, self.opened_by) = (false, session);
+                self.opened_by = session;
                 self.looking = Some(Box::pin(connect(Arc::clone(&self.shell), Arc::clone(&self.account), key)));
-                self.until
+                self.leaves_at()
             }
             None if self.blind => None,
             None => {
@@ -496,8 +500,8 @@ impl Task {
         self.proven = self.line.is_some() && (self.proven || matches!(outcome, Outcome::Done(..)));
         match (&self.line, &outcome) {
             (Some(_), Outcome::Busy) => {}
-            (Some(_), Outcome::Done(..)) => {
-                self.pause = PAUSES.0;
+            (Some(_), Outcome::Done(..) | Outcome::Lost) => {
+                (self.pause, self.blind) = (PAUSES.0, false);
                 self.watch.may_listen(self.line.as_ref().is_some_and(Line::idles));
                 self.found(outcome, examined, moment());
             }
@@ -525,7 +529,8 @@ impl Task {
     /// A secret was refused, and is not said again.
     fn refused(&mut self) {
         match self.opened_by {
-            Some(session) => _ = self.keys.remove(&session),
+            // Those of other sessions are the same secret, as a rule.
+            Some(_) => self.keys.clear(),
             None => {
                 tracing::error!(backend = %self.account.backend, "the backend refuses outband.master for an account");
                 self.shut = true;

@@ -107,7 +107,10 @@ impl Setup {
     pub fn new(mut config: Config, before: Option<&Self>) -> Result<Self, SetupError> {
         // Who sends is the same until a restart: links stand, and desks have begun.
         let senders = match before {
-            Some(before) => Arc::clone(&before.senders),
+            Some(before) => {
+                config.outband = before.config.outband.clone();
+                Arc::clone(&before.senders)
+            }
             None => Arc::new(config.outband.senders(&config.state)?),
         };
         Arc::make_mut(&mut config.account).outband.running = senders.channels.keys().copied().collect();

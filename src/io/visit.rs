@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     account::presence::{self, Sign},
+    imap::list,
     mailbox::{
         event::{Ending, Event, Kind, Manner, Report},
         overview::Finding,
@@ -87,6 +88,8 @@ pub(super) struct Visit {
     shared: Option<Shared>,
     /// The account, if it has looked at it for them.
     surveyed: Option<Surveyed>,
+    /// There is a desk for the account, and it is to hear of the session.
+    arrives: bool,
     /// What the desk of the account knows of the session, if there is one.
     desk: Option<Box<Attendance>>,
     /// How its news come while it listens, and its place in the metric of that.
@@ -141,6 +144,7 @@ impl Visit {
             trace: None,
             following: Following::default(),
             shared: None,
+            arrives: false,
             desk: None,
             listens: None,
             surveyed: None,
@@ -231,9 +235,8 @@ impl Visit {
             None => Who { user, admin: None, key },
         }));
         self.happened(Event { mechanism: Some(attempt.mechanism.name()), ..Event::new(Kind::Login) });
-        if self.client.seat.account().is_some_and(|account| self.shell.desks.has(account)) {
-            self.attend(session.is_idle());
-        }
+        // Which device it is, it says in the same breath: the desk hears of it behind that.
+        self.arrives = self.client.seat.account().is_some_and(|account| self.shell.desks.has(account));
     }
 
     /// Tells the desk of the account that the session is there.
@@ -265,11 +268,12 @@ impl Visit {
     }
 
     /// The client has said something: what it was told before it has.
-    fn attends(&mut self) {
+    fn client_speaks(&mut self) {
         let now = Instant::now();
         let Some(desk) = &mut self.desk else { return };
         let speaks = desk.speaks(now);
         if let Some((mailbox, uidvalidity, uidnext)) = desk.confirmed(now) {
+            let mailbox = list::canonical(&mailbox);
             self.tell_desk(Order::Shown(self.client.seat.device(), mailbox, uidvalidity, uidnext));
         }
         if speaks {
@@ -452,7 +456,7 @@ impl Visit {
     /// This side has said so much, and these octets of it are new.
     pub(super) fn read(&mut self, from: Side, octets: &[u8]) {
         if from == Side::Client && self.desk.is_some() {
-            self.attends();
+            self.client_speaks();
         }
         self.moved(if from == Side::Client { Way::ClientSays } else { Way::BackendSays }, octets);
     }
@@ -511,6 +515,9 @@ impl Visit {
     pub(super) fn note(&mut self, session: &Session) {
         if session.plan().is_some() {
             self.client.seat.becomes(if session.is_idle() { State::Idle } else { State::Authenticated });
+        }
+        if std::mem::take(&mut self.arrives) {
+            self.attend(session.is_idle());
         }
         if let Some(desk) = &mut self.desk {
             desk.saw(session.shown());

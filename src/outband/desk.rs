@@ -74,6 +74,8 @@ pub struct Desk {
 #[derive(Default)]
 struct Device {
     presence: Presence,
+    /// UIDVALIDITY of mailboxes, and the UID below which it was shown all: perhaps before anybody else has looked.
+    shown: BTreeMap<Name, (Option<u32>, u32)>,
     routes: BTreeMap<Way, Held>,
     /// The route whose notice is on its way.
     carrying: Option<Way>,
@@ -176,7 +178,11 @@ impl Desk {
         for (way, kind) in wanted.iter().filter(|(way, _)| !known.contains(way)) {
             let heir = over.iter().position(|old| old.device == way.device).map(|at| over.remove(at));
             match heir.and_then(|old| self.end(&old)) {
-                Some(held) => {
+                Some(mut held) => {
+                    // What is on its way to the old address tells nobody, as far as anybody will know.
+                    if let Some(seq) = held.route.in_flight.as_ref().map(|flight| flight.subject.seq) {
+                        held.route.settle(seq, Outcome::Failed, at(&self.rules, now));
+                    }
                     self.hold((*way).clone(), held.route);
                     self.on(way, Input::Provisioned(Some(*kind)), now);
                 }
@@ -194,6 +200,12 @@ impl Desk {
             moved.extend(fresh.into_iter().map(|event| (way.device.clone(), event)));
         }
         self.subscriptions = subscriptions;
+        let is_told = |name: &Name| self.subscriptions.iter().any(|one| one.mailbox == *name);
+        self.counts.retain(|name, _| is_told(name));
+        for device in self.devices.values_mut() {
+            device.shown.retain(|name, _| is_told(name));
+            device.routes.values_mut().for_each(|held| held.messages.retain(|name, _| is_told(name)));
+        }
         for (device, event) in moved {
             let now_at =
                 |one: &&Subscription| one.way.device == device && event.mailbox.as_ref() == Some(&one.mailbox.0);
@@ -238,6 +250,13 @@ impl Desk {
 
     /// A device was shown how a mailbox stands.
     pub fn shown(&mut self, device: &DeviceName, shown: Shown<'_>, now: Moment) {
+        let mailbox = Name(shown.mailbox.into());
+        let is_told = self.subscriptions.iter().any(|one| one.way.device == *device && one.mailbox == mailbox);
+        if let Some(device) = self.devices.get_mut(device)
+            && let (true, Some(uidnext)) = (is_told, shown.uidnext)
+        {
+            device.shown.insert(mailbox, (shown.uidvalidity, uidnext));
+        }
         for way in self.ways(device) {
             self.on(&way, Input::Synced(shown), now);
         }
@@ -258,10 +277,15 @@ impl Desk {
             let matched =
                 one.program.as_ref().and_then(|program| news.matched.iter().find(|(other, _)| other == program));
             let matched = matched.map_or(&news.arrived, |(_, uids)| uids);
-            let rings: UidSet = matched.without(&news.read).collect();
+            let known = self.known_to(&one.way.device, news);
+            let rings: UidSet = matched.without(&news.read).filter(|uid| *uid >= known).collect();
+            let shown: UidSet = matched.without(&news.read).filter(|uid| *uid < known).collect();
             let unmatched: UidSet = news.arrived.without(matched).collect();
             let mut read = news.read.clone();
             read.narrow(matched);
+            if !shown.is_empty() {
+                self.note(Some(&one.way.device), &one.mailbox, &shown.to_string(), 0, "new, shown already", now);
+            }
             for (uids, rings, what) in [
                 (unmatched, false, "new, does not match"),
                 (read, false, "new, read already"),
@@ -495,6 +519,12 @@ impl Desk {
             self.note(Some(device), &Name(Box::default()), "", 0, what, now);
         }
         ways.iter().for_each(|way| self.on(way, input, now));
+    }
+
+    /// Below which UID a device was shown what there is.
+    fn known_to(&self, device: &DeviceName, news: &News) -> u32 {
+        let shown = self.devices.get(device).and_then(|device| device.shown.get(&Name(news.mailbox.clone())));
+        shown.filter(|(uidvalidity, _)| uidvalidity.is_none_or(|it| it == news.uidvalidity)).map_or(0, |(_, uid)| *uid)
     }
 
     /// Messages of a mailbox that are new to a device.

@@ -14,8 +14,9 @@ use super::route::stored::Name;
 use crate::{
     account::{
         channel::{Channel, Format, Kind},
-        preference::{Limit, NOTIFY, Preference, Preferences},
+        preference::{Limit, Preference, Preferences},
         registration,
+        ringing::{self, Ringing},
         settings::Outband,
     },
     imap::search,
@@ -27,12 +28,6 @@ const INBOX: &[u8] = b"INBOX";
 
 /// Mailboxes that are told to one device: each is looked at for its sake.
 const MOST_MAILBOXES: usize = 50;
-
-/// Behind this name a search program stands, or `FILTER name` (RFC 5466): what matches it rings.
-pub const SEARCH: &str = "event/search";
-
-/// Where RFC 5466 keeps the values of filters.
-const FILTERS: &str = "/private/filters/values/";
 
 /// A device, a mailbox, and how the one is told of the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +89,9 @@ fn of_device(entries: &[Entry], device: &DeviceName, offered: &Outband, now: i64
             }
         };
         let Channel::Over(kind, format) = channel else { return None };
-        let is_told = !address.is_empty() && !filter.eq_ignore_ascii_case("NONE") && offered.running.contains(&kind);
+        let is_offered =
+            offered.running.contains(&kind) && (channel != preferences.channel() || offered.offers(kind, format));
+        let is_told = is_offered && !address.is_empty() && !filter.eq_ignore_ascii_case("NONE");
         is_told.then(|| Subscription {
             way: way(device, kind, &address),
             kind,
@@ -117,16 +114,14 @@ fn program(entries: &[Entry], device: &DeviceName, mailbox: &[u8]) -> Option<Box
         };
         entries.iter().find(wanted).map(|entry| &*entry.value)
     };
-    let owner = Owner::Device(device.clone());
-    let said = value(&owner, mailbox, &format!("{NOTIFY}/{SEARCH}"))?;
-    let text = std::str::from_utf8(said).ok()?.trim();
-    let program = match text.split_once(' ') {
-        Some((word, name)) if word.eq_ignore_ascii_case("FILTER") => {
-            value(&Owner::User, b"", &format!("{FILTERS}{}", name.trim()))?
+    let said = value(&Owner::Device(device.clone()), mailbox, ringing::ENTRY)?;
+    match Ringing::parse(said).ok()? {
+        Ringing::Program(program) => Some(program.into()),
+        Ringing::Filter(name) => {
+            let program = value(&Owner::User, b"", &format!("{}{name}", ringing::FILTERS))?;
+            search::criteria(program).ok().map(|_| program.into())
         }
-        _ => text.as_bytes(),
-    };
-    search::criteria(program).ok().map(|_| program.into())
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +144,8 @@ mod tests {
     }
 
     fn told(entries: &[Entry]) -> Vec<String> {
-        let offered = Outband { running: vec![Kind::Udp, Kind::DeltaChat], ..Outband::default() };
+        let channels = [(Kind::Udp, vec![Format::Wakeup, Format::Extended])].into();
+        let offered = Outband { running: vec![Kind::Udp, Kind::DeltaChat], channels, ..Outband::default() };
         let line = |one: Subscription| {
             let program = one.program.map_or(String::new(), |program| format!(" {}", program.escape_ascii()));
             format!("{} {} {} {}{program}", one.way.device, one.mailbox.0.escape_ascii(), one.way.to, one.format)
@@ -189,7 +185,7 @@ mod tests {
         let mut entries = vec![
             preference("phone", "INBOX", Preference::Channel, "UDP=WAKEUP"),
             preference("phone", "INBOX", Preference::Address, "192.0.2.7:5000"),
-            entry("phone", "INBOX", &format!("{NOTIFY}/{SEARCH}"), "filter Important"),
+            entry("phone", "INBOX", ringing::ENTRY, "filter Important"),
             entry("", "", "/private/filters/values/important", "FROM boss"),
         ];
         let line = "phone INBOX UDP 192.0.2.7:5000 WAKEUP";

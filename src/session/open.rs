@@ -184,7 +184,8 @@ impl Open {
     /// How far the client was told of messages: of some that have come, perhaps, it was told that there are more.
     pub(super) fn shown(&self) -> Option<Shown<'_>> {
         // Where UIDNEXT runs ahead, it does not tell which messages there are.
-        let is_told = self.selected && self.before.is_none() && !self.profile.moves_uidnext;
+        let is_told =
+            self.selected && self.before.is_none() && !self.profile.moves_uidnext && !self.numbering.has_unannounced();
         let mailbox = self.mailbox.as_ref().filter(|_| is_told)?;
         Some(Shown { mailbox: &mailbox.name, uidvalidity: mailbox.uidvalidity, uidnext: mailbox.uidnext? })
     }

@@ -35,7 +35,12 @@ impl Store for Memory {
     fn save<'a>(&'a self, account: &'a AccountName, change: &'a Change) -> Answer<'a, Changed> {
         Box::pin(async move {
             let mut accounts = self.accounts();
-            let mut after = accounts.get(account).cloned().unwrap_or_default();
+            let known = accounts.get(account).cloned();
+            if known.is_none() && matches!(change, Change::Turn(_)) {
+                // Of an account that was purged nothing comes back.
+                return Ok(Changed::default());
+            }
+            let mut after = known.unwrap_or_default();
             let changed = after.change(change)?;
             match after.is_empty() {
                 true => _ = accounts.remove(account),

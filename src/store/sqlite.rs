@@ -264,9 +264,7 @@ async fn transact(
     let mut within = writer.begin_with("BEGIN IMMEDIATE").await?;
     let id = match id(&mut within, account).await? {
         Some(id) => id,
-        None if matches!(change, Change::Entries { .. } | Change::Seen(_) | Change::Turn(_)) => {
-            new_id(&mut within, account).await?
-        }
+        None if matches!(change, Change::Entries { .. } | Change::Seen(_)) => new_id(&mut within, account).await?,
         None => return Ok(Changed::default()),
     };
     let changed = apply(&mut within, id, change).await?;

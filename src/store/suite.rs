@@ -236,6 +236,9 @@ async fn a_turn_of_the_outband_side_stands_as_a_whole() {
         let (phone, tablet, inbox) = (way("phone", "UDP a:1"), way("tablet", "UDP b:2"), Box::<[u8]>::from(*b"INBOX"));
         let routes = vec![(phone.clone(), Some("1".into())), (tablet.clone(), Some("2".into()))];
         let turn = Turn { routes, looked: vec![(inbox.clone(), Some("17".into()))], ..Turn::default() };
+        save(store, "joe", Change::Turn(turn.clone())).await;
+        assert_eq!(outband().await, Outband::default(), "nobody knows this account, or any more");
+        save(store, "joe", set("INBOX", "", "/private/comment", b"x")).await;
         save(store, "joe", Change::Turn(turn)).await;
         let routes = vec![(tablet.clone(), None), (phone.clone(), Some("3".into()))];
         save(store, "joe", Change::Turn(Turn { routes, ..Turn::default() })).await;
@@ -259,6 +262,7 @@ async fn the_journal_has_an_end() {
             Found::Journal(found) => found,
             other => panic!("{other:?}"),
         };
+        save(store, "joe", set("INBOX", "", "/private/comment", b"x")).await;
         let lines: Vec<_> =
             (0..MOST_LINES as i64 + 5).map(|at| line(at, Some("phone").filter(|_| at % 2 == 0))).collect();
         let routes = vec![(way("phone", "x"), Some("1".into()))];

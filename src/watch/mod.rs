@@ -87,8 +87,8 @@ pub enum Next {
 enum Doing {
     /// Looking for what is new.
     Look(Box<[u8]>),
-    /// Asking which of it match the program of this number.
-    Match(Box<News>, usize),
+    /// Asking which of it match the first of these programs.
+    Match(Box<News>, Vec<Box<[u8]>>),
     /// Looking into the last one.
     Head(Box<News>),
     Listen(Box<[u8]>),
@@ -147,6 +147,9 @@ impl Watch {
         if let Some(doing) = &self.doing {
             return Next::Run(self.errand(doing));
         }
+        // A clock that was set back delays nothing.
+        let latest = now.saturating_add(self.pace.every);
+        self.places.values_mut().for_each(|place| place.due = place.due.min(latest));
         let first = self.places.iter().min_by_key(|(_, place)| place.due);
         let Some((mailbox, due)) = first.map(|(mailbox, place)| (mailbox.clone(), place.due)) else {
             return Next::Rest(None);
@@ -164,15 +167,14 @@ impl Watch {
         }
     }
 
-    /// What came of the errand, and what the mailbox has said of itself. What was found, when all is known of it.
+    /// What came of the errand, and what the mailbox has said of itself. What was found, when all is known of it: until then nothing was
+    /// found, and a connection that is lost meanwhile begins where the last look ended.
     pub fn told(&mut self, outcome: Outcome, examined: Examined, now: Duration) -> Option<News> {
         let doing = self.doing.take()?;
         let (kept, done) = match outcome {
             Outcome::Done(kept, status, _) => (kept, status == Status::Ok),
-            Outcome::Lost | Outcome::Refused | Outcome::Busy => {
-                self.lost();
-                return None;
-            }
+            // An IDLE that ends by itself, more than can be held.
+            Outcome::Lost | Outcome::Refused | Outcome::Busy => (Vec::new(), false),
         };
         match doing {
             Doing::Listen(mailbox) => {
@@ -182,22 +184,22 @@ impl Watch {
             }
             Doing::Look(mailbox) => {
                 let news = self.looked(mailbox, &kept, done, examined, now)?;
-                self.further(news, 0)
+                let programs = self.places.get(&news.mailbox)?.wish.programs.clone();
+                self.further(news, programs)
             }
-            Doing::Match(mut news, number) => {
-                let program = self.program(&news, number)?;
+            Doing::Match(mut news, mut programs) => {
                 // Who cannot be asked is not to decide that nobody hears of it.
                 let mut matched = news.arrived.clone();
                 if done {
                     matched.narrow(&found(&kept));
                 }
-                news.matched.push((program, matched));
-                self.further(news, number + 1)
+                news.matched.push((programs.remove(0), matched));
+                self.further(news, programs)
             }
             Doing::Head(mut news) => {
                 let body = kept.iter().find_map(|response| body(response));
                 news.head = news.arrived.last().zip(body);
-                Some(*news)
+                Some(self.finished(*news))
             }
         }
     }
@@ -241,33 +243,30 @@ impl Watch {
                 news.read = new().filter(|(_, read)| *read).map(|(uid, _)| *uid).collect();
                 news.next = cursor.next.max(behind.next);
             }
-            Some(_) => {
-                news.renewed = Some(examined.messages.unwrap_or_default());
-                // What was told began at a UID that means nothing here.
-                place.due = Duration::ZERO;
-                place.cursor = None;
-                news.next = 1;
-                return (examined.messages != Some(0)).then(|| Box::new(news));
-            }
+            // Wherever it begins, `n:*` has the last message in it: behind that, all is new.
+            Some(_) => news.renewed = Some(examined.messages.unwrap_or_default()),
         }
-        place.cursor = Some(Cursor { uidvalidity: news.uidvalidity, next: news.next });
         Some(Box::new(news))
     }
 
     /// What is still to be asked of what was found; all of it, when there is nothing.
-    fn further(&mut self, news: Box<News>, number: usize) -> Option<News> {
+    fn further(&mut self, news: Box<News>, programs: Vec<Box<[u8]>>) -> Option<News> {
         let is_wanted = !news.arrived.is_empty();
         let heads = self.places.get(&news.mailbox).is_some_and(|place| place.wish.heads);
         self.doing = match () {
-            () if is_wanted && self.program(&news, number).is_some() => Some(Doing::Match(news, number)),
+            () if is_wanted && !programs.is_empty() => Some(Doing::Match(news, programs)),
             () if is_wanted && heads => Some(Doing::Head(news)),
-            () => return Some(*news),
+            () => return Some(self.finished(*news)),
         };
         None
     }
 
-    fn program(&self, news: &News, number: usize) -> Option<Box<[u8]>> {
-        self.places.get(&news.mailbox)?.wish.programs.get(number).cloned()
+    /// All is known of what was found: the next look begins behind it.
+    fn finished(&mut self, news: News) -> News {
+        if let Some(place) = self.places.get_mut(&news.mailbox) {
+            place.cursor = Some(Cursor { uidvalidity: news.uidvalidity, next: news.next });
+        }
+        news
     }
 
     /// Where news are most likely: INBOX, else the mailbox that was looked at last.
@@ -290,11 +289,11 @@ impl Watch {
                 let arguments = format!("{from} (UID FLAGS)").into_bytes();
                 (mailbox, Task::Ask { verb: FETCH, arguments, keep: keep_told })
             }
-            Doing::Match(news, number) => {
-                let program = self.program(news, *number).unwrap_or_default();
+            Doing::Match(news, programs) => {
+                let program: &[u8] = programs.first().map_or(b"ALL", |program| program);
                 let charset = if program.is_ascii() { "" } else { "CHARSET UTF-8 " };
                 let [first, last] = [news.arrived.first(), news.arrived.last()].map(Option::unwrap_or_default);
-                let arguments = [format!("{charset}UID {first}:{last} ").as_bytes(), &program].concat();
+                let arguments = [format!("{charset}UID {first}:{last} ").as_bytes(), program].concat();
                 (&news.mailbox, Task::Ask { verb: SEARCH, arguments, keep: Errand::whole })
             }
             Doing::Head(news) => {

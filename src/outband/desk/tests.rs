@@ -331,3 +331,43 @@ fn an_operator_has_it_told_again_or_not_at_all() {
     world.wait(3);
     assert_eq!(world.sent(), one("phone", 3));
 }
+
+#[test]
+fn what_was_shown_before_anybody_has_looked_does_not_ring() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.sign("phone", Sign::Comes);
+    let now = world.now();
+    let shown = Shown { mailbox: b"INBOX", uidvalidity: Some(7), uidnext: Some(19), ..Shown::default() };
+    world.desk.shown(&device("phone"), shown, now);
+    world.sign("phone", Sign::Goes(End::Logout));
+    world.arrives("INBOX", "18:19");
+    world.wait(3);
+    assert_eq!(
+        (world.sent(), world.says()),
+        (
+            one("phone", 1),
+            vec![
+                "the device is there",
+                "the device has gone",
+                "new, shown already",
+                "new",
+                "sent as UDP=WAKEUP, 34 octets",
+                "accepted",
+            ]
+        )
+    );
+}
+
+#[test]
+fn an_address_that_changes_while_a_notice_is_on_its_way_is_told() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    let carried = world.claim().unwrap();
+    let now = world.now();
+    world.desk.subscribe(vec![subscription("phone", "INBOX", "192.0.2.8:1", Format::Wakeup)], now);
+    world.desk.settle(&carried.way, carried.seq, Outcome::Accepted, now);
+    world.wait(3);
+    let carriage = world.claim().unwrap();
+    assert_eq!((&*carriage.way.to, carriage.seq), ("UDP 192.0.2.8:1", carried.seq + 1));
+}
