@@ -105,14 +105,17 @@ pub struct Way {
     pub to: Box<str>,
 }
 
+/// A mailbox, and how far it was looked at, as JSON; none: nobody looks at it any more.
+pub type Looked = (Box<[u8]>, Option<Box<str>>);
+
 /// What one turn of the outband side changes: it stands as a whole or not at all, so that no message is lost between a mailbox that was
 /// looked at and the routes that are to tell of it, and none is found twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
     /// Routes, as JSON; none: it is to be forgotten.
     pub routes: Vec<(Way, Option<Box<str>>)>,
-    /// How far a mailbox was looked at, as JSON; none: nobody looks at it any more.
-    pub looked: Vec<(Box<[u8]>, Option<Box<str>>)>,
+    /// How far mailboxes were looked at.
+    pub looked: Vec<Looked>,
     /// What is to be remembered of what was done. Of an account the last [`MOST_LINES`] lines are.
     pub journal: Vec<Line>,
 }

@@ -322,7 +322,7 @@ fn story<'a>(journal: &'a [Line], device: &DeviceName, mailbox: &[u8], uid: u32)
     let is_it = |line: &&Line| {
         *line.mailbox == *mailbox && UidSet::parse(line.uids.as_bytes()).is_some_and(|uids| uids.contains(uid))
     };
-    let Some(at) = own.iter().position(|line| is_it(line)) else { return Vec::new() };
+    let Some(at) = own.iter().position(is_it) else { return Vec::new() };
     let mut story = vec![own[at]];
     let told = own[at..].iter().find(|line| line.seq > 0 && line.what.starts_with("sent")).map(|line| line.seq);
     let is_told = |line: &&Line| told.is_some() && Some(line.seq) == told;

@@ -39,14 +39,14 @@ use crate::{
         channel::{self, Answer, Given},
         desk::{Carriage, Desk, Moment, RouteView},
         route::marks,
-        subscription,
+        subscription::{self, Wanted},
     },
     session::{
         aside::{Examined, Outcome},
         effect::{Keeping, Kept},
         key::Key,
     },
-    store::{AccountName, Change, DeviceName, Found, Query, Turn, Way},
+    store::{AccountName, Change, DeviceName, Found, Looked, Query, Turn, Way},
     watch::{Next, Pace, Watch, Wish, cursor::Cursor},
 };
 
@@ -191,7 +191,7 @@ struct Task {
     /// How far mailboxes were looked at, as it is stored.
     known: BTreeMap<Box<[u8]>, Cursor>,
     /// What of that is to be stored.
-    looked: Vec<(Box<[u8]>, Option<Box<str>>)>,
+    looked: Vec<Looked>,
     /// How to log in, by the sessions whose secrets these are.
     keys: BTreeMap<SessionId, Arc<Key>>,
     /// Sessions that are there.
@@ -316,8 +316,8 @@ impl Task {
         let seconds = i64::try_from(now.time.as_secs()).unwrap_or(i64::MAX);
         self.desk.subscribe(subscription::subscriptions(&entries, &offered.outband, seconds), now);
         let wishes = self.desk.wishes().into_iter();
-        let wishes: BTreeMap<_, _> =
-            wishes.map(|(mailbox, (programs, heads))| (mailbox, Wish { programs, heads })).collect();
+        let wish = |Wanted { programs, heads }| Wish { programs, heads };
+        let wishes: BTreeMap<_, _> = wishes.map(|(mailbox, wanted)| (mailbox, wish(wanted))).collect();
         let over: Vec<_> = self.known.keys().filter(|mailbox| !wishes.contains_key(*mailbox)).cloned().collect();
         for mailbox in over {
             self.known.remove(&mailbox);

@@ -32,7 +32,7 @@ use super::{
         marks::{self, Shown},
         stored::Name,
     },
-    subscription::{self, Subscription},
+    subscription::{self, Subscription, Wanted},
 };
 use crate::{
     account::{
@@ -225,13 +225,14 @@ impl Desk {
         !self.subscriptions.is_empty()
     }
 
-    /// Of which mailboxes; the search programs that say what rings; and whether what messages say is told.
-    pub fn wishes(&self) -> BTreeMap<Box<[u8]>, (Vec<Box<[u8]>>, bool)> {
-        let mut wishes: BTreeMap<Box<[u8]>, (Vec<Box<[u8]>>, bool)> = BTreeMap::new();
+    /// What is wanted of which mailboxes.
+    pub fn wishes(&self) -> BTreeMap<Box<[u8]>, Wanted> {
+        let mut wishes: BTreeMap<Box<[u8]>, Wanted> = BTreeMap::new();
         for one in &self.subscriptions {
-            let (programs, says) = wishes.entry(one.mailbox.0.clone()).or_default();
-            programs.extend(one.program.clone().filter(|program| !programs.contains(program)));
-            *says |= one.format == Format::Extended;
+            let wanted = wishes.entry(one.mailbox.0.clone()).or_default();
+            let program = one.program.clone().filter(|program| !wanted.programs.contains(program));
+            wanted.programs.extend(program);
+            wanted.heads |= one.format == Format::Extended;
         }
         wishes
     }
@@ -418,7 +419,7 @@ impl Desk {
         let route = &mut self.held(&way)?.route;
         let flight = route.claim(sizes, limit, now_at).map(|flight| (flight.subject.seq, flight.format, flight.octets));
         self.dirty.insert(way.clone());
-        let Some((seq, format, octets)) = flight else { return None };
+        let (seq, format, octets) = flight?;
         let mailbox = mailbox.unwrap_or(Name(Box::default()));
         if let Some(why) = hopeless {
             self.note(Some(&way.device), &mailbox, "", seq, &format!("not sent: {why}"), now);

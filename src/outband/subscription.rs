@@ -46,6 +46,15 @@ pub struct Subscription {
     pub program: Option<Box<[u8]>>,
 }
 
+/// What is wanted of a mailbox.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Search programs: which of the messages that come match each.
+    pub programs: Vec<Box<[u8]>>,
+    /// What the messages say.
+    pub heads: bool,
+}
+
 /// A route as it is called in the store: channel and address.
 pub fn way(device: &DeviceName, kind: Kind, address: &str) -> Way {
     Way { device: device.clone(), to: format!("{kind} {address}").into() }
