@@ -9,7 +9,7 @@
 //! | [`listener`], [`sockets`] | where do clients come in, and what happens before their session begins? |
 //! | [`session_task`], `peer`, `visit` | who drives a session? |
 //! | [`login`], [`routing`], [`dialer`], [`backends`] | how does a user come to the right backend? |
-//! | [`auxiliary`], [`line`] | who looks into mailboxes that nobody has selected? |
+//! | [`auxiliary`], [`line`](mod@line) | who looks into mailboxes that nobody has selected? |
 //! | [`probe`], [`learning`] | how is a backend, what can it do, and what does it not do? |
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
 //! | [`transport`], [`deflate`], [`tls`], [`certificate`], [`proxy_header`], [`network`] | what does a connection consist of? |
