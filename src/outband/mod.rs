@@ -13,6 +13,7 @@
 //! | [`smpp`] | what do we say to a network of telephones? |
 //! | [`wap`] | how does a payload become a short message? |
 //! | [`sip`] | how does a message reach somebody who is called by SIP? |
+//! | [`redial`] | when is a server called again that has left us? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 //! | [`route`] | when is a device told, when again, and when no more? |
 //! | [`patience`] | how long do we wait for it to react? |
@@ -25,6 +26,7 @@ pub mod excerpt;
 pub mod mem1;
 pub mod notice;
 pub mod patience;
+pub mod redial;
 pub mod route;
 pub mod sip;
 pub mod smpp;

@@ -36,8 +36,9 @@ use crate::{
     },
     outband::{
         channel::{Answer, Receipt, ShortMessages},
+        redial::Redial,
         smpp::{
-            link::{End, Event, Limits, Link, Redial},
+            link::{End, Event, Limits, Link},
             pdu::{Esme, Identity, IdentityError, Submit},
             receipt::Awaited,
             status,
@@ -330,7 +331,7 @@ impl Task {
                     End::Lost
                 }
             };
-            let pause = redial.after(end, began.elapsed());
+            let pause = redial.after(matches!(end, End::Refused(_)), began.elapsed());
             match end {
                 End::Refused(status) => tracing::error!(server = %self.server, status, "SMSC refuses us"),
                 _ => tracing::info!(server = %self.server, ?end, ?pause, "no link to the SMSC"),

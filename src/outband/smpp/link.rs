@@ -372,31 +372,6 @@ impl Pace {
     }
 }
 
-/// When an SMSC is called again.
-#[derive(Debug)]
-pub struct Redial {
-    pause: Duration,
-}
-
-impl Default for Redial {
-    fn default() -> Self {
-        Self { pause: FIRST_PAUSE }
-    }
-}
-
-impl Redial {
-    /// How long to wait after a session that ended so, and that had lasted so long. An SMSC that refuses us is called once a minute: somebody has
-    /// to change something first.
-    pub fn after(&mut self, end: End, lasted: Duration) -> Duration {
-        if lasted >= LONGEST_PAUSE {
-            self.pause = FIRST_PAUSE;
-        }
-        let pause = if matches!(end, End::Refused(_)) { LONGEST_PAUSE } else { self.pause };
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        pause
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
@@ -718,18 +693,6 @@ mod tests {
         stage.answers(0x8000_0004, 0, 1);
         stage.answers(0x8000_0004, 0, LAST);
         assert_eq!(stage.events(), [answered(2, 0, ""), answered(1, 0, "")]);
-    }
-
-    #[test]
-    fn an_smsc_is_called_again_later_each_time() {
-        let mut redial = Redial::default();
-        let short = seconds(1);
-        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(redial.after(End::Lost, short), seconds(pause));
-        }
-        assert_eq!(redial.after(End::Silent, seconds(60)), seconds(1));
-        assert_eq!(redial.after(End::Refused(0x0e), short), seconds(60));
-        assert_eq!(Redial::default().after(End::Refused(0x05), short), seconds(60));
     }
 
     #[test]
