@@ -9,13 +9,15 @@
 //! always the same for the same notice; [`read`] takes all that the three forms allow. Requirements N9, N10.
 
 mod wbxml;
-mod xml;
 
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime};
 
-use super::notice::{Notice, cut};
+use super::{
+    notice::{Notice, cut},
+    xml::{self, XmlError},
+};
 use crate::imap::mailbox_name;
 
 /// The longest payload that is read, in octets: eight times what a datagram carries.
@@ -83,6 +85,12 @@ pub struct EmnError {
     pub at: usize,
 }
 
+impl From<XmlError> for EmnError {
+    fn from(error: XmlError) -> Self {
+        Self { expected: error.expected, at: error.at }
+    }
+}
+
 /// Reads a payload of any form, of at most [`LONGEST`] octets.
 pub fn read(octets: &[u8]) -> Result<Payload, EmnError> {
     if octets.len() > LONGEST {
@@ -91,7 +99,7 @@ pub fn read(octets: &[u8]) -> Result<Payload, EmnError> {
     match octets {
         // A document of WBXML begins with its version; these are no characters of XML.
         [1..=3, ..] => wbxml::read(octets).map(Payload::Emn),
-        _ => xml::read(octets).and_then(Payload::of),
+        _ => Payload::of(xml::read(octets)?),
     }
 }
 

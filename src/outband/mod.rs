@@ -33,3 +33,4 @@ pub mod smpp;
 pub mod subscription;
 pub mod vapid;
 pub mod wap;
+mod xml;

@@ -10,7 +10,8 @@
 
 use std::time::Duration;
 
-use super::{Emn, EmnError, moment, xml::is_allowed};
+use super::{Emn, EmnError, moment};
+use crate::outband::xml::is_allowed;
 
 const VERSION: u8 = 0x03;
 const PUBLIC_ID: u32 = 0x0d;

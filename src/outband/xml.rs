@@ -1,10 +1,17 @@
-//! As much of XML 1.0 as a payload needs: one element with attributes, and with text or without.
+//! As much of XML 1.0 as payloads and streams need: one element with attributes, and with text or without; or its tag, or its text.
 //!
 //!     <xemn uid="18" subject="Tom &amp; Jerry">Romeo, where are you?</xemn>
 //!
 //! A declaration, a DOCTYPE and comments may stand before it, and are passed over: nothing is declared, nothing is fetched.
 
-use super::EmnError;
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct XmlError {
+    /// What should have been there.
+    pub(super) expected: &'static str,
+    /// Where, counted in octets from 0.
+    pub(super) at: usize,
+}
 
 /// An element.
 pub(super) struct Element {
@@ -18,6 +25,16 @@ pub(super) struct Element {
     pub(super) text: String,
 }
 
+/// The tag with which an element begins.
+pub(super) struct Tag {
+    /// Its name.
+    pub(super) name: String,
+    /// Each name once.
+    pub(super) attributes: Vec<Attribute>,
+    /// Whether it is also its end.
+    pub(super) is_empty: bool,
+}
+
 /// An attribute, its references resolved.
 pub(super) struct Attribute {
     pub(super) name: String,
@@ -27,14 +44,27 @@ pub(super) struct Attribute {
 }
 
 /// The element that these octets are.
-pub(super) fn read(octets: &[u8]) -> Result<Element, EmnError> {
-    let utf8 = |error: std::str::Utf8Error| EmnError { expected: "UTF-8", at: error.valid_up_to() };
-    let mut reader = Reader { text: std::str::from_utf8(octets).map_err(utf8)?, at: 0 };
+pub(super) fn read(octets: &[u8]) -> Result<Element, XmlError> {
+    let mut reader = Reader::over(octets)?;
     reader.take("\u{feff}");
     reader.prolog()?;
     let element = reader.element()?;
     reader.blank();
     if reader.rest().is_empty() { Ok(element) } else { Err(reader.expected("the end")) }
+}
+
+/// The tag that these octets are.
+pub(super) fn tag(octets: &[u8]) -> Result<Tag, XmlError> {
+    let mut reader = Reader::over(octets)?;
+    let tag = reader.tag()?;
+    if reader.rest().is_empty() { Ok(tag) } else { Err(reader.expected("the end of a tag")) }
+}
+
+/// The text that these octets are: there is no tag in it.
+pub(super) fn text(octets: &[u8]) -> Result<String, XmlError> {
+    let mut reader = Reader::over(octets)?;
+    let text = reader.characters('<', '\n')?;
+    if reader.rest().is_empty() { Ok(text) } else { Err(reader.expected("text")) }
 }
 
 /// Adds an attribute.
@@ -82,12 +112,17 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn over(octets: &'a [u8]) -> Result<Self, XmlError> {
+        let utf8 = |error: std::str::Utf8Error| XmlError { expected: "UTF-8", at: error.valid_up_to() };
+        Ok(Self { text: std::str::from_utf8(octets).map_err(utf8)?, at: 0 })
+    }
+
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
-    fn expected(&self, expected: &'static str) -> EmnError {
-        EmnError { expected, at: self.at }
+    fn expected(&self, expected: &'static str) -> XmlError {
+        XmlError { expected, at: self.at }
     }
 
     fn take(&mut self, word: &str) -> bool {
@@ -96,7 +131,7 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    fn need(&mut self, word: &'static str) -> Result<(), EmnError> {
+    fn need(&mut self, word: &'static str) -> Result<(), XmlError> {
         if self.take(word) { Ok(()) } else { Err(self.expected(word)) }
     }
 
@@ -105,12 +140,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over all up to this word, and the word.
-    fn pass(&mut self, word: &'static str) -> Result<(), EmnError> {
+    fn pass(&mut self, word: &'static str) -> Result<(), XmlError> {
         self.at += self.rest().find(word).ok_or(self.expected(word))? + word.len();
         Ok(())
     }
 
-    fn prolog(&mut self) -> Result<(), EmnError> {
+    fn prolog(&mut self) -> Result<(), XmlError> {
         loop {
             self.blank();
             if self.take("<?") {
@@ -129,27 +164,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn element(&mut self) -> Result<Element, EmnError> {
-        if !self.take("<") {
-            return Err(self.expected("an element"));
-        }
-        let at = self.at;
-        let name = self.name()?;
-        let mut attributes: Vec<Attribute> = Vec::new();
-        loop {
-            self.blank();
-            if self.take("/>") {
-                return Ok(Element { name, at, attributes, text: String::new() });
-            }
-            if self.take(">") {
-                break;
-            }
-            let begin = self.at;
-            let attribute = self.attribute()?;
-            if attributes.iter().any(|other| other.name == attribute.name) {
-                return Err(EmnError { expected: "each attribute once", at: begin });
-            }
-            attributes.push(attribute);
+    fn element(&mut self) -> Result<Element, XmlError> {
+        let at = self.at + "<".len();
+        let Tag { name, attributes, is_empty } = self.tag()?;
+        if is_empty {
+            return Ok(Element { name, at, attributes, text: String::new() });
         }
         let text = self.characters('<', '\n')?;
         self.need("</")?;
@@ -161,7 +180,28 @@ impl<'a> Reader<'a> {
         Ok(Element { name, at, attributes, text })
     }
 
-    fn name(&mut self) -> Result<String, EmnError> {
+    fn tag(&mut self) -> Result<Tag, XmlError> {
+        if !self.take("<") {
+            return Err(self.expected("an element"));
+        }
+        let name = self.name()?;
+        let mut attributes: Vec<Attribute> = Vec::new();
+        loop {
+            self.blank();
+            let is_empty = self.take("/>");
+            if is_empty || self.take(">") {
+                return Ok(Tag { name, attributes, is_empty });
+            }
+            let begin = self.at;
+            let attribute = self.attribute()?;
+            if attributes.iter().any(|other| other.name == attribute.name) {
+                return Err(XmlError { expected: "each attribute once", at: begin });
+            }
+            attributes.push(attribute);
+        }
+    }
+
+    fn name(&mut self) -> Result<String, XmlError> {
         let end = self.rest().find([' ', '\t', '\r', '\n', '=', '/', '<', '>', '&', '"', '\'']);
         let name = &self.rest()[..end.unwrap_or(self.rest().len())];
         if name.is_empty() {
@@ -171,7 +211,7 @@ impl<'a> Reader<'a> {
         Ok(name.to_owned())
     }
 
-    fn attribute(&mut self) -> Result<Attribute, EmnError> {
+    fn attribute(&mut self) -> Result<Attribute, XmlError> {
         let name = self.name()?;
         self.blank();
         self.need("=")?;
@@ -189,7 +229,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Characters up to the end of the value or the text, which is not taken. What ends a line, and in a value a tab, becomes this.
-    fn characters(&mut self, end: char, line: char) -> Result<String, EmnError> {
+    fn characters(&mut self, end: char, line: char) -> Result<String, XmlError> {
         let mut out = String::new();
         while let Some(character) = self.rest().chars().next().filter(|character| ![end, '<'].contains(character)) {
             match character {
@@ -212,7 +252,7 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    fn reference(&mut self) -> Result<char, EmnError> {
+    fn reference(&mut self) -> Result<char, XmlError> {
         let error = self.expected("a reference that XML knows");
         let (name, _) = self.rest()[1..].split_once(';').ok_or(error)?;
         let character = match name {
