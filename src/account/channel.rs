@@ -224,8 +224,10 @@ fn is_sip(text: &str) -> bool {
         .is_some_and(|(user, host)| !user.is_empty() && is_host(without_port(host)))
 }
 
+/// A JID, or a URI of one (RFC 5122), of which what stands behind the JID is nobody's.
 fn is_jid(text: &str) -> bool {
-    let text = text.strip_prefix("xmpp:").unwrap_or(text);
+    let uri = text.strip_prefix("xmpp:").map(|uri| uri.split(['?', '#']).next().unwrap_or_default());
+    let text = uri.unwrap_or(text);
     is_mail(text.split('/').next().unwrap_or_default())
 }
 
@@ -290,6 +292,7 @@ mod tests {
             (Kind::Sip, "sips:joe@example.org:5061;method=MESSAGE", "joe@example.org"),
             (Kind::Sip, "sip:+1555@[2001:db8::1]", "sip:@host"),
             (Kind::Xmpp, "joe@example.org/phone", "example.org/phone"),
+            (Kind::Xmpp, "xmpp:joe@example.org?message;subject=x", "joe@example.org?message"),
             (Kind::Udp, "[2001:db8::1]:4000", "host:0"),
             (Kind::Udp, "phone.example.org:80", "phone.example.org:+80"),
             (Kind::Sip, "sip:joe@example.org:5060", "sip:joe@example.org:+80"),

@@ -14,6 +14,7 @@ pub mod sip;
 pub mod smpp;
 pub mod smtp;
 mod turns;
+pub mod xmpp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

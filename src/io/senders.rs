@@ -25,6 +25,7 @@ use super::{
         sip::{self, Sip},
         smpp::{self, Smpp},
         smtp::{self, Smtp},
+        xmpp::{self, Xmpp},
     },
     network::Network,
     tls::{self, TlsError},
@@ -44,6 +45,7 @@ use crate::{
             udp::Udp,
             webhook::{SecretError, SigningSecret, Webhook},
             webpush::WebPush,
+            xmpp::Xmpp as XmppMessages,
         },
         desk::{Channels, Rules},
         patience::Patience,
@@ -89,6 +91,8 @@ pub struct Outband {
     pub sip: sip::Settings,
     /// Mails (RFC 5436).
     pub mail: smtp::Settings,
+    /// Messages of XMPP (RFC 5437).
+    pub xmpp: xmpp::Settings,
 }
 
 /// `[outband.sms]`: one of two ways.
@@ -212,6 +216,9 @@ pub enum SenderError {
     /// SIP.
     #[error(transparent)]
     Sip(#[from] sip::SipError),
+    /// The XMPP server.
+    #[error(transparent)]
+    Xmpp(#[from] xmpp::SettingsError),
     /// The roots of TLS.
     #[error("outband.sip: {0}")]
     Tls(#[from] TlsError),
@@ -236,6 +243,7 @@ pub struct Senders {
     sip: Option<Sip>,
     smpp: Option<Smpp>,
     mail: Option<Smtp>,
+    xmpp: Option<Xmpp>,
 }
 
 /// What came back, and what may still come.
@@ -253,6 +261,7 @@ impl Outband {
         let table = [
             (Kind::Sms, sms),
             (Kind::Sip, self.sip.from.is_some()),
+            (Kind::Xmpp, self.xmpp.server.is_some()),
             (Kind::Udp, self.udp),
             (Kind::WebPush, self.webpush.is_some()),
             (Kind::Webhook, self.webhook.is_some()),
@@ -269,6 +278,8 @@ impl Outband {
             ("outband.sip.password_file", true, self.sip.password_file.as_mut()),
             ("outband.mail.password_file", true, self.mail.password_file.as_mut()),
             ("outband.mail.ca", false, self.mail.ca.as_mut()),
+            ("outband.xmpp.password_file", true, self.xmpp.password_file.as_mut()),
+            ("outband.xmpp.ca", false, self.xmpp.ca.as_mut()),
             ("outband.sms.smpp.password_file", true, self.sms.smpp.password_file.as_mut()),
             ("outband.sms.smpp.ca", false, self.sms.smpp.ca.as_mut()),
         ];
@@ -317,6 +328,10 @@ impl Outband {
         if mail.is_some() {
             add(Arc::new(Mailto { from: self.mail.from.clone(), private: self.mail.private }));
         }
+        let xmpp = Xmpp::begin(&self.xmpp)?;
+        if xmpp.is_some() {
+            add(Arc::new(XmppMessages { subject: self.xmpp.subject.clone(), private: self.xmpp.private }));
+        }
         if self.sms.kannel.is_some() && self.sms.smpp.server.is_some() {
             return Err(SenderError::TwoWays);
         }
@@ -341,6 +356,7 @@ impl Outband {
             sip,
             smpp,
             mail,
+            xmpp,
         })
     }
 }
@@ -363,6 +379,7 @@ impl Default for Outband {
             sms: Sms::default(),
             sip: sip::Settings::default(),
             mail: smtp::Settings::default(),
+            xmpp: xmpp::Settings::default(),
         }
     }
 }
@@ -388,6 +405,14 @@ impl Senders {
             },
             Delivery::Mail(mail) => match &self.mail {
                 Some(smtp) => smtp.carry(mail).await,
+                None => Answer::Unreachable,
+            },
+            Delivery::Xmpp(message) => match &self.xmpp {
+                Some(xmpp) => {
+                    let (say, hear) = oneshot::channel();
+                    receipt = Some(hear);
+                    xmpp.carry(message, say).await
+                }
                 None => Answer::Unreachable,
             },
         };

@@ -9,7 +9,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{mem1, notice::Notice, sip};
+use super::{mem1, notice::Notice, sip, xmpp};
 use crate::account::channel::Kind;
 
 /// A way to tell devices something.
@@ -50,6 +50,8 @@ pub enum Delivery {
     ShortMessages(ShortMessages),
     /// A mail.
     Mail(Mail),
+    /// A message of XMPP.
+    Xmpp(xmpp::message::Message),
 }
 
 /// An HTTP request: POST. Redirections are not followed, and of the answer's body at most 4 KiB are read. Its URL and headers may be a secret, and
@@ -165,6 +167,7 @@ impl Delivery {
             Self::Sip(message) => message.body.len(),
             Self::ShortMessages(messages) => messages.octets(),
             Self::Mail(mail) => mail.message.len(),
+            Self::Xmpp(message) => message.content.len(),
         };
         u32::try_from(octets).unwrap_or(u32::MAX)
     }
@@ -214,6 +217,11 @@ pub enum Answer {
         code: u16,
         /// The enhanced one, where it has one (RFC 3463): class, subject, detail.
         status: Option<(u8, u16, u16)>,
+    },
+    /// What XMPP servers say to a message.
+    Xmpp {
+        /// Why it came back; none: it was taken.
+        refusal: Option<xmpp::message::Refusal>,
     },
     /// The device has said that it has it.
     Acknowledged,

@@ -10,8 +10,9 @@
 //! | [`udp`] | a datagram to the device itself |
 //! | [`webhook`] | an HTTP request to a place of the user's |
 //! | [`webpush`] | a push service (RFC 8030) |
+//! | [`xmpp`] | a message of XMPP (RFC 5437) |
 //!
-//! `http` says what answers mean that all who speak HTTP may get.
+//! `http` says what answers mean that all who speak HTTP may get, and `text` what a person reads.
 
 pub mod deltachat;
 mod http;
@@ -19,9 +20,11 @@ pub mod kannel;
 pub mod mailto;
 pub mod sip;
 pub mod smpp;
+mod text;
 pub mod udp;
 pub mod webhook;
 pub mod webpush;
+pub mod xmpp;
 
 #[cfg(test)]
 mod tests {

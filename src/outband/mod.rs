@@ -13,6 +13,7 @@
 //! | [`smpp`] | what do we say to a network of telephones? |
 //! | [`wap`] | how does a payload become a short message? |
 //! | [`sip`] | how does a message reach somebody who is called by SIP? |
+//! | [`xmpp`] | and by XMPP? |
 //! | [`redial`] | when is a server called again that has left us? |
 //! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
 //! | [`route`] | when is a device told, when again, and when no more? |
@@ -34,3 +35,4 @@ pub mod subscription;
 pub mod vapid;
 pub mod wap;
 mod xml;
+pub mod xmpp;
