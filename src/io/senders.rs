@@ -41,6 +41,7 @@ use crate::{
             deltachat::DeltaChat,
             kannel::Kannel,
             mailto::Mailto,
+            mms::Mms,
             smpp::Smpp as ShortMessages,
             udp::Udp,
             webhook::{SecretError, SigningSecret, Webhook},
@@ -87,6 +88,9 @@ pub struct Outband {
     pub deltachat: Option<DeltaChatSender>,
     /// Short messages.
     pub sms: Sms,
+    /// Multimedia messages (MM7).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mms: Option<MmsSender>,
     /// SIP MESSAGE (RFC 3428).
     pub sip: sip::Settings,
     /// Mails (RFC 5436).
@@ -177,6 +181,51 @@ pub struct KannelSender {
     pub validity: Span,
 }
 
+/// `[outband.mms]`: a value added service of an MMSC (3GPP TS 23.140, MM7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MmsSender {
+    /// `https://mmsc.example.net/mm7`; without TLS the password is in clear.
+    pub url: String,
+    /// Its user; none: it knows us by our address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A file with the user's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// Who we are to it: the provider, ...
+    pub vaspid: String,
+    /// ... and its service.
+    pub vasid: String,
+    /// The version of MM7 that it speaks.
+    #[serde(default = "mm7_version")]
+    pub version: String,
+    /// The schema of that version.
+    #[serde(default = "mm7_schema")]
+    pub schema: String,
+    /// The subject of messages.
+    #[serde(default = "new_mail")]
+    pub subject: String,
+    /// For how long the network may try.
+    #[serde(default = "hour")]
+    pub validity: Span,
+    /// EXTENDED goes by MMS too. It says that you take the network for private enough.
+    #[serde(default)]
+    pub private: bool,
+}
+
+fn mm7_version() -> String {
+    "6.8.0".to_owned()
+}
+
+fn mm7_schema() -> String {
+    "REL-6-MM7-1-4".to_owned()
+}
+
+fn new_mail() -> String {
+    "New mail".to_owned()
+}
+
 fn day() -> Span {
     Span::minutes(24 * 60)
 }
@@ -225,6 +274,9 @@ pub enum SenderError {
     /// Two ways for short messages.
     #[error("outband.sms: short messages go by smpp or by kannel, and both stand there")]
     TwoWays,
+    /// A user without a password, or the other way round.
+    #[error("outband.mms: user and password_file stand there together, or neither does")]
+    MmsLogin,
     /// `watch = "master"` and nobody to log in as.
     #[error("outband.watch: \"master\" needs outband.master")]
     Master,
@@ -260,6 +312,7 @@ impl Outband {
         let sms = self.sms.kannel.is_some() || self.sms.smpp.server.is_some();
         let table = [
             (Kind::Sms, sms),
+            (Kind::Mms, self.mms.is_some()),
             (Kind::Sip, self.sip.from.is_some()),
             (Kind::Xmpp, self.xmpp.server.is_some()),
             (Kind::Udp, self.udp),
@@ -288,6 +341,8 @@ impl Outband {
             true,
             self.sms.kannel.as_mut().map(|one| &mut one.password_file),
         ));
+        let mms = self.mms.as_mut().and_then(|one| one.password_file.as_mut());
+        files.push(("outband.mms.password_file", true, mms));
         files.push(("outband.webhook.secret_file", true, self.webhook.as_mut().map(|one| &mut one.secret_file)));
         files.push(("outband.master.password_file", true, self.master.as_mut().map(|one| &mut one.password_file)));
         files.into_iter().filter_map(|(key, secret, file)| Some((key, secret, file?))).collect()
@@ -315,6 +370,9 @@ impl Outband {
             let password = read("outband.sms.kannel.password_file", password_file)?;
             let (url, user, from) = (url.clone(), user.clone(), from.clone());
             add(Arc::new(Kannel { url, user, password, from, validity: validity.0 }));
+        }
+        if let Some(sender) = &self.mms {
+            add(Arc::new(sender.channel()?));
         }
         let places = Places::new(self.allow.clone());
         let sip = match self.sip.channel() {
@@ -361,6 +419,19 @@ impl Outband {
     }
 }
 
+impl MmsSender {
+    fn channel(&self) -> Result<Mms, SenderError> {
+        if self.user.is_some() != self.password_file.is_some() {
+            return Err(SenderError::MmsLogin);
+        }
+        let password = self.password_file.as_deref().map(|file| read("outband.mms.password_file", file)).transpose()?;
+        let Self { url, user, vaspid, vasid, version, schema, subject, validity, private, .. } = self.clone();
+        let password = password.unwrap_or_else(|| Secret::new(Vec::new()));
+        let validity = validity.0;
+        Ok(Mms { url, user, password, vaspid, vasid, version, schema, subject, validity, private })
+    }
+}
+
 impl Default for Outband {
     fn default() -> Self {
         Self {
@@ -377,6 +448,7 @@ impl Default for Outband {
             webhook: None,
             deltachat: None,
             sms: Sms::default(),
+            mms: None,
             sip: sip::Settings::default(),
             mail: smtp::Settings::default(),
             xmpp: xmpp::Settings::default(),
@@ -454,6 +526,23 @@ mod tests {
         assert_eq!(senders.channels.keys().collect::<Vec<_>>(), [&Kind::Udp, &Kind::WebPush]);
     }
 
+    #[tokio::test]
+    async fn messages_of_xmpp_and_mms_run_where_their_places_are_named() {
+        let state = tempfile::tempdir().unwrap();
+        let secret = state.path().join("secret");
+        fs::write(&secret, "secret\n").unwrap();
+        let text = format!(
+            "xmpp = {{ server = \"localhost:1\", jid = \"notify.localhost\", password_file = {secret:?} }}\n\
+             mms = {{ url = \"http://localhost:1/\", vaspid = \"a\", vasid = \"b\", user = \"c\", password_file = {secret:?} }}"
+        );
+        let mut outband = outband(&text);
+        assert_eq!(outband.running(), [Kind::Mms, Kind::Xmpp]);
+        let files: Vec<_> = outband.files_mut().into_iter().map(|(key, is_secret, _)| (key, is_secret)).collect();
+        assert_eq!(files, [("outband.xmpp.password_file", true), ("outband.mms.password_file", true)]);
+        let senders = outband.senders(state.path()).unwrap();
+        assert_eq!(senders.channels.keys().collect::<Vec<_>>(), [&Kind::Mms, &Kind::Xmpp]);
+    }
+
     #[test]
     fn what_is_wrong_names_its_key_and_no_secret() {
         let state = tempfile::tempdir().unwrap();
@@ -470,6 +559,12 @@ mod tests {
                 "outband.webhook.secret_file: ",
             ),
             ("webpush = { contact = \"nobody\" }".to_owned(), "outband.webpush: "),
+            (
+                "xmpp = { server = \"localhost:5347\", jid = \"notify.localhost\", password_file = \"/nowhere\" }"
+                    .to_owned(),
+                "outband.xmpp.password_file: /nowhere",
+            ),
+            ("mms = { url = \"https://x/\", vaspid = \"a\", vasid = \"b\", user = \"c\" }".to_owned(), "outband.mms: "),
         ] {
             let error = outband(&text).senders(state.path()).unwrap_err().to_string();
             assert!(error.starts_with(expected) && !error.contains("whsec_short"), "{error}");

@@ -5,6 +5,7 @@
 //! | [`deltachat`] | the notifier of Delta Chat |
 //! | [`kannel`] | a short message, by way of Kannel |
 //! | [`mailto`] | a mail (RFC 5436) |
+//! | [`mms`] | a multimedia message, by way of an MMSC (MM7) |
 //! | [`sip`] | a MESSAGE request of SIP (RFC 3428) |
 //! | [`smpp`] | a short message, by way of an SMSC |
 //! | [`udp`] | a datagram to the device itself |
@@ -18,6 +19,7 @@ pub mod deltachat;
 mod http;
 pub mod kannel;
 pub mod mailto;
+pub mod mms;
 pub mod sip;
 pub mod smpp;
 mod text;
