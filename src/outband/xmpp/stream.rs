@@ -14,7 +14,7 @@ use crate::outband::xml::{self, XmlError};
 pub const STREAMS: &str = "http://etherx.jabber.org/streams";
 
 /// The longest element, in octets: servers let pass at most half of that.
-pub const LONGEST: usize = 1 << 20;
+const LONGEST: usize = 1 << 20;
 /// The longest tag that is read, in octets. Of a longer one only the name is.
 const LONGEST_TAG: usize = 8 << 10;
 /// Levels of elements that are kept below the stream: `<iq><error><condition>` has three, `<features><mechanisms><mechanism>` too.
