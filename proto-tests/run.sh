@@ -77,6 +77,8 @@ else
   step smpp proto-tests/live/smpp.py --proxy "$target/tests/lemonade-proxy"
   step handover proto-tests/live/handover.py --proxy "$target/tests/lemonade-proxy"
   step lost proto-tests/live/lost.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 50 || echo 5)" --messages "$([ "$long" ] && echo 20000 || echo 2000)"
+  step xmpp proto-tests/live/xmpp.py --proxy "$target/tests/lemonade-proxy"
+  step mms proto-tests/live/mms.py --proxy "$target/tests/lemonade-proxy"
   step transcripts proto-tests/live/transcripts.py --proxy "$target/tests/lemonade-proxy"
   step matrix proto-tests/live/run.py --proxy "$target/tests/lemonade-proxy"
   step differential proto-tests/live/differential.py --proxy "$target/tests/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"

@@ -2,10 +2,11 @@
 //!
 //!     live-push webpush STATE https://127.0.0.1:21000/p/1|BCVx...|BTBZ...
 //!     live-push kannel http://127.0.0.1:21001/cgi-bin/sendsms USER PASSWORD +447700900123
+//!     live-push mms http://127.0.0.1:21002/mm7 USER PASSWORD +447700900123
 //!     out: extended Accepted
 //!
 //! A line each: what was sent, and what the channel made of the answer. The receivers speak no TLS, so that `https` becomes `http` on the way,
-//! and loopback is allowed. `push.py` calls it.
+//! and loopback is allowed. `push.py` and `mms.py` call it.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +28,7 @@ use lemonade_proxy::{
     mailbox::event::Kind,
     outband::{
         channel::{Channel, Delivery, Given, Undeliverable},
-        channels::{kannel::Kannel, webpush::WebPush},
+        channels::{kannel::Kannel, mms::Mms, webpush::WebPush},
         notice::{Counts, Message, Notice},
     },
 };
@@ -53,7 +54,23 @@ async fn main() {
             let long = Notice { account: account.into(), ..notice() };
             send("long", &channel, channel.write(&long, number, &given())).await;
         }
-        _ => panic!("live-push webpush STATE ADDRESS | kannel URL USER PASSWORD NUMBER"),
+        ["mms", url, user, password, number] => {
+            let channel = Mms {
+                url: url.to_owned(),
+                user: Some(user.to_owned()),
+                password: Secret::new(password.as_bytes().to_vec()),
+                vaspid: "mem".to_owned(),
+                vasid: "emn".to_owned(),
+                version: "6.8.0".to_owned(),
+                schema: "REL-6-MM7-1-4".to_owned(),
+                subject: "New mail".to_owned(),
+                validity: Duration::from_secs(3600),
+                private: true,
+            };
+            send("wakeup", &channel, channel.write(&notice().wakeup(), number, &given())).await;
+            send("extended", &channel, channel.write(&notice(), number, &given())).await;
+        }
+        _ => panic!("live-push webpush STATE ADDRESS | kannel|mms URL USER PASSWORD NUMBER"),
     }
 }
 

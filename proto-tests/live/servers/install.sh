@@ -10,7 +10,7 @@ export DEBIAN_FRONTEND=noninteractive
 SERVER_PACKAGES="openssl util-linux python3 dovecot-imapd dovecot-lmtpd"
 CLIENT_PACKAGES="curl isync offlineimap3 mutt"
 TOOL_PACKAGES="prometheus jq shellcheck"        # promtool and what else deploy/check.sh asks for
-DECODER_PACKAGES="libwbxml2-utils tshark python3-cryptography kannel kannel-extras sip-tester kamailio kamailio-tls-modules python3-aiosmtpd" # who else reads what we write to devices
+DECODER_PACKAGES="libwbxml2-utils tshark python3-cryptography kannel kannel-extras sip-tester kamailio kamailio-tls-modules python3-aiosmtpd prosody python3-slixmpp" # who else reads what we write to devices
 updated=""
 update() { if [ -z "$updated" ]; then apt-get update -qq; updated=yes; fi; }
 
