@@ -152,8 +152,11 @@ pub async fn provision(shell: Arc<Shell>, mut changed: mpsc::UnboundedReceiver<A
     }
 }
 
-/// Begins a desk, unless there is one.
+/// Begins a desk, unless there is one. Where nobody sends, what is stored waits for who will.
 fn begin(shell: &Arc<Shell>, account: Arc<AccountName>, delay: Duration) {
+    if shell.setup.load().senders.channels.is_empty() {
+        return;
+    }
     let Entry::Vacant(vacant) = shell.desks.0.entry(Arc::clone(&account)) else { return };
     let (orders, waiting) = mpsc::unbounded_channel();
     vacant.insert(orders);
@@ -401,6 +404,9 @@ impl Task {
                 (self.from, self.pause) = (self.from.min(Instant::now()), PAUSES.0);
             }
             Order::Shown(device, mailbox, uidvalidity, uidnext) => {
+                if let Some(uidvalidity) = uidvalidity {
+                    self.watch.begin_at(&mailbox, Cursor { uidvalidity, next: uidnext });
+                }
                 let shown =
                     marks::Shown { mailbox: &mailbox, uidvalidity, uidnext: Some(uidnext), ..marks::Shown::default() };
                 self.desk.shown(&device, shown, now);

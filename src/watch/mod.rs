@@ -118,6 +118,15 @@ impl Watch {
         self.places.get(mailbox)?.cursor
     }
 
+    /// Somebody who wants to hear of this mailbox was shown all below this: where nobody has looked yet, the first look begins there, and
+    /// nothing that came meanwhile is taken for old.
+    pub fn begin_at(&mut self, mailbox: &[u8], cursor: Cursor) {
+        let is_looking = matches!(&self.doing, Some(Doing::Look(looking)) if **looking == *mailbox);
+        if let Some(place) = self.places.get_mut(mailbox).filter(|_| !is_looking) {
+            place.cursor.get_or_insert(cursor);
+        }
+    }
+
     /// Whether it is known of every mailbox what is new in it.
     pub fn is_settled(&self) -> bool {
         self.places.values().all(|place| place.cursor.is_some())

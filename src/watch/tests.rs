@@ -342,3 +342,17 @@ fn what_was_half_found_when_the_connection_broke_is_found_again() {
     }
     assert_eq!(arrived(&look(&mut watch, &mut backend, at(0))), ["INBOX 1"]);
 }
+
+#[test]
+fn the_first_look_begins_where_somebody_was_shown_all() {
+    let mut backend = Backend::with(&["INBOX", "Work"]);
+    for _ in 0..3 {
+        backend.inbox().deliver("x");
+    }
+    let mut watch = watching(&[("INBOX", Wish::default()), ("Work", Wish::default())], &[]);
+    watch.begin_at(b"INBOX", Cursor { uidvalidity: 7, next: 3 });
+    watch.begin_at(b"Lists", Cursor { uidvalidity: 7, next: 3 });
+    assert_eq!(arrived(&look(&mut watch, &mut backend, at(0))), ["INBOX 3", "Work "]);
+    watch.begin_at(b"INBOX", Cursor { uidvalidity: 7, next: 1 });
+    assert_eq!(arrived(&stirred(&mut watch, &mut backend, at(1))), ["INBOX "], "it was looked at by now");
+}
