@@ -7,6 +7,7 @@
 //! | [`cast`] | who carries whose octets, and at what moment of a virtual clock? |
 //! | [`proxy`] | what does a session do between the two? (a real one, with a shell of lists around it) |
 //! | [`events`] | what do those who follow hear, in a line that one can read? |
+//! | [`notice`] | what is a device told, in tests that send it to others? |
 //! | [`random`] | which run was that? (numbers from a printed seed) |
 //!
 //! No socket, no thread and no real time anywhere: the same seed gives the same run. [`transcript::live`] speaks over whatever
@@ -19,6 +20,7 @@ pub mod cast;
 pub mod errand;
 pub mod events;
 pub mod model;
+pub mod notice;
 pub mod proxy;
 pub mod random;
 pub mod transcript;

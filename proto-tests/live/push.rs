@@ -25,13 +25,13 @@ use lemonade_proxy::{
         },
         vapid,
     },
-    mailbox::event::Kind,
     outband::{
         channel::{Channel, Delivery, Given, Undeliverable},
         channels::{kannel::Kannel, mms::Mms, webpush::WebPush},
-        notice::{Counts, Message, Notice},
+        notice::Notice,
     },
 };
+use proto_tests::notice::{self, notice};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -82,32 +82,6 @@ async fn send(what: &str, channel: &dyn Channel, written: Result<Delivery, Undel
     println!("{what} {:?}", channel.judge(&carrier.carry(&request).await));
 }
 
-/// Chance that is another each time, as far as a test needs it.
 fn given() -> Given {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let octets = now.as_nanos().to_be_bytes();
-    Given { now, chance: std::array::from_fn(|at| octets[at % octets.len()] ^ at as u8) }
-}
-
-fn notice() -> Notice {
-    let message = Message {
-        uid: 18,
-        from: Some("juliet@example.org".into()),
-        name: Some("Juliet \"J\"".into()),
-        subject: Some("Grüße".into()),
-        sent: Some(Duration::from_secs(1_077_259_197)),
-        snippet: Some("Romeo, where are you?".into()),
-        id: Some("<a@b>".into()),
-    };
-    Notice {
-        account: "joe@foo.com".into(),
-        seq: 7,
-        at: Duration::from_secs(1_077_259_200),
-        event: Kind::MessageNew,
-        mailbox: b"Entw&APw-rfe".as_slice().into(),
-        uidvalidity: Some(385_759_045),
-        counts: Counts { messages: Some(1503), unseen: Some(299), uidnext: Some(19), modseq: Some(7) },
-        message: Some(message),
-        urgent: true,
-    }
+    notice::given(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
 }

@@ -9,11 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    env, fs,
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::{env, fs, path::Path, time::SystemTime};
 
 use lemonade_proxy::{
     io::{
@@ -23,12 +19,12 @@ use lemonade_proxy::{
         },
         tls,
     },
-    mailbox::event::Kind,
     outband::{
         channel::{Channel, Delivery, Given},
         notice::{Counts, Message, Notice},
     },
 };
+use proto_tests::notice;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -46,11 +42,8 @@ async fn main() {
     }
 }
 
-/// Chance that is another each time, as far as a test needs it.
 fn given() -> Given {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let octets = now.as_nanos().to_be_bytes();
-    Given { now, chance: std::array::from_fn(|at| octets[at % octets.len()] ^ at as u8) }
+    notice::given(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
 }
 
 fn notice() -> Notice {
@@ -60,15 +53,6 @@ fn notice() -> Notice {
         subject: Some("Grüße, \"sofort\"!".into()),
         ..Message::default()
     };
-    Notice {
-        account: "joe@foo.com".into(),
-        seq: 7,
-        at: Duration::from_secs(1_077_259_200),
-        event: Kind::MessageNew,
-        mailbox: b"INBOX".as_slice().into(),
-        uidvalidity: Some(385_759_045),
-        counts: Counts::default(),
-        message: Some(message),
-        urgent: true,
-    }
+    let (mailbox, counts) = (b"INBOX".as_slice().into(), Counts::default());
+    Notice { mailbox, counts, message: Some(message), ..notice::notice() }
 }

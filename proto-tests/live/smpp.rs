@@ -19,13 +19,13 @@ use lemonade_proxy::{
         smpp::{self, Condition},
         smtp,
     },
-    mailbox::event::Kind,
     outband::{
         channel::{Channel, Delivery, Given, Receipt},
         channels::{mailto::Mailto, smpp::Smpp},
-        notice::{Counts, Message, Notice},
+        notice::Notice,
     },
 };
+use proto_tests::notice::{self, notice};
 use tokio::{sync::oneshot, time};
 
 /// How long is waited for a link, and for a receipt.
@@ -73,30 +73,7 @@ async fn mail(settings: &smtp::Settings, address: &str) {
     }
 }
 
+/// With the chance that `smpp.py` finds again in the references of parts.
 fn given() -> Given {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Given { now, chance: [0x5c; 64] }
-}
-
-fn notice() -> Notice {
-    let message = Message {
-        uid: 18,
-        from: Some("juliet@example.org".into()),
-        name: Some("Juliet \"J\"".into()),
-        subject: Some("Grüße".into()),
-        sent: Some(Duration::from_secs(1_077_259_197)),
-        snippet: Some("Romeo, where are you?".into()),
-        id: Some("<a@b>".into()),
-    };
-    Notice {
-        account: "joe@foo.com".into(),
-        seq: 7,
-        at: Duration::from_secs(1_077_259_200),
-        event: Kind::MessageNew,
-        mailbox: b"Entw&APw-rfe".as_slice().into(),
-        uidvalidity: Some(385_759_045),
-        counts: Counts { messages: Some(1503), unseen: Some(299), uidnext: Some(19), modseq: Some(7) },
-        message: Some(message),
-        urgent: true,
-    }
+    Given { chance: [0x5c; 64], ..notice::given(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()) }
 }

@@ -18,13 +18,13 @@ use std::{
 
 use lemonade_proxy::{
     io::carrier::xmpp::{self, Condition},
-    mailbox::event::Kind,
     outband::{
         channel::{Channel, Delivery, Given, Receipt},
         channels::xmpp::Xmpp,
-        notice::{Counts, Message, Notice},
+        notice::{Message, Notice},
     },
 };
+use proto_tests::notice;
 use tokio::{sync::oneshot, time};
 
 /// How long is waited for a stream.
@@ -72,29 +72,16 @@ async fn send(carrier: &xmpp::Xmpp, channel: &Xmpp, name: &str, notice: &Notice,
 }
 
 fn given() -> Given {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Given { now, chance: [0x5c; 64] }
+    notice::given(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
 }
 
+/// With what must not become markup.
 fn notice(seq: u64) -> Notice {
-    let message = Message {
-        uid: 18,
-        from: Some("juliet@example.org".into()),
+    let whole = notice::notice();
+    let message = whole.message.map(|message| Message {
         name: Some("Juliet \"J\" <&>".into()),
         subject: Some("1 < 2 ]]> </body></message>: Grüße".into()),
-        sent: Some(Duration::from_secs(1_077_259_197)),
-        snippet: Some("Romeo, where are you?".into()),
-        id: Some("<a@b>".into()),
-    };
-    Notice {
-        account: "joe@foo.com".into(),
-        seq,
-        at: Duration::from_secs(1_077_259_200),
-        event: Kind::MessageNew,
-        mailbox: b"Entw&APw-rfe".as_slice().into(),
-        uidvalidity: Some(385_759_045),
-        counts: Counts { messages: Some(1503), unseen: Some(299), uidnext: Some(19), modseq: Some(7) },
-        message: Some(message),
-        urgent: true,
-    }
+        ..message
+    });
+    Notice { seq, message, ..whole }
 }

@@ -444,7 +444,7 @@ impl Task {
     /// Begins the next look, if there is one to begin; when there may be another one, if nothing happens.
     fn look(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let is_over = self.mode() == Mode::Linger && self.until.is_some_and(|until| until <= now);
+        let is_over = self.leaves_at().is_some_and(|until| until <= now);
         match () {
             () if self.looking.is_some() && !is_over => return self.leaves_at(),
             () if self.looking.is_some() => {

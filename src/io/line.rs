@@ -2,7 +2,7 @@
 //!
 //!     Key, Errand   ->  greeting, STARTTLS, login, EXAMINE, what is asked   ->  Outcome
 //!
-//! What is said there is decided by [`Aside`]; here it is carried, with a bound for each silence.
+//! What is said there is decided by [`Aside`]; here it is carried, with a bound for each silence. Issues 4 and 5.
 
 use std::{
     future::poll_fn,

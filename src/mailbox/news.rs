@@ -1,6 +1,8 @@
 //! What somebody who looks after a mailbox has found there.
 //!
 //!     INBOX     18:20 have come, 19 is read already; 18 and 20 match `FROM "juliet"`; 20 begins so: ...
+//!
+//! Who has found it (`watch/`) and who tells of it (`outband/`) know nothing else of one another. Requirement N11.
 
 use std::fmt;
 

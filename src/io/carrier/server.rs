@@ -2,7 +2,7 @@
 //!
 //!     smsc.example.net:3550, TLS     a name, its addresses one after the other, a certificate for that name
 //!
-//! It may be anywhere. With TLS it has to prove who it is; there is no switch for that.
+//! It may be anywhere. With TLS it has to prove who it is; there is no switch for that. Requirement N20.
 
 use std::{fmt, future::poll_fn, io, path::Path, str::FromStr, sync::Arc, time::Duration};
 

@@ -4,7 +4,7 @@
 //!     Juliet <juliet@example.org> wrote: Contact me immediately!       EXTENDED
 //!     Romeo, where are you?
 //!
-//! A line stays one, whatever a subject has in it.
+//! A line stays one, whatever a subject has in it. Requirements N9, N10.
 
 use crate::outband::notice::{Notice, cut};
 

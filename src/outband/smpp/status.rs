@@ -5,7 +5,7 @@
 //!     submit_sm_resp  0A RINVSRCADR    this message will not go: somebody has to be told
 //!
 //! A refused bind says nothing of any message. What is not in the table, as the numbers from 400 on that each vendor has given out by itself,
-//! is a refusal of this message.
+//! is a refusal of this message. Requirement N20.
 
 use crate::outband::channel::Outcome;
 
