@@ -108,6 +108,15 @@ pub struct Way {
 /// A mailbox, and how far it was looked at, as JSON; none: nobody looks at it any more.
 pub type Looked = (Box<[u8]>, Option<Box<str>>);
 
+/// A thing that the outband side remembers of an account as a whole, by its name, as JSON; none: not any more. It may be a secret, and is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Memo {
+    /// The name.
+    pub name: Box<str>,
+    /// What.
+    pub state: Option<Box<str>>,
+}
+
 /// What one turn of the outband side changes: it stands as a whole or not at all, so that no message is lost between a mailbox that was
 /// looked at and the routes that are to tell of it, and none is found twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +125,8 @@ pub struct Turn {
     pub routes: Vec<(Way, Option<Box<str>>)>,
     /// How far mailboxes were looked at.
     pub looked: Vec<Looked>,
+    /// What is remembered of the account as a whole.
+    pub memos: Vec<Memo>,
     /// What is to be remembered of what was done. Of an account the last [`MOST_LINES`] lines are.
     pub journal: Vec<Line>,
 }
@@ -158,7 +169,7 @@ pub enum Query {
     Entries,
     /// The devices.
     Devices,
-    /// All routes, and how far mailboxes were looked at.
+    /// All routes, how far mailboxes were looked at, and memos.
     Outband,
     /// The journal, in the order in which it was written.
     Journal,
@@ -184,6 +195,8 @@ pub struct Outband {
     pub routes: Vec<(Way, Box<str>)>,
     /// How far mailboxes were looked at, as JSON.
     pub looked: Vec<(Box<[u8]>, Box<str>)>,
+    /// What is remembered of the account as a whole.
+    pub memos: Vec<Memo>,
 }
 
 /// What is to change: all of it or nothing.
@@ -310,6 +323,12 @@ impl Default for DeviceName {
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memo({})", self.name)
     }
 }
 

@@ -474,7 +474,7 @@ impl Desk {
             (way, held.map(|held| held.route.write().into()))
         };
         let routes = std::mem::take(&mut self.dirty).into_iter().map(row).collect();
-        Turn { routes, looked: Vec::new(), journal: std::mem::take(&mut self.journal) }
+        Turn { routes, journal: std::mem::take(&mut self.journal), ..Turn::default() }
     }
 
     /// All routes, as one may look at them.

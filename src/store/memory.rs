@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES,
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Memo,
     Outband, Owner, Query, Quota, Store, StoreError, Turn, Way, renamed,
 };
 
@@ -21,6 +21,7 @@ struct Account {
     devices: BTreeMap<DeviceName, Device>,
     routes: BTreeMap<Way, Box<str>>,
     looked: BTreeMap<Box<[u8]>, Box<str>>,
+    memos: BTreeMap<Box<str>, Box<str>>,
     journal: Vec<Line>,
 }
 
@@ -58,7 +59,8 @@ impl Store for Memory {
                 Query::Devices => Found::Devices(account.devices.into_values().collect()),
                 Query::Outband => {
                     let (routes, looked) = (account.routes.into_iter().collect(), account.looked.into_iter().collect());
-                    Found::Outband(Outband { routes, looked })
+                    let memos = account.memos.into_iter().map(|(name, state)| Memo { name, state: Some(state) });
+                    Found::Outband(Outband { routes, looked, memos: memos.collect() })
                 }
                 Query::Journal => Found::Journal(account.journal),
                 Query::Mailbox(_) | Query::Entries => {
@@ -84,12 +86,14 @@ impl Account {
             && self.devices.is_empty()
             && self.routes.is_empty()
             && self.looked.is_empty()
+            && self.memos.is_empty()
             && self.journal.is_empty()
     }
 
     fn take_turn(&mut self, turn: &Turn) {
         turn.routes.iter().for_each(|(way, state)| set(&mut self.routes, way, state));
         turn.looked.iter().for_each(|(mailbox, state)| set(&mut self.looked, mailbox, state));
+        turn.memos.iter().for_each(|memo| set(&mut self.memos, &memo.name, &memo.state));
         self.journal.extend_from_slice(&turn.journal);
         self.journal.drain(..self.journal.len().saturating_sub(MOST_LINES));
     }

@@ -1,7 +1,7 @@
 //! The store on one machine: SQLite in the state directory, through sqlx.
 //!
 //!     STATE/store.sqlite           write-ahead log, `synchronous=FULL`: what was answered Ok survives a loss of power
-//!     STATE/store.before-2.sqlite  what it was before its tables were changed to those of version 2
+//!     STATE/store.before-3.sqlite  what it was before its tables were changed to those of version 3
 //!
 //! One connection writes, in transactions that take the lock at their beginning, so that none has to be tried again; others
 //! read beside it. A disk that is full or read-only refuses the change that needed it, and the next one is tried anew.
@@ -21,15 +21,16 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 use super::{
-    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES,
+    AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Memo,
     Outband, Owner, Query, Quota, Source, Store, StoreError, Turn, Way, renamed,
 };
 use crate::imap::entry::EntryName;
 
 /// The tables, version by version. One that was released never changes.
-const VERSIONS: [(i64, &str, &str); 2] = [
+const VERSIONS: [(i64, &str, &str); 3] = [
     (1, "accounts", include_str!("migrations/0001_accounts.sql")),
     (2, "outband", include_str!("migrations/0002_outband.sql")),
+    (3, "memos", include_str!("migrations/0003_memos.sql")),
 ];
 
 /// How long to wait for another process that holds the file: a backup, or an operator's shell.
@@ -151,7 +152,7 @@ impl Database {
 }
 
 impl Database {
-    /// Both halves as they stood at one moment.
+    /// All of it as it stood at one moment.
     async fn outband(&self, account: &AccountName) -> Result<Found, StoreError> {
         let mut within = self.pools().await?.readers.begin().await?;
         let Some(id) = id(&mut within, account).await? else { return Ok(Found::Outband(Outband::default())) };
@@ -160,7 +161,11 @@ impl Database {
         let looked = sqlx::query_as("SELECT mailbox, state FROM looked WHERE account = $1 ORDER BY mailbox");
         let looked: Vec<(Vec<u8>, String)> = looked.bind(id).fetch_all(&mut *within).await?;
         let looked = looked.into_iter().map(|(mailbox, state)| (mailbox.into(), state.into())).collect();
-        Ok(Found::Outband(Outband { routes: routes.iter().map(route).collect::<Result<_, _>>()?, looked }))
+        let memos = sqlx::query_as("SELECT name, state FROM memo WHERE account = $1 ORDER BY name");
+        let memos: Vec<(String, String)> = memos.bind(id).fetch_all(&mut *within).await?;
+        let memos =
+            memos.into_iter().map(|(name, state)| Memo { name: name.into(), state: Some(state.into()) }).collect();
+        Ok(Found::Outband(Outband { routes: routes.iter().map(route).collect::<Result<_, _>>()?, looked, memos }))
     }
 
     async fn all_subscribers(&self) -> Result<Vec<AccountName>, StoreError> {
@@ -377,6 +382,17 @@ async fn take_turn(within: &mut Transaction<'_, Sqlite>, id: i64, turn: &Turn) -
             None => "DELETE FROM looked WHERE account = $1 AND mailbox = $2",
         });
         let asked = state.iter().fold(asked.bind(id).bind(&**mailbox), |asked, state| asked.bind(&**state));
+        asked.execute(&mut **within).await?;
+    }
+    for Memo { name, state } in &turn.memos {
+        let asked = sqlx::query(match state {
+            Some(_) => {
+                "INSERT INTO memo (account, name, state) VALUES ($1, $2, $3) \
+                 ON CONFLICT (account, name) DO UPDATE SET state = excluded.state"
+            }
+            None => "DELETE FROM memo WHERE account = $1 AND name = $2",
+        });
+        let asked = state.iter().fold(asked.bind(id).bind(&**name), |asked, state| asked.bind(&**state));
         asked.execute(&mut **within).await?;
     }
     for line in &turn.journal {

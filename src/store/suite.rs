@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Outband,
+    AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Memo, Outband,
     Owner, Query, Quota, Source, Store, StoreError, Turn, Way, memory::Memory, sqlite::Database,
 };
 use crate::imap::entry::EntryName;
@@ -235,7 +235,9 @@ async fn a_turn_of_the_outband_side_stands_as_a_whole() {
         assert_eq!(outband().await, Outband::default());
         let (phone, tablet, inbox) = (way("phone", "UDP a:1"), way("tablet", "UDP b:2"), Box::<[u8]>::from(*b"INBOX"));
         let routes = vec![(phone.clone(), Some("1".into())), (tablet.clone(), Some("2".into()))];
-        let turn = Turn { routes, looked: vec![(inbox.clone(), Some("17".into()))], ..Turn::default() };
+        let memo = |state: Option<&str>| Memo { name: "day".into(), state: state.map(Into::into) };
+        let looked = vec![(inbox.clone(), Some("17".into()))];
+        let turn = Turn { routes, looked, memos: vec![memo(Some("4"))], ..Turn::default() };
         save(store, "joe", Change::Turn(turn.clone())).await;
         assert_eq!(outband().await, Outband::default(), "nobody knows this account, or any more");
         save(store, "joe", set("INBOX", "", "/private/comment", b"x")).await;
@@ -243,12 +245,19 @@ async fn a_turn_of_the_outband_side_stands_as_a_whole() {
         let routes = vec![(tablet.clone(), None), (phone.clone(), Some("3".into()))];
         save(store, "joe", Change::Turn(Turn { routes, ..Turn::default() })).await;
         let looked = vec![(inbox.clone(), "17".into())];
-        assert_eq!(outband().await, Outband { routes: vec![(phone, "3".into())], looked: looked.clone() });
+        let memos = vec![memo(Some("4"))];
+        let found = Outband { routes: vec![(phone, "3".into())], looked: looked.clone(), memos: memos.clone() };
+        assert_eq!(outband().await, found);
         assert_eq!(store.subscribers().await.unwrap(), [account("joe")]);
         save(store, "joe", Change::Forget(device("phone"))).await;
-        assert_eq!(outband().await, Outband { routes: Vec::new(), looked });
+        assert_eq!(outband().await, Outband { routes: Vec::new(), looked, memos });
         assert_eq!(store.subscribers().await.unwrap(), []);
-        save(store, "joe", Change::Turn(Turn { looked: vec![(inbox, None)], ..Turn::default() })).await;
+        save(
+            store,
+            "joe",
+            Change::Turn(Turn { looked: vec![(inbox, None)], memos: vec![memo(None)], ..Turn::default() }),
+        )
+        .await;
         assert_eq!(outband().await, Outband::default());
     })
     .await;
