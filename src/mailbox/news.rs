@@ -27,8 +27,26 @@ pub struct News {
     pub matched: Vec<(Box<[u8]>, UidSet)>,
     /// How many messages there are.
     pub messages: Option<u32>,
-    /// The last one that is new, and how it begins.
+    /// The last one that is new, or one that was asked for, and how it begins.
     pub head: Option<(u32, Vec<u8>)>,
+}
+
+impl News {
+    /// Nothing is new in this mailbox.
+    pub fn of(mailbox: Box<[u8]>, uidvalidity: u32, next: u32) -> Self {
+        let (arrived, read) = Default::default();
+        Self {
+            mailbox,
+            uidvalidity,
+            next,
+            renewed: None,
+            arrived,
+            read,
+            matched: Vec::new(),
+            messages: None,
+            head: None,
+        }
+    }
 }
 
 impl fmt::Debug for News {

@@ -296,14 +296,52 @@ impl Desk {
                     self.happened(one, news, uids, rings, what, now);
                 }
             }
-            let said = news.head.as_ref().filter(|(uid, _)| one.format == Format::Extended && rings.contains(*uid));
-            if let Some(held) = self.held(&one.way).filter(|_| !rings.is_empty()) {
+            let Some(held) = self.held(&one.way) else { continue };
+            let last = held.route.marks.mailboxes.get(&mailbox).and_then(|marks| marks.last_uid);
+            let is_told = |uid: u32| rings.contains(uid) || (news.arrived.is_empty() && last == Some(uid));
+            let said = news.head.as_ref().filter(|(uid, _)| one.format == Format::Extended && is_told(*uid));
+            if !rings.is_empty() {
                 held.messages.remove(&mailbox);
-                if let Some((uid, head)) = said {
-                    held.messages.insert(mailbox.clone(), excerpt::message(*uid, head));
-                }
+            }
+            if let Some((uid, head)) = said {
+                held.messages.insert(mailbox.clone(), excerpt::message(*uid, head));
             }
         }
+    }
+
+    /// Messages of which a device is to be told what they say, and of which nobody knows it any more: mailbox, UIDVALIDITY, UID.
+    pub fn unknown(&self) -> Vec<(Box<[u8]>, u32, u32)> {
+        let wants = |one: &&Subscription| one.format == Format::Extended;
+        let unknown = |one: &Subscription| {
+            let held = self.devices.get(&one.way.device)?.routes.get(&one.way)?;
+            let marks = held.route.marks.mailboxes.get(&one.mailbox).filter(|marks| marks.fresh_since.is_some())?;
+            let known = held.messages.contains_key(&one.mailbox);
+            (!known).then_some((one.mailbox.0.clone(), marks.uidvalidity.unwrap_or_default(), marks.last_uid?))
+        };
+        self.subscriptions.iter().filter(wants).filter_map(unknown).collect()
+    }
+
+    /// What there is to say of the routes of each device that has one; empty: nothing.
+    pub fn remarks(&self) -> BTreeMap<DeviceName, BTreeSet<String>> {
+        let mut remarks: BTreeMap<DeviceName, BTreeSet<String>> = BTreeMap::new();
+        for one in &self.subscriptions {
+            let (kind, of_device) = (one.kind, remarks.entry(one.way.device.clone()).or_default());
+            let held = self.devices.get(&one.way.device).and_then(|device| device.routes.get(&one.way));
+            let is_private =
+                || self.channels.get(&kind).is_some_and(|it| it.is_private(subscription::address(&one.way)));
+            if one.format == Format::Extended && !is_private() {
+                of_device.insert(format!("{kind}=EXTENDED goes as {kind}=WAKEUP: nothing protects it there"));
+            }
+            if held.is_some_and(|held| held.route.dead) {
+                of_device.insert(format!("{kind}: the address is none any more"));
+            }
+        }
+        remarks
+    }
+
+    /// Something of the account as a whole is to be remembered in its journal.
+    pub fn remember(&mut self, what: &str, now: Moment) {
+        self.note(None, &Name(Box::default()), "", 0, what, now);
     }
 
     /// Nobody can look after the mailboxes any more until a device signs in: those that are away are told to do so, once.

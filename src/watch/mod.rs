@@ -70,6 +70,8 @@ struct Place {
     wish: Wish,
     cursor: Option<Cursor>,
     due: Duration,
+    /// A message that is to be looked into again, under this UIDVALIDITY.
+    head: Option<(u32, u32)>,
 }
 
 /// What is to be done next.
@@ -89,8 +91,8 @@ enum Doing {
     Look(Box<[u8]>),
     /// Asking which of it match the first of these programs.
     Match(Box<News>, Vec<Box<[u8]>>),
-    /// Looking into the last one.
-    Head(Box<News>),
+    /// Looking into this one.
+    Head(Box<News>, u32),
     Listen(Box<[u8]>),
 }
 
@@ -107,7 +109,7 @@ impl Watch {
             let cursor = known.get(&mailbox).copied();
             let place = match before.remove(&mailbox) {
                 Some(place) => Place { wish, ..place },
-                None => Place { wish, cursor, due: Duration::ZERO },
+                None => Place { wish, cursor, due: Duration::ZERO, head: None },
             };
             self.places.insert(mailbox, place);
         }
@@ -137,6 +139,18 @@ impl Watch {
         self.deaf |= !may;
     }
 
+    /// What this message of a mailbox says is wanted once more: who knew it is no more.
+    pub fn fetch(&mut self, mailbox: &[u8], uidvalidity: u32, uid: u32) {
+        if let Some(place) = self.places.get_mut(mailbox) {
+            place.head = Some((uidvalidity, uid));
+        }
+    }
+
+    /// Whether that is still to be found out of one.
+    pub fn fetches(&self) -> bool {
+        self.places.values().any(|place| place.head.is_some())
+    }
+
     /// Something may have happened there: it is looked at next. Whether anybody looks after it.
     pub fn stir(&mut self, mailbox: &[u8]) -> bool {
         let place = self.places.get_mut(mailbox);
@@ -155,6 +169,15 @@ impl Watch {
         self.doing = self.doing.take().filter(|doing| !matches!(doing, Doing::Listen(_)));
         if let Some(doing) = &self.doing {
             return Next::Run(self.errand(doing));
+        }
+        let head =
+            self.places.iter_mut().find_map(|(name, place)| Some((name.clone(), place.head.take()?, place.cursor?)));
+        if let Some((mailbox, (uidvalidity, uid), cursor)) = head
+            && cursor.uidvalidity == uidvalidity
+        {
+            return Next::Run(
+                self.begin(Doing::Head(Box::new(News::of(mailbox, cursor.uidvalidity, cursor.next)), uid)),
+            );
         }
         // A clock that was set back delays nothing.
         let latest = now.saturating_add(self.pace.every);
@@ -205,9 +228,8 @@ impl Watch {
                 news.matched.push((programs.remove(0), matched));
                 self.further(news, programs)
             }
-            Doing::Head(mut news) => {
-                let body = kept.iter().find_map(|response| body(response));
-                news.head = news.arrived.last().zip(body);
+            Doing::Head(mut news, uid) => {
+                news.head = kept.iter().find_map(|response| body(response)).map(|body| (uid, body));
                 Some(self.finished(*news))
             }
         }
@@ -233,17 +255,7 @@ impl Watch {
         let told = told(kept);
         let last = told.last().map(|(uid, _)| *uid);
         let behind = Cursor::behind(examined, last);
-        let mut news = News {
-            mailbox,
-            uidvalidity: behind.uidvalidity,
-            next: behind.next,
-            renewed: None,
-            arrived: UidSet::default(),
-            read: UidSet::default(),
-            matched: Vec::new(),
-            messages: examined.messages,
-            head: None,
-        };
+        let mut news = News { messages: examined.messages, ..News::of(mailbox, behind.uidvalidity, behind.next) };
         match place.cursor {
             None => {}
             Some(cursor) if cursor.holds(examined) => {
@@ -264,7 +276,10 @@ impl Watch {
         let heads = self.places.get(&news.mailbox).is_some_and(|place| place.wish.heads);
         self.doing = match () {
             () if is_wanted && !programs.is_empty() => Some(Doing::Match(news, programs)),
-            () if is_wanted && heads => Some(Doing::Head(news)),
+            () if is_wanted && heads => {
+                let last = news.arrived.last().unwrap_or_default();
+                Some(Doing::Head(news, last))
+            }
             () => return Some(self.finished(*news)),
         };
         None
@@ -305,8 +320,7 @@ impl Watch {
                 let arguments = [format!("{charset}UID {first}:{last} ").as_bytes(), program].concat();
                 (&news.mailbox, Task::Ask { verb: SEARCH, arguments, keep: Errand::whole })
             }
-            Doing::Head(news) => {
-                let uid = news.arrived.last().unwrap_or_default();
+            Doing::Head(news, uid) => {
                 let arguments = format!("{uid} (UID BODY.PEEK[]<0.{HEAD}>)").into_bytes();
                 (&news.mailbox, Task::Ask { verb: FETCH, arguments, keep: Errand::whole })
             }

@@ -344,6 +344,25 @@ fn what_was_half_found_when_the_connection_broke_is_found_again() {
 }
 
 #[test]
+fn what_a_message_says_is_found_out_once_more_for_who_begins_anew() {
+    let mut backend = Backend::with(&["INBOX"]);
+    let cursor = Cursor { uidvalidity: 7, next: 3 };
+    (0..2).for_each(|_| _ = backend.inbox().deliver("from juliet"));
+    let mut watch = watching(&[("INBOX", Wish { heads: true, ..Wish::default() })], &[("INBOX", cursor)]);
+    watch.fetch(b"INBOX", 7, 2);
+    watch.fetch(b"Lists", 7, 2);
+    assert!(watch.fetches());
+    let news = look(&mut watch, &mut backend, at(0));
+    assert_eq!(news[0].head, Some((2, b"from juliet".to_vec())));
+    assert_eq!((arrived(&news), watch.cursor(b"INBOX")), (vec!["INBOX ".to_owned(); 2], Some(cursor)));
+    assert!(!watch.fetches());
+    watch.fetch(b"INBOX", 6, 2);
+    backend.said.clear();
+    look(&mut watch, &mut backend, at(1));
+    assert_eq!(backend.said, [""; 0], "that message is no more");
+}
+
+#[test]
 fn the_first_look_begins_where_somebody_was_shown_all() {
     let mut backend = Backend::with(&["INBOX", "Work"]);
     for _ in 0..3 {

@@ -264,6 +264,33 @@ fn what_does_not_match_or_is_read_does_not_ring() {
 }
 
 #[test]
+fn what_a_message_says_is_asked_once_more_behind_a_restart() {
+    let subscriptions =
+        [subscription("phone", "INBOX", KEYED, Format::Extended), subscription("phone", "Work", KEYED, Format::Wakeup)];
+    let mut world = World::new(&subscriptions);
+    let head = b"From: Juliet <juliet@example.org>\r\nSubject: Contact me\r\n\r\nRomeo".to_vec();
+    world.found(News { head: Some((18, head.clone())), ..news("INBOX", "18") });
+    world.arrives("Work", "3");
+    assert_eq!(world.desk.unknown(), []);
+    world.killed(&subscriptions);
+    assert_eq!(world.desk.unknown(), [(Box::from(*b"INBOX"), 7, 18)]);
+    let known = News { head: Some((18, head)), ..News::of((*b"INBOX").into(), 7, 19) };
+    world.found(known);
+    assert_eq!(world.desk.unknown(), []);
+}
+
+#[test]
+fn what_there_is_to_say_of_routes_is_said() {
+    let world = World::new(&[
+        subscription("phone", "INBOX", CLEAR, Format::Extended),
+        subscription("tablet", "INBOX", KEYED, Format::Extended),
+    ]);
+    let remarks: Vec<_> = world.desk.remarks().into_iter().map(|(name, said)| (name.to_string(), said)).collect();
+    let said = ["UDP=EXTENDED goes as UDP=WAKEUP: nothing protects it there".to_owned()].into();
+    assert_eq!(remarks, [("phone".to_owned(), said), ("tablet".to_owned(), BTreeSet::new())]);
+}
+
+#[test]
 fn what_a_message_says_goes_only_where_nobody_else_reads_it() {
     let octets = |address: &str, format| {
         let mut world = World::new(&[subscription("phone", "INBOX", address, format)]);
