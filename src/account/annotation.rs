@@ -14,7 +14,7 @@ use super::{
     preference::{NOTIFY, Preference, Wrong},
     registration,
     ringing::{self, Ringing},
-    special_use,
+    special_use, watching,
 };
 use crate::{
     imap::{
@@ -83,6 +83,8 @@ pub enum Role {
     Filter,
     /// Which messages ring.
     Ringing,
+    /// How mailboxes are to be looked after while the device is away.
+    Watching,
     /// What the mailbox is for (RFC 6154 section 5.4).
     SpecialUse,
     /// A push token of Delta Chat.
@@ -122,7 +124,7 @@ const OURS: [(&str, On, &str); 8] = [
 ];
 
 /// The roles of names; what ends with `/` is of all names below. The first row that fits counts.
-const ROLES: [(&str, On, Role); 15] = [
+const ROLES: [(&str, On, Role); 17] = [
     ("/shared/admin", On::Server, Role::ReadOnly),
     (DEVICE, On::Server, Role::Device),
     ("/private/vendor/lemonade/notify/outband/", On::Server, Role::ReadOnly),
@@ -130,6 +132,8 @@ const ROLES: [(&str, On, Role); 15] = [
     ("/private/vendor/lemonade/notify/security/", On::Server, Role::ReadOnly),
     ("/shared/vendor/lemonade/", On::Either, Role::ReadOnly),
     (ringing::ENTRY, On::Mailbox, Role::Ringing),
+    (watching::MODE, On::Server, Role::Watching),
+    (watching::STATUS, On::Server, Role::ReadOnly),
     ("/private/vendor/lemonade/", On::Either, Role::Unknown),
     ("/private/filters/values/", On::Server, Role::Filter),
     ("/shared/filters/values/", On::Server, Role::Filter),
@@ -201,6 +205,7 @@ pub fn check(role: &Role, value: &[u8], settings: &Settings) -> Result<(), Wrong
             Err(error) => Err(Wrong::Syntax(error.to_string())),
         },
         Role::Ringing => Ringing::parse(value).map(|_| ()).map_err(Wrong::Impossible),
+        Role::Watching => watching::check(value, settings.outband.sealed),
         Role::Filter => match search::criteria(value) {
             Ok(_) => Ok(()),
             Err(error) => Err(Wrong::Impossible(format!("these are no search criteria: {error}"))),
@@ -283,6 +288,9 @@ mod tests {
             ("/private/vendor/lemonade/notify/default/channel", true, Role::Preference(Preference::Channel)),
             ("/private/vendor/lemonade/notify/default/channel", false, Role::Unknown),
             ("/private/vendor/lemonade/notify/outband/colour", false, Role::Unknown),
+            ("/private/vendor/lemonade/notify/watch/mode", true, Role::Watching),
+            ("/private/vendor/lemonade/notify/watch/mode", false, Role::Unknown),
+            ("/private/vendor/lemonade/notify/watch/status", true, Role::ReadOnly),
             ("/shared/vendor/lemonade/notify/inband/push", true, Role::ReadOnly),
             ("/private/filters/values/boss", true, Role::Filter),
             ("/private/filters/descriptions/boss", true, Role::Plain),

@@ -14,6 +14,7 @@
 //! | [`settings`] | what does the operator say of accounts? |
 //! | [`special_use`] | what are the mailboxes used for? |
 //! | [`template`] | how does a device want to be told in plain text? |
+//! | [`watching`] | how does a device want its mailboxes looked after, and how does that stand? |
 
 pub mod annotation;
 pub mod channel;
@@ -27,5 +28,6 @@ pub mod ringing;
 pub mod settings;
 pub mod special_use;
 pub mod template;
+pub mod watching;
 
 pub use settings::Settings;

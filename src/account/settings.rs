@@ -125,6 +125,9 @@ pub struct Outband {
     /// The channels over which somebody really sends. Not an operator's word: a promise is told only while it is kept.
     #[serde(skip)]
     pub running: Vec<Kind>,
+    /// Whether secrets are kept, sealed, of those who want it.
+    #[serde(skip)]
+    pub sealed: bool,
 }
 
 impl Outband {

@@ -309,7 +309,7 @@ fn queued(account: &AccountName, view: &View) -> Value {
     json!({
         "backend": &*account.backend,
         "user": &*account.user,
-        "watch": view.watching.name(),
+        "watch": { "mode": view.watching.0.name(), "state": view.watching.1.name() },
         "routes": view.routes,
     })
 }

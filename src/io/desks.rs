@@ -7,7 +7,8 @@
 //!
 //! Where `watch = "linger"`, the connection is made while a session of the account is there, with what that session has logged in with; when
 //! the last one has gone it is kept, and the secret is not: once lost, it is lost until a device signs in, and those that are away are told
-//! so. With `master` it can be had at any time. A secret that was refused is not said again. Requirements N3, N9, N16.
+//! so. With `master` it can be had at any time, and with `sealed` where operator and user want the secret kept. A secret that was refused is not
+//! said again, and not kept. How it stands a device reads in an entry. Requirements N3, N9, N16.
 
 use std::{
     collections::BTreeMap,
@@ -16,25 +17,30 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use dashmap::{DashMap, Entry};
+use dashmap::{DashMap, Entry as Slot};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     task::{JoinError, JoinSet},
     time::Instant,
 };
 
+mod keys;
+
+use self::keys::{Keys, Opener};
 use super::{
     line::Line,
-    metrics::{Channel, Held, Watching},
+    metrics::{Channel, Held, WatchMode, Watching},
     registry::SessionId,
-    senders::{self, Mode, RENEWAL},
+    senders::{self, RENEWAL},
     shell::Shell,
 };
 use crate::{
     account::{
         channel::Kind,
         presence::{End, Sign},
+        watching,
     },
+    imap::entry::EntryName,
     outband::{
         channel::{self, Answer, Given},
         desk::{Carriage, Desk, Moment, RouteView},
@@ -43,16 +49,31 @@ use crate::{
     },
     session::{
         aside::{Examined, Outcome},
-        effect::{Keeping, Kept},
+        effect::{Annotated, Keeping, Kept, Notice},
         key::Key,
     },
-    store::{AccountName, Change, DeviceName, Found, Looked, Query, Turn, Way},
+    store::{
+        AccountName, Change, DeviceName, Edit, Entry, Found, Key as EntryKey, Looked, Owner, Query, Quota, Turn, Way,
+    },
     watch::{Next, Pace, Watch, Wish, cursor::Cursor},
 };
 
 /// The desks, by account.
-#[derive(Debug, Default)]
-pub struct Desks(DashMap<Arc<AccountName>, mpsc::UnboundedSender<Order>>);
+#[derive(Debug)]
+pub struct Desks {
+    desks: DashMap<Arc<AccountName>, mpsc::UnboundedSender<Order>>,
+    /// Turns for reading what is stored: at a start all want to.
+    reads: Semaphore,
+}
+
+/// Accounts that are read out of the store at a time: enough to keep it busy, and few enough to leave room for sessions.
+const READS: usize = 32;
+
+impl Default for Desks {
+    fn default() -> Self {
+        Self { desks: DashMap::new(), reads: Semaphore::new(READS) }
+    }
+}
 
 /// What a desk is told.
 #[derive(Debug)]
@@ -61,6 +82,8 @@ pub enum Order {
     Sign(SessionId, DeviceName, Sign),
     /// A session can be logged in to so once more.
     Key(SessionId, Arc<Key>),
+    /// A session sees messages in a mailbox up to this UID.
+    Stirred(Box<[u8]>, u32),
     /// A device was shown a mailbox up to this UID.
     Shown(DeviceName, Box<[u8]>, Option<u32>, u32),
     /// The network says this of a notice.
@@ -79,32 +102,32 @@ pub struct View {
     /// Its routes.
     pub routes: Vec<RouteView>,
     /// Whether somebody looks after the mailboxes.
-    pub watching: Watching,
+    pub watching: (WatchMode, Watching),
 }
 
 impl Desks {
     /// Tells the desk of an account; whether there is one.
     pub fn tell(&self, account: &AccountName, order: Order) -> bool {
-        self.0.get(account).is_some_and(|desk| desk.send(order).is_ok())
+        self.desks.get(account).is_some_and(|desk| desk.send(order).is_ok())
     }
 
     /// Whether the account has one.
     pub fn has(&self, account: &AccountName) -> bool {
-        self.0.contains_key(account)
+        self.desks.contains_key(account)
     }
 
     /// The program ends: nothing more is begun, and what is known is on the disk behind this.
     pub async fn close(&self) {
-        self.0.iter_mut().for_each(|mut desk| *desk = mpsc::unbounded_channel().0);
+        self.desks.iter_mut().for_each(|mut desk| *desk = mpsc::unbounded_channel().0);
         let until = Instant::now() + 2 * PATIENCE;
-        while !self.0.is_empty() && Instant::now() < until {
+        while !self.desks.is_empty() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// How all of them stand.
     pub async fn views(&self) -> Vec<(Arc<AccountName>, View)> {
-        let mut accounts: Vec<_> = self.0.iter().map(|desk| desk.key().clone()).collect();
+        let mut accounts: Vec<_> = self.desks.iter().map(|desk| desk.key().clone()).collect();
         accounts.sort();
         let mut views = Vec::new();
         for account in accounts {
@@ -157,9 +180,12 @@ fn begin(shell: &Arc<Shell>, account: Arc<AccountName>, delay: Duration) {
     if shell.setup.load().senders.channels.is_empty() {
         return;
     }
-    let Entry::Vacant(vacant) = shell.desks.0.entry(Arc::clone(&account)) else { return };
     let (orders, waiting) = mpsc::unbounded_channel();
-    vacant.insert(orders);
+    match shell.desks.desks.entry(Arc::clone(&account)) {
+        Slot::Occupied(mut there) if there.get().is_closed() => _ = there.insert(orders),
+        Slot::Occupied(_) => return,
+        Slot::Vacant(vacant) => _ = vacant.insert(orders),
+    }
     tokio::spawn(run(Arc::clone(shell), account, waiting, delay));
 }
 
@@ -174,7 +200,7 @@ async fn run(
         shell.registry.attend(&account);
         task.work(&mut orders).await;
     }
-    shell.desks.0.remove(&account);
+    shell.desks.desks.remove(&account);
     orders.close();
     let mut again = false;
     while let Some(order) = orders.recv().await {
@@ -195,17 +221,15 @@ struct Task {
     known: BTreeMap<Box<[u8]>, Cursor>,
     /// What of that is to be stored.
     looked: Vec<Looked>,
-    /// How to log in, by the sessions whose secrets these are.
-    keys: BTreeMap<SessionId, Arc<Key>>,
+    /// How to log in.
+    keys: Keys,
     /// Sessions that are there.
     sessions: BTreeMap<SessionId, DeviceName>,
     /// A connection with nothing to do, and whose secret has opened it.
     line: Option<Line>,
-    opened_by: Option<SessionId>,
+    opened_by: Opener,
     /// It has answered.
     proven: bool,
-    /// The backend does not take the login for all users.
-    shut: bool,
     looking: Option<Looking>,
     /// Ends a listening that has something better to do.
     enough: Arc<Notify>,
@@ -218,7 +242,9 @@ struct Task {
     /// Those that are away were told that nobody can look any more.
     blind: bool,
     carries: JoinSet<Carried>,
-    watching: Option<(Watching, Held)>,
+    watching: Option<((WatchMode, Watching), Held)>,
+    /// What devices read of how it stands.
+    statuses: BTreeMap<DeviceName, String>,
     waiting: Vec<Held>,
 }
 
@@ -230,6 +256,9 @@ type Carried = (Way, u64, Duration, Kind, Answer);
 
 /// So long sessions have to say that they are there, before somebody is told that nobody can look.
 const MOMENT: Duration = Duration::from_secs(1);
+
+/// So long behind the start nothing is sent while it is asked what messages say of which that is to be told.
+const LATEST: Duration = Duration::from_secs(10);
 
 /// Between two attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
@@ -248,12 +277,11 @@ impl Task {
             watch: Watch::new(pace),
             known: BTreeMap::new(),
             looked: Vec::new(),
-            keys: BTreeMap::new(),
+            keys: Keys::default(),
             sessions: BTreeMap::new(),
             line: None,
-            opened_by: None,
+            opened_by: Opener::Session,
             proven: false,
-            shut: false,
             looking: None,
             enough: Arc::default(),
             from: Instant::now() + delay.max(MOMENT),
@@ -262,29 +290,39 @@ impl Task {
             blind: false,
             carries: JoinSet::new(),
             watching: None,
+            statuses: BTreeMap::new(),
             waiting: Vec::new(),
         };
+        let turn = shell.desks.reads.acquire().await;
         task.restore().await;
         task.provision().await;
+        drop(turn);
+        task.desk
+            .unknown()
+            .iter()
+            .for_each(|(mailbox, uidvalidity, uid)| task.watch.fetch(mailbox, *uidvalidity, *uid));
         task.save().await;
         (task.desk.is_subscribed() || !task.desk.views(moment()).is_empty()).then_some(task)
     }
 
     async fn work(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
-        let begins = Instant::now() + MOMENT;
+        let (begins, latest) = (Instant::now() + MOMENT, Instant::now() + LATEST);
         loop {
             self.save().await;
-            // Before that, sessions may not have said that they are there.
+            // Before that, sessions may not have said that they are there, and what messages say may not be known again.
+            let begins = if self.watch.fetches() { latest } else { begins };
             let may_carry = Instant::now() >= begins;
             if may_carry {
                 self.carry().await;
             }
             if !self.desk.is_subscribed() && self.carries.is_empty() {
+                self.tell_status(false).await;
                 self.save().await;
                 return self.close().await;
             }
             let rest = self.look();
             self.count();
+            self.tell_status(true).await;
             let due = self.desk.next_at(moment()).map(instant).map(|due| if may_carry { due } else { due.max(begins) });
             let wake = [due, rest].into_iter().flatten().min();
             tokio::select! {
@@ -304,6 +342,8 @@ impl Task {
         let Found::Outband(found) = self.load(Query::Outband).await else { return };
         let unreadable = self.desk.restore(found.routes, moment());
         let read = |(mailbox, row): (Box<[u8]>, Box<str>)| Some((mailbox, serde_json::from_str(&row).ok()?));
+        let senders = Arc::clone(&self.shell.setup.load().senders);
+        self.keys.restore(&found.memos, &self.account, senders.seal.as_ref());
         let count = found.looked.len();
         self.known = found.looked.into_iter().filter_map(read).collect();
         if unreadable + count - self.known.len() > 0 {
@@ -315,6 +355,9 @@ impl Task {
     async fn provision(&mut self) {
         let Found::Entries(entries) = self.load(Query::Entries).await else { return };
         let offered = Arc::clone(&self.shell.setup.load().config.account);
+        self.statuses = statuses(&entries);
+        let senders = Arc::clone(&self.shell.setup.load().senders);
+        self.keys.want(watching::wants_sealed(&entries), &self.account, senders.seal.as_ref());
         let now = moment();
         let seconds = i64::try_from(now.time.as_secs()).unwrap_or(i64::MAX);
         self.desk.subscribe(subscription::subscriptions(&entries, &offered.outband, seconds), now);
@@ -345,8 +388,12 @@ impl Task {
 
     /// What has changed is on the disk behind this: until it is, nothing else happens.
     async fn save(&mut self) {
-        let mut turn = self.desk.take_turn();
-        turn.looked = std::mem::take(&mut self.looked);
+        let mut memos = Vec::new();
+        for (memo, what) in self.keys.take_turns() {
+            self.desk.remember(what, moment());
+            memos.push(memo);
+        }
+        let turn = Turn { looked: std::mem::take(&mut self.looked), memos, ..self.desk.take_turn() };
         if turn == Turn::default() {
             return;
         }
@@ -372,7 +419,10 @@ impl Task {
             let (shell, account) = (Arc::clone(&self.shell), Arc::clone(&self.account));
             self.carries.spawn(async move {
                 let senders = Arc::clone(&shell.setup.load().senders);
-                let senders::Carried { answer, receipt } = senders.carry(&delivery).await;
+                let carrying = tokio::spawn(async move { senders.carry(&delivery).await });
+                // A carrier that breaks has brought nothing.
+                let broken = |_| senders::Carried { answer: Answer::Unreachable, receipt: None };
+                let senders::Carried { answer, receipt } = carrying.await.unwrap_or_else(broken);
                 if let Some(receipt) = receipt {
                     tokio::spawn(await_receipt(shell, account, way.clone(), seq, receipt));
                 }
@@ -382,7 +432,7 @@ impl Task {
     }
 
     fn settle(&mut self, carried: Result<Carried, JoinError>) {
-        // A carrier does not panic, and nobody aborts it.
+        // It breaks with its carrier only, and that is caught.
         let Ok((way, seq, since, kind, answer)) = carried else { return };
         let setup = self.shell.setup.load();
         let Some(channel) = setup.senders.channels.get(&kind) else { return };
@@ -400,8 +450,15 @@ impl Task {
         match order {
             Order::Sign(session, device, sign) => self.sign(session, device, sign, now),
             Order::Key(session, key) => {
-                self.keys.insert(session, key);
+                let senders = Arc::clone(&self.shell.setup.load().senders);
+                self.keys.came(session, key, &self.account, senders.seal.as_ref());
                 (self.from, self.pause) = (self.from.min(Instant::now()), PAUSES.0);
+            }
+            Order::Stirred(mailbox, uidnext) => {
+                if self.watch.cursor(&mailbox).is_some_and(|cursor| cursor.next < uidnext) {
+                    self.watch.stir(&mailbox);
+                    self.enough.notify_one();
+                }
             }
             Order::Shown(device, mailbox, uidvalidity, uidnext) => {
                 if let Some(uidvalidity) = uidvalidity {
@@ -416,8 +473,7 @@ impl Task {
             // Who has asked may have gone.
             Order::Operator(device, again, say) => _ = say.send(self.desk.order(&device, again, now)),
             Order::View(say) => {
-                let watching = self.watching.as_ref().map_or(Watching::Waiting, |(watching, _)| *watching);
-                let _ = say.send(View { routes: self.desk.views(now), watching });
+                let _ = say.send(View { routes: self.desk.views(now), watching: self.watching() });
             }
         }
     }
@@ -425,7 +481,7 @@ impl Task {
     fn sign(&mut self, session: SessionId, device: DeviceName, sign: Sign, now: Moment) {
         match sign {
             Sign::Goes(_) => {
-                self.keys.remove(&session);
+                self.keys.went(session);
                 self.sessions.remove(&session);
             }
             _ => {
@@ -475,7 +531,7 @@ impl Task {
 
     /// When the connection is given up because no session has come back.
     fn leaves_at(&self) -> Option<Instant> {
-        self.until.filter(|_| self.mode() == Mode::Linger)
+        self.until.filter(|_| self.mode() == WatchMode::Linger)
     }
 
     /// The same where there is no connection.
@@ -484,8 +540,13 @@ impl Task {
             return Some(self.from);
         }
         match self.key().filter(|_| !is_over) {
-            Some((key, session)) => {
-                self.opened_by = session;
+            Some(_) if !self.is_backend_up() => {
+                // Who probes it finds out when it is back; and then not all come at the same moment.
+                self.from = now + PAUSES.0.mul_f64(1.0 + f64::from(moment().chance % 1000) / 500.0);
+                Some(self.from)
+            }
+            Some((key, opener)) => {
+                self.opened_by = opener;
                 self.looking = Some(Box::pin(connect(Arc::clone(&self.shell), Arc::clone(&self.account), key)));
                 self.leaves_at()
             }
@@ -515,7 +576,10 @@ impl Task {
                 self.from = Instant::now() + self.pause;
                 self.pause = (2 * self.pause).min(PAUSES.1);
                 if outcome == Outcome::Refused {
-                    self.refused();
+                    if self.opened_by == Opener::Master {
+                        tracing::error!(backend = %self.account.backend, "the backend refuses outband.master for an account");
+                    }
+                    self.keys.refused(self.opened_by);
                 }
                 self.watch.lost();
             }
@@ -532,49 +596,83 @@ impl Task {
         self.desk.found(&news, now);
     }
 
-    /// A secret was refused, and is not said again.
-    fn refused(&mut self) {
-        match self.opened_by {
-            // Those of other sessions are the same secret, as a rule.
-            Some(_) => self.keys.clear(),
-            None => {
-                tracing::error!(backend = %self.account.backend, "the backend refuses outband.master for an account");
-                self.shut = true;
-            }
-        }
-    }
-
-    fn mode(&self) -> Mode {
-        self.shell.setup.load().config.outband.watch
+    /// Whether sessions may be sent to the backend, as far as we know.
+    fn is_backend_up(&self) -> bool {
+        let setup = self.shell.setup.load();
+        setup.dialers.get(&self.account.backend).is_none_or(|dialer| dialer.condition.load().is_up())
     }
 
     /// How to log in, if that is possible now; and whose secret it is.
-    fn key(&self) -> Option<(Arc<Key>, Option<SessionId>)> {
-        match self.mode() {
-            Mode::Off => None,
-            Mode::Linger => self.keys.iter().next_back().map(|(session, key)| (Arc::clone(key), Some(*session))),
-            Mode::Master if self.shut => None,
-            Mode::Master => {
-                let setup = self.shell.setup.load();
-                let (name, password) = setup.senders.master.clone()?;
-                let AccountName { backend, user } = &*self.account;
-                Some((Arc::new(Key::master(Arc::clone(backend), user, name, password)), None))
-            }
-        }
+    fn key(&self) -> Option<(Arc<Key>, Opener)> {
+        let setup = self.shell.setup.load();
+        self.keys.best(setup.config.outband.watch, || {
+            let (name, password) = setup.senders.master.clone()?;
+            let AccountName { backend, user } = &*self.account;
+            Some(Key::master(Arc::clone(backend), user, name, password))
+        })
     }
 
-    /// What others count.
-    fn count(&mut self) {
+    fn mode(&self) -> WatchMode {
+        self.keys.mode(self.shell.setup.load().config.outband.watch)
+    }
+
+    /// How it stands.
+    fn watching(&self) -> (WatchMode, Watching) {
         let watching = match () {
             () if self.blind => Watching::Blind,
             () if self.proven && self.watch.is_settled() => Watching::Connected,
             () => Watching::Waiting,
         };
+        (self.mode(), watching)
+    }
+
+    /// What others count.
+    fn count(&mut self) {
+        let watching = self.watching();
         if self.watching.as_ref().is_none_or(|(before, _)| *before != watching) {
             let meters = self.shell.meters.backend(&self.account.backend);
             self.watching = Some((watching, Held::new(&meters.watches[watching])));
         }
         self.waiting.resize_with(self.desk.waiting(moment()), || Held::new(&self.shell.meters.notices_waiting));
+    }
+
+    /// Writes down for the devices how it stands, where that has changed; where nobody looks after them any more, nothing.
+    async fn tell_status(&mut self, looks: bool) {
+        let (mode, watching) = self.watching();
+        let how = match watching {
+            Watching::Connected => format!("watched ({})", mode.name()),
+            Watching::Blind => "asleep: sign in to be told".to_owned(),
+            Watching::Waiting if self.pause > PAUSES.0 => "waiting: the mail server does not answer".to_owned(),
+            // It is soon known.
+            Watching::Waiting => return,
+        };
+        let remarks = if looks { self.desk.remarks() } else { BTreeMap::new() };
+        let line =
+            |(device, remarks)| (device, [how.clone()].into_iter().chain(remarks).collect::<Vec<_>>().join("; "));
+        let statuses: BTreeMap<_, _> = remarks.into_iter().map(line).collect();
+        if statuses == self.statuses {
+            return;
+        }
+        let Ok(name) = EntryName::parse(watching::STATUS.as_bytes()) else { return };
+        let over = self.statuses.keys().filter(|device| !statuses.contains_key(*device)).map(|device| (device, None));
+        let is_new = |(device, status): &(&DeviceName, &String)| self.statuses.get(*device) != Some(*status);
+        let new = statuses.iter().filter(is_new).map(|(device, status)| (device, Some(status.as_bytes().into())));
+        let key = |device: &DeviceName| EntryKey {
+            mailbox: Box::default(),
+            owner: Owner::Device(device.clone()),
+            name: name.clone(),
+        };
+        let edits: Vec<Edit> = over.chain(new).map(|(device, status)| (key(device), status)).collect();
+        let owners: Vec<_> = edits.iter().map(|(key, _)| key.owner.clone()).collect();
+        let keeping = Keeping::Save(Change::Entries { edits, quota: Quota::NONE });
+        // Counted and said where it fails; it is told with the next change.
+        if self.shell.keeper.ask(&self.account, &keeping).await.is_ok() {
+            for owner in owners {
+                let what = Annotated { mailbox: Box::default(), owner, entries: vec![name.clone()] };
+                self.shell.registry.publish(&self.account, None, Notice::Annotated(what));
+            }
+        }
+        self.statuses = statuses;
     }
 
     /// The program ends: what is on its way has a moment.
@@ -622,6 +720,17 @@ async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) ->
     let line = connected.ok().and_then(|connected| Line::new(connected, &key, counted, meters));
     let outcome = if line.is_some() { Outcome::Busy } else { Outcome::Lost };
     (line, outcome)
+}
+
+/// What devices read of how it stands.
+fn statuses(entries: &[Entry]) -> BTreeMap<DeviceName, String> {
+    let status = |entry: &Entry| match &entry.key.owner {
+        Owner::Device(device) if entry.key.name.as_str() == watching::STATUS => {
+            Some((device.clone(), String::from_utf8_lossy(&entry.value).into_owned()))
+        }
+        _ => None,
+    };
+    entries.iter().filter_map(status).collect()
 }
 
 async fn looked(looking: &mut Option<Looking>) -> (Option<Line>, Outcome) {

@@ -216,8 +216,8 @@ const STORE_DURATION: Metric =
 const WATCHES: Metric = gauge(
     "lemonade_watches",
     Unit::Count,
-    &[NAMED_BACKEND, tag::<Watching>()],
-    "Accounts of which a device wants to hear while it is away, by whether somebody looks after their mailboxes.",
+    &[NAMED_BACKEND, tag::<WatchMode>(), tag::<Watching>()],
+    "Accounts of which a device wants to hear while it is away, by how, and whether, somebody looks after their mailboxes.",
 );
 const NOTICES: Metric = counter(
     "lemonade_notify_total",
@@ -493,6 +493,18 @@ words! {
 }
 
 words! {
+    /// How somebody looks after the mailboxes of an account.
+    WatchMode as "mode" {
+        /// Over a connection that a session has left.
+        Linger = "linger",
+        /// With a login for all users.
+        Master = "master",
+        /// With the user's secret, sealed.
+        Sealed = "sealed",
+    }
+}
+
+words! {
     /// Whether somebody looks after the mailboxes of an account.
     Watching as "state" {
         /// Over a connection.
@@ -657,7 +669,7 @@ pub struct BackendMeters {
     /// Auxiliary connections, moved by [`Held`].
     pub auxiliary: Gauge,
     /// Accounts that are looked after, moved by [`Held`].
-    pub watches: Family<Watching, Gauge>,
+    pub watches: Family<(WatchMode, Watching), Gauge>,
     /// Clients that listen, moved by [`Held`].
     pub listeners: Family<(Listener, News), Gauge>,
     /// Commands for their sake.

@@ -16,6 +16,7 @@
 //! | [`events`], [`shadows`] | who follows what happens in the message store, and what of it is news? |
 //! | [`desks`] | who looks after mailboxes while their owners are away, and tells these? |
 //! | [`senders`], [`carrier`], [`vapid`] | how does what devices are told come on its way, and with which key? |
+//! | [`seal`] | how is a secret kept that the store must not tell? |
 //! | [`receive`] | what does a device hear by UDP? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
@@ -47,6 +48,7 @@ pub mod proxy_header;
 pub mod receive;
 pub mod registry;
 pub mod routing;
+pub mod seal;
 pub mod senders;
 pub mod serve;
 pub mod session_task;

@@ -315,7 +315,7 @@ impl SessionId {
         Self(octets.map(|octet| Self::ALPHABET[usize::from(octet % 32)]))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         text.as_bytes().try_into().ok().map(Self)
     }
 

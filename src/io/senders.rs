@@ -28,6 +28,7 @@ use super::{
         xmpp::{self, Xmpp},
     },
     network::Network,
+    seal::{Seal, SealError},
     tls::{self, TlsError},
     vapid::{self, VapidFileError},
 };
@@ -63,6 +64,9 @@ pub struct Outband {
     /// The login for all users, of `watch = "master"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<Master>,
+    /// A file with the key that seals secrets, of `watch = "sealed"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_key_file: Option<PathBuf>,
     /// How long a connection is kept behind the last session of its account, of `watch = "linger"`.
     pub linger: Span,
     /// From one look at a mailbox to the next, where nothing tells of news.
@@ -120,6 +124,8 @@ pub enum Mode {
     Linger,
     /// A login for all users, at any time.
     Master,
+    /// As `Linger`; of users who want it, the secret is kept besides, sealed with a key that is not in the store.
+    Sealed,
     /// Nobody.
     Off,
 }
@@ -277,6 +283,17 @@ pub enum SenderError {
     /// A user without a password, or the other way round.
     #[error("outband.mms: user and password_file stand there together, or neither does")]
     MmsLogin,
+    /// The key that seals.
+    #[error("outband.seal_key_file: {}: {source}", file.display())]
+    Seal {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: SealError,
+    },
+    /// `watch = "sealed"` without a key.
+    #[error("outband.watch: \"sealed\" needs outband.seal_key_file")]
+    NoSeal,
     /// `watch = "master"` and nobody to log in as.
     #[error("outband.watch: \"master\" needs outband.master")]
     Master,
@@ -290,6 +307,8 @@ pub struct Senders {
     pub rules: Arc<Rules>,
     /// The login for all users.
     pub master: Option<(Arc<str>, Secret)>,
+    /// What seals the secrets of users, where that is done.
+    pub seal: Option<Seal>,
     http: Http,
     datagrams: Datagrams,
     sip: Option<Sip>,
@@ -343,6 +362,7 @@ impl Outband {
         ));
         let mms = self.mms.as_mut().and_then(|one| one.password_file.as_mut());
         files.push(("outband.mms.password_file", true, mms));
+        files.push(("outband.seal_key_file", true, self.seal_key_file.as_mut()));
         files.push(("outband.webhook.secret_file", true, self.webhook.as_mut().map(|one| &mut one.secret_file)));
         files.push(("outband.master.password_file", true, self.master.as_mut().map(|one| &mut one.password_file)));
         files.into_iter().filter_map(|(key, secret, file)| Some((key, secret, file?))).collect()
@@ -404,11 +424,19 @@ impl Outband {
             (None, Mode::Master) => return Err(SenderError::Master),
             _ => None,
         };
+        let seal = match (self.watch, &self.seal_key_file) {
+            (Mode::Sealed, Some(file)) => {
+                Some(Seal::load(file).map_err(|source| SenderError::Seal { file: file.clone(), source })?)
+            }
+            (Mode::Sealed, None) => return Err(SenderError::NoSeal),
+            _ => None,
+        };
         let rules = Rules { patience: self.patience.clone(), presence: self.presence.clone() };
         Ok(Senders {
             channels: Arc::new(channels),
             rules: Arc::new(rules),
             master,
+            seal,
             http: Http::new(Settings { places: places.clone(), ..Settings::default() })?,
             datagrams: Datagrams::new(places),
             sip,
@@ -437,6 +465,7 @@ impl Default for Outband {
         Self {
             watch: Mode::default(),
             master: None,
+            seal_key_file: None,
             linger: Span::minutes(14 * 24 * 60),
             every: Span::seconds(60),
             spread: Span::seconds(60),

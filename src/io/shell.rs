@@ -113,7 +113,8 @@ impl Setup {
             }
             None => Arc::new(config.outband.senders(&config.state)?),
         };
-        Arc::make_mut(&mut config.account).outband.running = senders.channels.keys().copied().collect();
+        let offered = &mut Arc::make_mut(&mut config.account).outband;
+        (offered.running, offered.sealed) = (senders.channels.keys().copied().collect(), senders.seal.is_some());
         let has_tls = config.listeners.iter().any(|listener| listener.tls != Security::None);
         let shown = has_tls.then(|| config.tls.load(&config.state)).transpose()?;
         let mut dialers = BTreeMap::new();

@@ -520,7 +520,12 @@ impl Visit {
             self.attend(session.is_idle());
         }
         if let Some(desk) = &mut self.desk {
-            desk.saw(session.shown());
+            if let Some((mailbox, uidnext)) = desk.saw(session.shown()) {
+                let mailbox = list::canonical(&mailbox);
+                self.tell_desk(Order::Stirred(mailbox, uidnext));
+            }
+        }
+        if let Some(desk) = &mut self.desk {
             if let Some(idles) = desk.idles(session.is_idle()) {
                 self.sign(Sign::Idles(idles));
             }

@@ -1,7 +1,8 @@
 //! What it takes to log in at a backend once more in a client's name: with what it has logged in, and where that led.
 //!
 //! Made of a password or a token that we have read; where the secret was never ours (relayed SCRAM, CRAM-MD5) there is none. It
-//! stays in memory while the session lasts, and prints nothing (architecture section 12, "secrets in memory").
+//! stays in memory while the session lasts, and prints nothing (architecture section 12, "secrets in memory"). It is written only where
+//! operator and user want it sealed.
 
 use std::{sync::Arc, time::Instant};
 
@@ -36,6 +37,26 @@ impl Key {
         let credentials = Credentials::Password { authzid: user.to_owned(), password };
         let attempt = Attempt { tag: Tag::default(), user: Some(user.into()), credentials, device: None, again: true };
         Self { attempt, id: Fields::default(), backend, user: master }
+    }
+
+    /// The key as octets, to be sealed: they are the secret itself. None where it is a token, which lives too short to be kept.
+    pub fn write(&self) -> Option<Secret> {
+        let Credentials::Password { authzid, password } = &self.attempt.credentials else { return None };
+        let names = [&*self.backend, &*self.user, self.attempt.user.as_deref()?, authzid];
+        let parts: Vec<_> = names.into_iter().map(str::as_bytes).chain([password.expose()]).collect();
+        // No name has NUL in it (RFC 4616 section 2).
+        Some(Secret::new(parts.join(&0)))
+    }
+
+    /// What was written so.
+    pub fn read(written: &Secret) -> Option<Self> {
+        let mut parts = written.expose().splitn(5, |octet| *octet == 0);
+        let mut name = || std::str::from_utf8(parts.next()?).ok();
+        let (backend, user, said, authzid) = (name()?, name()?, name()?, name()?.to_owned());
+        let password = Secret::new(parts.next()?.to_vec());
+        let credentials = Credentials::Password { authzid, password };
+        let attempt = Attempt { tag: Tag::default(), user: Some(said.into()), credentials, device: None, again: true };
+        Some(Self { attempt, id: Fields::default(), backend: backend.into(), user: user.into() })
     }
 
     /// Who, as the client said it: what backends are found by.
@@ -77,6 +98,16 @@ pub(crate) mod tests {
         let user = Some("joe".into());
         let attempt = Attempt { tag: Tag::default(), user, credentials, device: None, again: false };
         Arc::new(Key::new(&attempt, &dialled(), Fields::default()))
+    }
+
+    #[test]
+    fn what_is_written_opens_the_same_account() {
+        let read = Key::read(&key().write().unwrap()).unwrap();
+        assert!(read.fits(&dialled()));
+        assert_eq!(read.write().unwrap().expose(), b"main\0joe\0joe\0\0secret");
+        for wrong in [&b""[..], b"main\0joe\0joe\0", b"main\0\xff\0joe\0\0secret"] {
+            assert!(Key::read(&Secret::new(wrong.to_vec())).is_none(), "{}", wrong.escape_ascii());
+        }
     }
 
     #[test]
