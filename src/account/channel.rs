@@ -16,7 +16,7 @@ use super::template::Template;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Kind {
-    /// Short messages: a telephone number.
+    /// Short messages: a telephone number, perhaps with a port and a key ([`Telephone`]).
     Sms,
     /// Multimedia messages: a telephone number or a mail address.
     Mms,
@@ -91,7 +91,10 @@ impl Kind {
             template.parse::<Template>()?;
         }
         let (fits, expected) = match self {
-            Self::Sms => (is_number(address), "a telephone number: + and 7 to 15 digits"),
+            Self::Sms => (
+                Telephone::parse(address).is_some(),
+                "a telephone number: + and 7 to 15 digits, perhaps with ;port=143 and a key behind it",
+            ),
             Self::Mms => (is_number(address) || is_mail(address), "a telephone number or a mail address"),
             Self::Sip => (is_sip(address), "a SIP URI: sip:user@host or sips:user@host"),
             Self::Xmpp => (is_jid(address), "a JID: user@host, perhaps with a resource"),
@@ -115,9 +118,41 @@ impl Kind {
         match self {
             Self::WebPush => format!("{}...", address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")),
             Self::DeltaChat => format!("{}...", start(12)),
-            Self::Udp => address.split_once('|').map_or(address.to_owned(), |(place, _)| format!("{place}|...")),
+            Self::Udp | Self::Sms => {
+                address.split_once('|').map_or(address.to_owned(), |(place, _)| format!("{place}|..."))
+            }
             _ => address.to_owned(),
         }
+    }
+}
+
+/// A telephone, and which of its programs a short message is for (digest of notifications, section 2.1).
+///
+///     +447700900123                                the agent of WAP push, at port 2948
+///     +447700900123;port=143                       a mail program that takes notices as they are
+///     +447700900123;port=143|a1b2c3d4:AAECAw...    the same, and only it can read them
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telephone<'a> {
+    /// `+` and digits.
+    pub number: &'a str,
+    /// Notices go to the mail program, without WAP push.
+    pub direct: bool,
+    /// Under this key of MEM1.
+    pub key: Option<&'a str>,
+}
+
+impl<'a> Telephone<'a> {
+    /// Reads an address of [`Kind::Sms`].
+    pub fn parse(address: &'a str) -> Option<Self> {
+        let (place, key) = address.split_once('|').map_or((address, None), |(place, key)| (place, Some(key)));
+        let (number, port) = place.split_once(";port=").map_or((place, "2948"), |(number, port)| (number, port));
+        let direct = match port {
+            "2948" => false,
+            "143" => true,
+            _ => return None,
+        };
+        let fits = is_number(number) && key.is_none_or(|key| direct && is_key(key));
+        fits.then_some(Self { number, direct, key })
     }
 }
 
@@ -235,14 +270,17 @@ fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
 }
 
-/// A host and a port; a key of MEM1, where the device has one, is its id and 32 octets.
+/// A host and a port; and a key of MEM1, where the device has one: its id and 32 octets.
 fn is_udp(text: &str) -> bool {
     let Some((place, key)) = text.split_once('|') else { return is_host_and_port(text) };
-    let is_key = key.split_once(':').is_some_and(|(id, psk)| {
+    is_host_and_port(place) && is_key(key)
+}
+
+fn is_key(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(id, psk)| {
         let is_id = id.len() == 8 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
         is_id && URL_SAFE_NO_PAD.decode(psk.trim_end_matches('=')).is_ok_and(|psk| psk.len() == 32)
-    });
-    is_host_and_port(place) && is_key
+    })
 }
 
 fn is_https(text: &str) -> bool {
@@ -286,8 +324,11 @@ mod tests {
     fn an_address_fits_its_channel() {
         let push = format!("https://push.example.org/x|{KEY}|BTBZMqHH6r4Tts7J_aSIgg");
         let udp = format!("phone.example.org:4000|{MEM1}");
+        let sms = format!("+4915112345678;port=143|{MEM1}");
         let table = [
             (Kind::Sms, "+4915112345678", "015112345678"),
+            (Kind::Sms, "+4915112345678;port=143", "+4915112345678;port=80"),
+            (Kind::Sms, &sms, &format!("+4915112345678|{MEM1}")),
             (Kind::Mms, "joe@example.org", "joe"),
             (Kind::Sip, "sips:joe@example.org:5061;method=MESSAGE", "joe@example.org"),
             (Kind::Sip, "sip:+1555@[2001:db8::1]", "sip:@host"),

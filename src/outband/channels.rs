@@ -29,7 +29,7 @@ pub mod webpush;
 pub mod xmpp;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::super::{
@@ -38,10 +38,10 @@ mod tests {
     };
     use crate::mailbox::event;
 
-    pub(super) const GIVEN: Given = Given { now: Duration::from_secs(1_614_265_330), chance: [7; 64] };
+    pub(in crate::outband) const GIVEN: Given = Given { now: Duration::from_secs(1_614_265_330), chance: [7; 64] };
 
     /// The example of source document 001.
-    pub(super) fn notice() -> Notice {
+    pub(in crate::outband) fn notice() -> Notice {
         let message = Message {
             uid: 18,
             from: Some("juliet@example.org".into()),

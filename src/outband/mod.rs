@@ -15,7 +15,7 @@
 //! | [`sip`] | how does a message reach somebody who is called by SIP? |
 //! | [`xmpp`] | and by XMPP? |
 //! | [`redial`] | when is a server called again that has left us? |
-//! | [`mem1`] | how is it hidden from who carries it, and how does a device say that it has it? |
+//! | [`mem1`], [`sealed`] | how is it hidden from who carries it, and how does a device say that it has it? |
 //! | [`route`] | when is a device told, when again, and when no more? |
 //! | [`patience`] | how long do we wait for it to react? |
 
@@ -29,6 +29,7 @@ pub mod notice;
 pub mod patience;
 pub mod redial;
 pub mod route;
+pub mod sealed;
 pub mod sip;
 pub mod smpp;
 pub mod subscription;

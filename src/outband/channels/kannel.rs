@@ -12,13 +12,13 @@
 //!     01 06 06 03 02 03 0A AF 89 03 0D ...    the push of `outband::wap`         202 "0: Accepted for delivery"
 //!
 //! Posted rather than asked for, so that the password stands in no URL. Kannel cuts what is longer than a message by itself. Networks read
-//! along, so that a telephone is only woken. Requirements N9, N20.
+//! along, so that a telephone is only woken, unless its mail program has a key. Requirements N9, N20.
 
 use std::time::Duration;
 
 use super::http;
 use crate::{
-    account::channel::Kind,
+    account::channel::{Kind, Telephone},
     imap::secret::Secret,
     outband::{
         channel::{Answer, Channel, Delivery, Given, NamedBy, Outcome, Request, Undeliverable},
@@ -47,23 +47,20 @@ impl Channel for Kannel {
         Kind::Sms
     }
 
-    fn is_private(&self, _: &str) -> bool {
-        false
+    fn is_private(&self, address: &str) -> bool {
+        Telephone::parse(address).is_some_and(|to| to.key.is_some())
     }
 
-    fn write(&self, notice: &Notice, address: &str, _: &Given) -> Result<Delivery, Undeliverable> {
-        Kind::Sms.check(address).map_err(|_| Undeliverable::Address)?;
+    fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
+        let telephone = Telephone::parse(address).ok_or(Undeliverable::Address)?;
         let password = str::from_utf8(self.password.expose()).map_err(|_| HEADER)?;
-        let body = wap::push(notice);
-        if body.len() > wap::LONGEST {
-            return Err(Undeliverable::TooLarge);
-        }
+        let (header, body) = wap::content(notice, &telephone, given)?;
         let minutes = self.validity.as_secs().div_ceil(60);
         let mut headers = vec![
             ("X-Kannel-Username", self.user.clone()),
             ("X-Kannel-Password", password.to_owned()),
-            ("X-Kannel-To", address.to_owned()),
-            ("X-Kannel-UDH", wap::HEADER.iter().map(|octet| format!("{octet:02x}")).collect()),
+            ("X-Kannel-To", telephone.number.to_owned()),
+            ("X-Kannel-UDH", header.iter().map(|octet| format!("{octet:02x}")).collect()),
             ("X-Kannel-Coding", "1".to_owned()),
             ("X-Kannel-Validity", minutes.to_string()),
             ("Content-Type", "application/octet-stream".to_owned()),

@@ -2,13 +2,14 @@
 //!
 //!     SMS=WAKEUP      0605040b8423f0 010606...           a WAP push, in up to four messages (`outband::wap`)
 //!     SMS=EXTENDED    Juliet: Contact me immediately!    text, for people; where the operator wants that
+//!     SMS=EXTENDED    06050400 8f0000 4d454d31...        XEMN under the key of a mail program, at port 143
 //!
 //! Text is one message, and is cut to it: 160 characters that ASCII and the network's alphabet have at the same place, or else 70 of UCS-2.
 //! Networks read along. Whether that is good enough for what a text says is for the operator to know, so that this channel is private where he
 //! has said that it carries text. Requirements N9, N10, N20.
 
 use crate::{
-    account::channel::Kind,
+    account::channel::{Kind, Telephone},
     outband::{
         channel::{Answer, Channel, Coding, Delivery, Given, Outcome, ShortMessages, Undeliverable},
         notice::{Message, Notice},
@@ -29,24 +30,21 @@ impl Channel for Smpp {
         Kind::Sms
     }
 
-    fn is_private(&self, _: &str) -> bool {
-        self.text
+    fn is_private(&self, address: &str) -> bool {
+        self.text || Telephone::parse(address).is_some_and(|to| to.key.is_some())
     }
 
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
-        Kind::Sms.check(address).map_err(|_| Undeliverable::Address)?;
-        let to = address.to_owned();
-        Ok(Delivery::ShortMessages(match notice.message.as_ref().filter(|_| self.text) {
+        let telephone = Telephone::parse(address).ok_or(Undeliverable::Address)?;
+        let to = telephone.number.to_owned();
+        Ok(Delivery::ShortMessages(match notice.message.as_ref().filter(|_| self.text && telephone.key.is_none()) {
             Some(message) => {
                 let (coding, octets) = written(&text(message));
                 ShortMessages { to, parts: vec![octets], have_header: false, coding }
             }
             None => {
-                let push = wap::push(notice);
-                if push.len() > wap::LONGEST {
-                    return Err(Undeliverable::TooLarge);
-                }
-                let parts = wap::parts(&push, given.chance[0]);
+                let (header, content) = wap::content(notice, &telephone, given)?;
+                let parts = wap::parts(header, &content, given.chance[0]);
                 ShortMessages { to, parts, have_header: true, coding: Coding::Octets }
             }
         }))
@@ -109,6 +107,7 @@ mod tests {
     use crate::outband::channels::tests::{GIVEN, notice};
 
     const NUMBER: &str = "+447700900123";
+    const SEALED: &str = "+447700900123;port=143|a1b2c3d4:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
     fn sent(text: bool, notice: &Notice) -> ShortMessages {
         match (Smpp { text }).write(notice, NUMBER, &GIVEN) {
@@ -133,6 +132,7 @@ mod tests {
         assert_eq!((messages.to.as_str(), messages.have_header, messages.coding), (NUMBER, true, Coding::Octets));
         assert_eq!(Delivery::ShortMessages(messages).octets(), 45);
         assert!(!Smpp::default().is_private(NUMBER) && Smpp { text: true }.is_private(NUMBER));
+        assert!(Smpp::default().is_private(SEALED));
         assert_eq!(Smpp::default().kind(), Kind::Sms);
     }
 

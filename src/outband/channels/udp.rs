@@ -4,18 +4,17 @@
 //!     UDP=EXTENDED   phone.example.org:4000|a1b2c3d4:AAEC...   XEMN in an envelope of MEM1, acknowledged
 //!
 //! The key stands behind the address, as those of Web Push do: whoever gives the device a key changes its address, and a new key counts
-//! from then on. The sequence of an envelope is the hour in nanoseconds. It ascends over all that is written under a key, whatever
-//! number a notice has on its route, survives a restart, and is never the same for two envelopes; a notice that is written again is a
-//! new envelope, while the carrier sends one envelope several times. Without a key, or where the device does not answer, a device that
+//! from then on. A notice that is written again is a new envelope, while the carrier sends one envelope several times. Without a key, or where the device does not answer, a device that
 //! is not at its address is not told from one that is. Requirements N9, N10, N20, N21.
 
 use crate::{
     account::channel::Kind,
     outband::{
         channel::{Answer, Channel, Datagram, Delivery, Given, Outcome, Undeliverable},
-        emn::{Emn, Xemn},
-        mem1::{self, ADDED, Content, Key, LONGEST, Type},
+        emn::Emn,
+        mem1::{Key, LONGEST},
         notice::Notice,
+        sealed,
     },
 };
 
@@ -35,7 +34,7 @@ impl Channel for Udp {
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
         let (to, key) = parts(address)?;
         let octets = match &key {
-            Some(key) => sealed(notice, key, given)?,
+            Some(key) => sealed::envelope(notice, key, given)?,
             None => Emn::of(notice).wbxml(),
         };
         if octets.len() > LONGEST {
@@ -63,18 +62,6 @@ fn parts(address: &str) -> Result<(&str, Option<Key>), Undeliverable> {
     }
 }
 
-/// The notice in an envelope: with a message EXTENDED, without one WAKEUP.
-fn sealed(notice: &Notice, key: &Key, given: &Given) -> Result<Vec<u8>, Undeliverable> {
-    const HOUR: Undeliverable = Undeliverable::Ours("the clock of this machine is wrong");
-    let (kind, payload) = match &notice.message {
-        Some(_) => (mem1::Kind::Xemn, Xemn::of(notice).xml(LONGEST - ADDED).into_bytes()),
-        None => (mem1::Kind::EmnWbxml, Emn::of(notice).wbxml()),
-    };
-    let sequence = u64::try_from(given.now.as_nanos()).map_err(|_| HOUR)?;
-    let time = u32::try_from(given.now.as_secs()).map_err(|_| HOUR)?;
-    key.seal(&Content { what: Type::Notice, kind, sequence, time, payload }).ok_or(Undeliverable::TooLarge)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -84,7 +71,7 @@ mod tests {
         mailbox::event,
         outband::{
             emn::{self, Payload},
-            mem1::Receiver,
+            mem1::{self, Receiver},
             notice::Message,
         },
     };
