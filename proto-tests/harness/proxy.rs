@@ -644,6 +644,8 @@ impl Proxy {
                 Effect::Publish(what) => self.published.push(*what),
                 Effect::Bind(device) => self.devices.push(*device),
                 Effect::Learned(look) => self.learned = Some(look),
+                // Nobody here wants it.
+                Effect::Leave { .. } => {}
                 Effect::HangUp => {
                     void |= from == Some(Side::Backend);
                     self.peers[index(Side::Backend)] = Peer::default();

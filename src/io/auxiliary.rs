@@ -298,7 +298,7 @@ mod tests {
 
     /// To hear of news.
     fn listen(shell: &Arc<Shell>, mailbox: &str) -> Running {
-        give(shell, mailbox, Task::Listen { count: None })
+        give(shell, mailbox, Task::Listen { count: None, also: Vec::new() })
     }
 
     /// A backend, and a shell before it.

@@ -82,6 +82,8 @@ pub enum Order {
     Sign(SessionId, DeviceName, Sign),
     /// A session can be logged in to so once more.
     Key(SessionId, Arc<Key>),
+    /// A session has gone, and has left its connection, logged in.
+    Left(Box<Line>),
     /// A session sees messages in a mailbox up to this UID.
     Stirred(Box<[u8]>, u32),
     /// A device was shown a mailbox up to this UID.
@@ -321,6 +323,7 @@ impl Task {
                 return self.close().await;
             }
             let rest = self.look();
+            self.desk.look_after(!self.blind, moment());
             self.count();
             self.tell_status(true).await;
             let due = self.desk.next_at(moment()).map(instant).map(|due| if may_carry { due } else { due.max(begins) });
@@ -454,6 +457,12 @@ impl Task {
                 self.keys.came(session, key, &self.account, senders.seal.as_ref());
                 (self.from, self.pause) = (self.from.min(Instant::now()), PAUSES.0);
             }
+            Order::Left(line) if self.line.is_none() && self.looking.is_none() => {
+                self.watch.may_listen(line.idles(), line.notifies());
+                self.watch.lost();
+                (self.line, self.opened_by, self.proven) = (Some(*line), Opener::Session, true);
+            }
+            Order::Left(line) => line.close().await,
             Order::Stirred(mailbox, uidnext) => {
                 if self.watch.cursor(&mailbox).is_some_and(|cursor| cursor.next < uidnext) {
                     self.watch.stir(&mailbox);
@@ -550,11 +559,9 @@ impl Task {
                 self.looking = Some(Box::pin(connect(Arc::clone(&self.shell), Arc::clone(&self.account), key)));
                 self.leaves_at()
             }
-            None if self.blind => None,
             None => {
                 self.blind = true;
-                self.desk.blind(moment());
-                Some(now)
+                None
             }
         }
     }
@@ -569,7 +576,8 @@ impl Task {
             (Some(_), Outcome::Busy) => {}
             (Some(_), Outcome::Done(..) | Outcome::Lost) => {
                 (self.pause, self.blind) = (PAUSES.0, false);
-                self.watch.may_listen(self.line.as_ref().is_some_and(Line::idles));
+                let line = self.line.as_ref();
+                self.watch.may_listen(line.is_some_and(Line::idles), line.is_some_and(Line::notifies));
                 self.found(outcome, examined, moment());
             }
             _ => {

@@ -5,6 +5,7 @@
 //! What is said there is decided by [`Aside`]; here it is carried, with a bound for each silence. Issues 4 and 5.
 
 use std::{
+    fmt,
     future::poll_fn,
     io,
     sync::Arc,
@@ -25,6 +26,12 @@ use crate::session::{
 /// How long a backend may keep silent over an errand. Its answers come a line for each message, so even a large mailbox is heard
 /// of sooner.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Line").field(&self.aside).finish()
+    }
+}
 
 /// A connection, and what is said on it.
 pub struct Line {
@@ -54,6 +61,21 @@ impl Line {
         })
     }
 
+    /// A connection that a client has left behind, logged in.
+    pub fn left(
+        transport: Transport,
+        idling: bool,
+        told: bool,
+        counted: Held,
+        meters: Arc<BackendMeters>,
+    ) -> Option<Self> {
+        let mut seed = [0; 8];
+        aws_lc_rs::rand::fill(&mut seed).ok()?;
+        let aside = Aside::left(u64::from_le_bytes(seed), idling, told);
+        let (transport, heard) = (Some(transport), Vec::new());
+        Some(Self { transport, aside, heard, login: None, meters, _counted: counted })
+    }
+
     /// Whether it may have another errand.
     pub fn is_free(&self) -> bool {
         self.aside.is_free()
@@ -62,6 +84,11 @@ impl Line {
     /// Whether the backend tells its news in IDLE, as far as anybody knows.
     pub fn idles(&self) -> bool {
         self.aside.idles()
+    }
+
+    /// Whether who listens hears of other mailboxes too, as far as anybody knows.
+    pub fn notifies(&self) -> bool {
+        self.aside.notifies()
     }
 
     /// What the mailbox of the last errand has said of itself.

@@ -186,6 +186,12 @@ impl Peer {
         }
     }
 
+    /// The connection, for somebody else; none: something is half said on it.
+    pub(super) fn leave(self) -> Option<Transport> {
+        let is_whole = self.tail.is_empty() && self.unsent() == 0 && self.carry == 0 && !self.dirty;
+        self.transport.filter(|_| is_whole)
+    }
+
     /// How many octets wait for the peer.
     pub(super) fn unsent(&self) -> usize {
         self.unsent.len() - self.sent

@@ -344,6 +344,11 @@ impl Outband {
         table.into_iter().filter(|(_, is_there)| runs && *is_there).map(|(kind, _)| kind).collect()
     }
 
+    /// Whether connections of clients that have gone are kept.
+    pub fn lingers(&self) -> bool {
+        matches!(self.watch, Mode::Linger | Mode::Sealed)
+    }
+
     /// The files that it names, with their keys, and whether what stands in them is secret.
     pub fn files_mut(&mut self) -> Vec<(&'static str, bool, &mut PathBuf)> {
         let mut files = vec![

@@ -338,6 +338,11 @@ impl Task {
                     self.backend = Peer::default();
                     self.visit.hung_up();
                 }
+                Wish::Effect(Effect::Leave { idling, told }) => {
+                    if let Some(transport) = std::mem::take(&mut self.backend).leave() {
+                        self.visit.leave(transport, idling, told);
+                    }
+                }
                 Wish::Effect(Effect::End { why, clean }) => self.end = Some((why, clean)),
                 Wish::Effect(_) => {}
             }
@@ -415,7 +420,7 @@ impl Turn<'_> {
     /// Tells the session something, and does what it says as far as octets go.
     fn handle(&mut self, me: &mut Peer, cx: &mut Context<'_>, input: Input<'_>, octets: &[u8]) -> usize {
         let mut effects = EFFECTS.take();
-        effects.followed = self.visit.is_followed();
+        (effects.followed, effects.kept) = (self.visit.is_followed(), self.visit.is_kept());
         let took = self.session.handle(input, self.now, &mut effects);
         let last = |to: Side| effects.list.iter().rposition(|effect| destination(effect) == Some(to));
         let (last_client, last_backend) = (last(Side::Client), last(Side::Backend));

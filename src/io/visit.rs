@@ -18,6 +18,7 @@ use super::{
     desks::Order,
     events::Following,
     keeper::Questions,
+    line::Line,
     listener::{Client, Listening},
     log,
     login::{Connected, Login},
@@ -317,6 +318,19 @@ impl Visit {
             (self.shared, self.surveyed) = (None, None);
         }
         followed
+    }
+
+    /// Whether the connection to the backend is wanted when the client has gone: nobody can log in once more.
+    pub(super) fn is_kept(&self) -> bool {
+        let has_key = || self.who.as_ref().is_some_and(|who| who.key.is_some());
+        self.desk.is_some() && !has_key() && self.shell.setup.load().config.outband.lingers()
+    }
+
+    /// It is left to who looks after the account.
+    pub(super) fn leave(&self, transport: Transport, idling: bool, told: bool) {
+        let Some(meters) = self.meters() else { return };
+        let line = Line::left(transport, idling, told, Held::new(&meters.auxiliary), meters);
+        line.into_iter().for_each(|line| self.tell_desk(Order::Left(Box::new(line))));
     }
 
     /// The client has done something in the message store.

@@ -67,6 +67,8 @@ pub struct Desk {
     subscriptions: Vec<Subscription>,
     devices: BTreeMap<DeviceName, Device>,
     counts: BTreeMap<Name, Counts>,
+    /// Routes that know that nobody can look.
+    asleep: BTreeSet<Way>,
     dirty: BTreeSet<Way>,
     journal: Vec<Line>,
 }
@@ -148,6 +150,7 @@ impl Desk {
             subscriptions: Vec::new(),
             devices: BTreeMap::new(),
             counts: BTreeMap::new(),
+            asleep: BTreeSet::new(),
             dirty: BTreeSet::new(),
             journal: Vec::new(),
         }
@@ -314,7 +317,9 @@ impl Desk {
         let wants = |one: &&Subscription| one.format == Format::Extended;
         let unknown = |one: &Subscription| {
             let held = self.devices.get(&one.way.device)?.routes.get(&one.way)?;
-            let marks = held.route.marks.mailboxes.get(&one.mailbox).filter(|marks| marks.fresh_since.is_some())?;
+            let on_its_way = held.route.in_flight.as_ref().is_some_and(|flight| flight.subject.mailbox == one.mailbox);
+            let marks = held.route.marks.mailboxes.get(&one.mailbox)?;
+            let marks = Some(marks).filter(|marks| on_its_way || marks.fresh_since.is_some())?;
             let known = held.messages.contains_key(&one.mailbox);
             (!known).then_some((one.mailbox.0.clone(), marks.uidvalidity.unwrap_or_default(), marks.last_uid?))
         };
@@ -344,26 +349,22 @@ impl Desk {
         self.note(None, &Name(Box::default()), "", 0, what, now);
     }
 
-    /// Nobody can look after the mailboxes any more until a device signs in: those that are away are told to do so, once.
-    pub fn blind(&mut self, now: Moment) {
-        let mut told = BTreeSet::new();
+    /// Whether somebody can look after the mailboxes. Where nobody can until a device signs in, those that are away are told to do so, once; one that is
+    /// there hears of it when it goes.
+    pub fn look_after(&mut self, somebody: bool, now: Moment) {
+        if somebody {
+            self.asleep.clear();
+            return;
+        }
         for one in self.subscriptions.clone() {
-            if told.insert(one.way.clone()) && !self.is_present(&one.way.device, now) {
-                let event = Event::of_mailbox(event::Kind::MessageNew, &*one.mailbox.0);
-                self.note(
-                    Some(&one.way.device),
-                    &one.mailbox,
-                    "",
-                    0,
-                    "nobody can look any more: asked to sign in",
-                    now,
-                );
-                self.on(
-                    &one.way,
-                    Input::Event(marks::News { event: &event, unseen: None, rings: true, urgent: false }),
-                    now,
-                );
+            if self.is_present(&one.way.device, now) || !self.asleep.insert(one.way.clone()) {
+                continue;
             }
+            let event = Event::of_mailbox(event::Kind::MessageNew, &*one.mailbox.0);
+            let what = "nobody can look any more: asked to sign in";
+            self.note(Some(&one.way.device), &one.mailbox, "", 0, what, now);
+            let news = marks::News { event: &event, unseen: None, rings: true, urgent: false };
+            self.on(&one.way, Input::Event(news), now);
         }
     }
 

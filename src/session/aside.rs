@@ -16,10 +16,15 @@
 //!     <  * 24 EXISTS
 //!     >  DONE
 //!
+//! And where the backend can, in other mailboxes (RFC 5465):
+//!
+//!     >  p6 NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge FlagChange)) (MAILBOXES (Work Lists) (MessageNew MessageExpunge))
+//!     <  * STATUS Work (MESSAGES 8 UIDNEXT 19)
+//!
 //! The secret is the session's ([`Key`]); one that is refused is not said again. At most two such connections stand for an account
 //! (architecture section 12), which is a matter of the shell. Issue 4.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
     effect::{Dialled, Effects, Side},
@@ -29,11 +34,14 @@ use super::{
     layer::Ask,
     profile::Look,
 };
-use crate::imap::{
-    code, frame,
-    response::{self, Kind, Line, Status},
-    token,
-    verb::{self, Verb},
+use crate::{
+    imap::{
+        code, frame,
+        response::{self, Kind, Line, Status},
+        token,
+        verb::{self, Verb},
+    },
+    mailbox::status,
 };
 
 /// What somebody wants done in another mailbox.
@@ -63,6 +71,8 @@ pub enum Task {
     Listen {
         /// How many messages are known of: where there are more or fewer, something has happened already.
         count: Option<u32>,
+        /// Other mailboxes of which the backend is to tell too, if it can (RFC 5465).
+        also: Vec<Box<[u8]>>,
     },
 }
 
@@ -93,7 +103,7 @@ pub struct Told {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The backend has ended the command, or has not let us into the mailbox: what was kept, and the text behind the status. Who
-    /// has listened is told so of news, or that it may be time to look.
+    /// has listened is told so of news, or that it may be time to look; and kept are names of other mailboxes in which something has happened.
     Done(Vec<Vec<u8>>, Status, Vec<u8>),
     /// No answer will come.
     Lost,
@@ -130,6 +140,10 @@ pub struct Aside {
     examined: Examined,
     /// The backend tells its news in IDLE, as far as anybody knows.
     idles: bool,
+    /// It tells of other mailboxes too, if it is asked to; of which it was; and in which of those something has happened.
+    notifies: bool,
+    asked: Vec<Box<[u8]>>,
+    rung: BTreeSet<Box<[u8]>>,
     /// Something has happened there.
     stirred: bool,
     /// A response whose end has not come, and how many octets of its literal are to come.
@@ -140,9 +154,15 @@ pub struct Aside {
 #[derive(Debug)]
 enum State {
     Joining(Box<Join>),
+    /// Logged in by somebody else, who has left it in IDLE.
+    Left,
+    /// The end of that.
+    AwaitEnd,
     /// Logged in, with nothing to do.
     AwaitErrand,
     AwaitExamined,
+    /// NOTIFY is said.
+    AwaitNotified,
     /// IDLE is said.
     AwaitContinuation,
     Idling,
@@ -153,6 +173,7 @@ enum State {
 
 const EXAMINE: &Verb = verb::row_of("EXAMINE");
 const IDLE: &Verb = verb::row_of("IDLE");
+const NOTIFY: &Verb = verb::row_of("NOTIFY");
 
 /// A response is not longer: no client could be told a longer one whole.
 const LONGEST: usize = 192 << 10;
@@ -175,12 +196,22 @@ impl Errand {
 impl Aside {
     /// A connection whose greeting has not been read. `seed` makes its tags unguessable.
     pub fn new(key: &Key, dialled: Dialled, seed: u64, now: Instant) -> Self {
-        let prefix: Tag = format!("A{:07X}-", seed & 0xfff_ffff).bytes().collect();
+        let prefix = prefix(seed);
         let state = match key.fits(&dialled) {
             true => State::Joining(Box::new(key.join(dialled, &prefix, now))),
             // The account has moved: it is not this session's mail.
             false => State::Useless,
         };
+        Self::begin(prefix, state)
+    }
+
+    /// A connection on which a client has logged in that has gone: it may have left it in IDLE, and the backend may tell its news there.
+    pub fn left(seed: u64, idling: bool, told: bool) -> Self {
+        let state = if idling { State::Left } else { State::AwaitErrand };
+        Self { idles: told, ..Self::begin(prefix(seed), state) }
+    }
+
+    fn begin(prefix: Tag, state: State) -> Self {
         Self {
             prefix,
             tags: 0,
@@ -191,6 +222,9 @@ impl Aside {
             differs: false,
             examined: Examined::default(),
             idles: false,
+            notifies: false,
+            asked: Vec::new(),
+            rung: BTreeSet::new(),
             stirred: false,
             response: Vec::new(),
             literal: 0,
@@ -203,6 +237,11 @@ impl Aside {
         match self.state {
             State::Joining(_) => None,
             State::Useless => Some(Outcome::Lost),
+            State::Left => {
+                out.put(Side::Backend, b"DONE\r\n");
+                self.state = State::AwaitEnd;
+                None
+            }
             _ => {
                 self.examine(out);
                 None
@@ -229,6 +268,7 @@ impl Aside {
                     let server = join.server(&backend);
                     let look = server.look.or(server.profile.look).unwrap_or(Look::Idle);
                     self.idles = backend.has("IDLE") && look == Look::Idle;
+                    self.notifies = self.idles && backend.has("NOTIFY");
                     self.examine(out);
                 }
                 Some(join::Outcome::Refused { trouble: false, .. }) => return (took, Some(self.end(Outcome::Refused))),
@@ -260,7 +300,7 @@ impl Aside {
 
     /// Whether it may have another errand.
     pub fn is_free(&self) -> bool {
-        matches!(self.state, State::AwaitErrand)
+        matches!(self.state, State::AwaitErrand | State::Left)
     }
 
     /// Whether the backend has let us in.
@@ -271,6 +311,11 @@ impl Aside {
     /// Whether the backend tells its news in IDLE, as far as anybody knows: some that offer it do not.
     pub fn idles(&self) -> bool {
         self.idles
+    }
+
+    /// Whether who listens hears of other mailboxes too.
+    pub fn notifies(&self) -> bool {
+        self.notifies
     }
 
     /// What the mailbox of the last errand has said of itself.
@@ -306,8 +351,24 @@ impl Aside {
 
     fn response(&mut self, response: &[u8], out: &mut Effects) -> Option<Outcome> {
         let errand = self.errand.as_ref()?;
+        if !self.asked.is_empty()
+            && let Some((mailbox, _)) = status::Status::parse(response.trim_ascii_end())
+            && self.asked.contains(&mailbox)
+        {
+            self.rung.insert(mailbox);
+            if matches!(errand.task, Task::Listen { .. }) {
+                self.stirred = true;
+                self.stop(out);
+            }
+            return None;
+        }
         match response::line(response) {
             Line::Untagged { kind: Kind::Bye, .. } => Some(self.end(Outcome::Lost)),
+            Line::Tagged { .. } if matches!(self.state, State::AwaitEnd) => {
+                self.examine(out);
+                None
+            }
+            Line::Untagged { .. } if matches!(self.state, State::AwaitEnd) => None,
             Line::Untagged { kind: Kind::Ok, .. } if matches!(self.state, State::AwaitExamined) => {
                 let code = code::parse(response::text(response, 2));
                 match code.number() {
@@ -376,26 +437,63 @@ impl Aside {
                     self.say(verb, &arguments, out);
                     None
                 }
-                Task::Listen { count }
-                    if count.zip(self.examined.messages).is_some_and(|(known, now)| known != now) =>
+                Task::Listen { count, .. }
+                    if !self.rung.is_empty()
+                        || count.zip(self.examined.messages).is_some_and(|(known, now)| known != now) =>
                 {
-                    self.free(done(Vec::new()))
+                    let rung = self.take_rung();
+                    self.free(done(rung))
                 }
-                Task::Listen { .. } => {
-                    self.state = State::AwaitContinuation;
-                    self.say(IDLE, b"", out);
+                Task::Listen { also, .. } if self.notifies && self.asked != also => {
+                    self.state = State::AwaitNotified;
+                    self.asked = also;
+                    let arguments = self.events();
+                    self.say(NOTIFY, &arguments, out);
                     None
                 }
+                Task::Listen { .. } => self.idle(out),
             },
+            (State::AwaitNotified, _) => {
+                if status != Status::Ok {
+                    (self.notifies, self.asked) = (false, Vec::new());
+                }
+                self.idle(out)
+            }
             // By itself, and with nothing to tell.
             (State::AwaitContinuation, Status::Ok) | (State::Idling, _) => self.free(Outcome::Lost),
             (State::AwaitExamined | State::AwaitContinuation, _) => self.free(done(Vec::new())),
             (State::AwaitAnswers, _) => {
-                let kept = std::mem::take(&mut self.kept);
+                let listens = self.errand.as_ref().is_some_and(Errand::listens);
+                let kept = if listens { self.take_rung() } else { std::mem::take(&mut self.kept) };
                 self.free(done(kept))
             }
             _ => None,
         }
+    }
+
+    fn idle(&mut self, out: &mut Effects) -> Option<Outcome> {
+        self.state = State::AwaitContinuation;
+        self.say(IDLE, b"", out);
+        None
+    }
+
+    /// What is to be told of the other mailboxes: that messages come, and go, which has to stand beside it (RFC 5465 section 5.2).
+    fn events(&self) -> Vec<u8> {
+        let mut mailboxes = Vec::new();
+        for (at, mailbox) in self.asked.iter().enumerate() {
+            mailboxes.extend_from_slice(if at == 0 { b"" } else { b" " });
+            token::write_astring(mailbox, &mut mailboxes);
+        }
+        let selected = b"SET (SELECTED (MessageNew (UID) MessageExpunge FlagChange))".as_slice();
+        match mailboxes.is_empty() {
+            true => selected.to_vec(),
+            false => [selected, b" (MAILBOXES (", &mailboxes, b") (MessageNew MessageExpunge))"].concat(),
+        }
+    }
+
+    /// In which other mailboxes something has happened.
+    fn take_rung(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.rung).into_iter().map(Into::into).collect()
     }
 
     fn examine(&mut self, out: &mut Effects) {
@@ -439,6 +537,11 @@ impl Aside {
     }
 }
 
+/// With what the tags of a connection begin.
+fn prefix(seed: u64) -> Tag {
+    format!("A{:07X}-", seed & 0xfff_ffff).bytes().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,10 +570,18 @@ mod tests {
             assert_eq!(self.aside.run(errand, &mut self.out), None);
         }
 
+        /// Somebody wants to hear of INBOX, and of two other mailboxes.
+        fn listen(&mut self) {
+            let also = vec![(*b"Work").into(), (*b"A b").into()];
+            let task = Task::Listen { count: Some(2), also };
+            let errand = Errand { mailbox: (*b"INBOX").into(), uidvalidity: None, task };
+            assert_eq!(self.aside.run(errand, &mut self.out), None);
+        }
+
         /// Logged in, and about to idle in a mailbox that has two messages.
         fn listening(count: Option<u32>) -> Self {
             let mut talk = Self::new();
-            let task = Task::Listen { count };
+            let task = Task::Listen { count, also: Vec::new() };
             let errand = Errand { mailbox: (*b"INBOX").into(), uidvalidity: None, task };
             assert_eq!(talk.aside.run(errand, &mut talk.out), None);
             assert_eq!(talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1 IDLE] in\r\n"), None);
@@ -516,6 +627,22 @@ mod tests {
         let refused = Outcome::Done(Vec::new(), Status::No, b"[NONEXISTENT] gone".to_vec());
         assert_eq!(talk.hear(b"A0000007-e3 NO [NONEXISTENT] gone\r\n"), Some(refused));
         assert!(talk.aside.is_free());
+    }
+
+    #[test]
+    fn what_a_client_has_left_is_gone_on_with() {
+        for idling in [true, false] {
+            let mut talk = Talk { aside: Aside::left(7, idling, true), out: Effects::default() };
+            assert!(talk.aside.is_free() && talk.aside.is_in() && talk.aside.idles());
+            talk.run(None);
+            if idling {
+                assert_eq!(talk.said(), "DONE\r\n");
+                assert_eq!(talk.hear(b"* 4 EXISTS\r\nL0000003-9 OK done\r\n"), None);
+            }
+            assert_eq!(talk.said(), "A0000007-e1 EXAMINE \"A b\"\r\n");
+            talk.hear(b"A0000007-e1 OK in\r\n");
+            assert_eq!(talk.said(), "A0000007-e2 FETCH 1:* (RFC822.SIZE)\r\n");
+        }
     }
 
     #[test]
@@ -577,6 +704,51 @@ mod tests {
         assert_eq!(talk.said(), "A0000007-e2 IDLE\r\n");
         assert_eq!(talk.hear(b"+ idling\r\n"), None);
         assert_eq!(talk.said(), "DONE\r\n");
+    }
+
+    const EVENTS: &str = "A0000007-e2 NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge FlagChange)) (MAILBOXES (Work \"A b\") (MessageNew MessageExpunge))\r\n";
+
+    /// Where the backend can tell of other mailboxes, asked to.
+    fn notified() -> Talk {
+        let mut talk = Talk::new();
+        talk.listen();
+        talk.hear(b"A0000007-1 OK [CAPABILITY IMAP4rev1 IDLE NOTIFY] in\r\n");
+        assert_eq!(talk.said(), "A0000007-e1 EXAMINE INBOX\r\n");
+        talk.hear(EXAMINED);
+        assert_eq!(talk.said(), EVENTS);
+        talk
+    }
+
+    #[test]
+    fn who_listens_hears_of_other_mailboxes_where_the_backend_can() {
+        let mut talk = notified();
+        talk.hear(b"* STATUS Lists (MESSAGES 9)\r\nA0000007-e2 OK done\r\n");
+        assert_eq!(talk.said(), "A0000007-e3 IDLE\r\n");
+        talk.hear(b"+ idling\r\n* STATUS Lists (MESSAGES 10)\r\n");
+        assert_eq!(talk.said(), "", "nobody has asked for that");
+        talk.hear(b"* STATUS \"A b\" (MESSAGES 4 UIDNEXT 9)\r\n");
+        assert_eq!(talk.said(), "DONE\r\n");
+        let rung = |text: &[u8]| Some(Outcome::Done(vec![b"A b".to_vec()], Status::Ok, text.to_vec()));
+        assert_eq!(talk.hear(b"A0000007-e3 OK done\r\n"), rung(b"done"));
+
+        talk.run(None);
+        talk.hear(b"* STATUS \"A b\" (MESSAGES 5 UIDNEXT 10)\r\nA0000007-e4 OK in\r\nA0000007-e5 OK done\r\n");
+        talk.said();
+        talk.listen();
+        assert_eq!(talk.said(), "A0000007-e6 EXAMINE INBOX\r\n");
+        assert_eq!(talk.hear(b"* 2 EXISTS\r\nA0000007-e6 OK in\r\n"), rung(b"in"), "it has happened meanwhile");
+        talk.listen();
+        talk.hear(b"* 2 EXISTS\r\nA0000007-e7 OK in\r\n");
+        assert_eq!(talk.said(), "A0000007-e7 EXAMINE INBOX\r\nA0000007-e8 IDLE\r\n", "it is asked once");
+    }
+
+    #[test]
+    fn a_backend_that_does_not_want_to_tell_of_others_is_listened_to_all_the_same() {
+        for refusal in ["A0000007-e2 NO [NOTIFICATIONOVERFLOW] too many\r\n", "A0000007-e2 BAD what\r\n"] {
+            let mut talk = notified();
+            talk.hear(refusal.as_bytes());
+            assert_eq!((talk.said().as_str(), talk.aside.notifies()), ("A0000007-e3 IDLE\r\n", false));
+        }
     }
 
     #[test]

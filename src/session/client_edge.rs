@@ -83,6 +83,8 @@ pub(super) struct ClientEdge {
     pub(super) by_uid: bool,
     /// DEFLATE runs.
     compressed: bool,
+    /// It has said LOGOUT, and has been answered.
+    pub(super) has_left: bool,
     /// When it was last heard.
     pub(super) heard: Instant,
     /// When it was last told that we are still here.
@@ -117,6 +119,7 @@ impl ClientEdge {
             modseq: false,
             by_uid: false,
             compressed: false,
+            has_left: false,
             heard: now,
             told: now,
         }
@@ -421,6 +424,13 @@ impl Open {
             bound: false,
             followed: None,
         };
+        if head.verb.name == "LOGOUT" && out.kept && !self.gate.client_waits() && self.is_backend_free() {
+            // The backend does not hear of it: its connection is wanted.
+            self.tell(b"* BYE logging out\r\n", out);
+            self.tell_done(head.tag, b"LOGOUT done", out);
+            self.client.has_left = true;
+            return;
+        }
         if head.verb.name == "COMPRESS" {
             self.client.down = Down::AwaitBoundary(running.tag);
             return;

@@ -144,6 +144,14 @@ pub enum Effect {
     Reconnect(Reconnect),
     /// Close the connection to the backend, at once; the client may try another login, or need not know.
     HangUp,
+    /// The connection to the backend outlives the session: nothing is under way on it. `idling`: but an IDLE. `told`: the backend tells its news
+    /// there.
+    Leave {
+        /// It is to be ended by DONE.
+        idling: bool,
+        /// As far as anybody knows.
+        told: bool,
+    },
     /// The session is over: send what is unsent, then close both sides.
     ///
     /// `clean: false` means that the client's stream stops inside a response: no BYE, and on TLS no close_notify, so that
@@ -385,6 +393,8 @@ pub struct Effects {
     pub looks: u64,
     /// Somebody follows events of this user, says the caller: then they are worth making.
     pub followed: bool,
+    /// Somebody wants the connection to the backend when the client has gone, says the caller.
+    pub kept: bool,
 }
 
 /// Who wants to log in.

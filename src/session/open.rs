@@ -249,6 +249,9 @@ impl Open {
         if self.left.is_some() && !self.is_to_be_finished() {
             return Err(End::ClientGone);
         }
+        if self.client.has_left {
+            return Err(End::Logout);
+        }
         match self.draining && (self.is_at_rest() || self.is_away()) {
             true => Err(self.bye("proxy shutting down", End::Drained, out)),
             false => Ok(took),
@@ -289,6 +292,21 @@ impl Open {
     /// Nothing is under way but, perhaps, an IDLE.
     pub(super) fn is_at_rest(&self) -> bool {
         self.is_boundary() && self.client.is_between_commands() && (self.client.is_idle() || !self.gate.client_waits())
+    }
+
+    /// Whether the backend waits for nothing, and we wait for nothing of it but news.
+    pub(super) fn is_backend_free(&self) -> bool {
+        let idling = self.news.idle.since().is_some();
+        self.is_boundary() && !self.is_mid_command() && (idling || !self.gate.is_owed())
+    }
+
+    /// The client has gone: who wants the backend's connection has it, if it can be spoken on.
+    pub(super) fn leave_backend(&self, why: End, out: &mut Effects) {
+        let has_gone = matches!(why, End::Logout | End::ClientGone | End::Idle);
+        if out.kept && has_gone && self.is_backend_free() {
+            let told = self.plan.idle && self.news.mode() == Look::Idle;
+            out.push(Effect::Leave { idling: self.news.idle.since().is_some(), told });
+        }
     }
 
     /// Words of ours for the client: now, or at the next boundary.

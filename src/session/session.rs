@@ -73,6 +73,7 @@ impl Session {
             Phase::Open(open) => match open.handle(input, now, out) {
                 Ok(took) => (took, None),
                 Err(why) => {
+                    open.leave_backend(why, out);
                     open.end_inquiry(out);
                     (0, Some(open.end(why)))
                 }

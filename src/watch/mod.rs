@@ -7,7 +7,8 @@
 //!     >  A4 UID SEARCH UID 18 FROM "juliet"       a filter of somebody's, if there is one
 //!     >  A6 UID FETCH 18 (BODY.PEEK[]<0.16384>)   where somebody is to be told what it says
 //!          INBOX: 18 is new, and the next look begins at 19
-//!     >  A8 IDLE                                  in INBOX, or where there are news most likely; the others are looked at every minute
+//!     >  A8 IDLE                                  in INBOX, or where there are news most likely; the others are looked at every minute, or told by
+//!                                                 NOTIFY where the backend can
 //!
 //! It is a state machine: what it says next is an errand ([`crate::session::aside`]), and what came of it makes the next one. Which messages are
 //! new only UIDs tell, so every message is found once, whatever is lost and had again; what was counted may fall meanwhile. A mailbox
@@ -51,6 +52,8 @@ pub struct Watch {
     doing: Option<Doing>,
     /// The backend does not let us idle.
     deaf: bool,
+    /// In IDLE, it tells of all mailboxes.
+    notifies: bool,
     /// How many messages the mailbox has that was looked at last.
     last: Option<(Box<[u8]>, u32)>,
 }
@@ -99,7 +102,7 @@ enum Doing {
 impl Watch {
     /// Nothing is looked after yet.
     pub fn new(pace: Pace) -> Self {
-        Self { pace, places: BTreeMap::new(), doing: None, deaf: false, last: None }
+        Self { pace, places: BTreeMap::new(), doing: None, deaf: false, notifies: false, last: None }
     }
 
     /// These mailboxes are to be looked after, and no others. `known`: how far one was looked at before this process began.
@@ -134,9 +137,10 @@ impl Watch {
         self.places.values().all(|place| place.cursor.is_some())
     }
 
-    /// Whether the backend tells news in IDLE, as far as anybody knows.
-    pub fn may_listen(&mut self, may: bool) {
+    /// Whether the backend tells news in IDLE, as far as anybody knows; and those of other mailboxes too.
+    pub fn may_listen(&mut self, may: bool, notifies: bool) {
         self.deaf |= !may;
+        self.notifies = notifies;
     }
 
     /// What this message of a mailbox says is wanted once more: who knew it is no more.
@@ -180,7 +184,7 @@ impl Watch {
             );
         }
         // A clock that was set back delays nothing.
-        let latest = now.saturating_add(self.pace.every);
+        let latest = now.saturating_add(self.pace.idle);
         self.places.values_mut().for_each(|place| place.due = place.due.min(latest));
         let first = self.places.iter().min_by_key(|(_, place)| place.due);
         let Some((mailbox, due)) = first.map(|(mailbox, place)| (mailbox.clone(), place.due)) else {
@@ -212,6 +216,7 @@ impl Watch {
             Doing::Listen(mailbox) => {
                 self.deaf |= !done;
                 self.stir(&mailbox);
+                kept.iter().for_each(|mailbox| _ = self.stir(mailbox));
                 None
             }
             Doing::Look(mailbox) => {
@@ -244,7 +249,8 @@ impl Watch {
         examined: Examined,
         now: Duration,
     ) -> Option<Box<News>> {
-        let every = self.pace.every;
+        let hears = self.notifies && !self.deaf;
+        let every = if hears { self.pace.idle } else { self.pace.every };
         let place = self.places.get_mut(&mailbox)?;
         place.due = now.saturating_add(every);
         // An empty mailbox has no `*`, and some backends say so by NO or BAD.
@@ -326,7 +332,8 @@ impl Watch {
             }
             Doing::Listen(mailbox) => {
                 let known = self.last.as_ref().filter(|(name, _)| name == mailbox);
-                (mailbox, Task::Listen { count: known.map(|(_, count)| *count) })
+                let also = self.places.keys().filter(|name| *name != mailbox).cloned().collect();
+                (mailbox, Task::Listen { count: known.map(|(_, count)| *count), also })
             }
         };
         Errand { mailbox: mailbox.clone(), uidvalidity: None, task }

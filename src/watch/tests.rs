@@ -206,12 +206,27 @@ fn inbox_is_listened_to_and_the_others_are_looked_at_in_their_turn() {
     look(&mut watch, &mut backend, at(0));
     let Next::Listen(errand, until) = watch.next(at(10)) else { panic!("{watch:?}") };
     assert_eq!((&*errand.mailbox, until), (&b"INBOX"[..], at(60)));
-    assert!(matches!(errand.task, Task::Listen { count: None }), "Work was looked at last");
+    let Task::Listen { count: None, also } = &errand.task else { panic!("Work was looked at last: {errand:?}") };
+    assert_eq!(also, &[Box::from(*b"Work")]);
     let (outcome, examined) = backend.run(&errand);
     watch.told(outcome, examined, at(60));
     backend.mailboxes.get_mut("Work").unwrap().deliver("x");
     assert_eq!(arrived(&look(&mut watch, &mut backend, at(60))), ["INBOX ", "Work 1"]);
     assert!(watch.stir(b"Work") && !watch.stir(b"Lists"), "nobody wants to hear of that");
+}
+
+#[test]
+fn where_the_backend_tells_of_all_mailboxes_they_are_looked_at_when_it_does() {
+    let mut backend = Backend::with(&["INBOX", "Work"]);
+    let mut watch = watching(&[("INBOX", Wish::default()), ("Work", Wish::default())], &[]);
+    watch.may_listen(true, true);
+    look(&mut watch, &mut backend, at(0));
+    let Next::Listen(_, until) = watch.next(at(10)) else { panic!("{watch:?}") };
+    assert_eq!(until, at(1500), "no earlier than IDLE is ended anyway");
+    backend.mailboxes.get_mut("Work").unwrap().deliver("x");
+    let rung = Outcome::Done(vec![b"Work".to_vec(), b"Lists".to_vec()], Status::Ok, Vec::new());
+    assert_eq!(watch.told(rung, Examined::default(), at(20)), None);
+    assert_eq!(arrived(&look(&mut watch, &mut backend, at(20))), ["INBOX ", "Work 1"]);
 }
 
 #[test]
@@ -229,7 +244,7 @@ fn a_backend_that_cannot_idle_is_asked() {
 fn a_backend_that_keeps_news_to_itself_is_asked() {
     let mut backend = Backend::with(&["INBOX"]);
     let mut watch = watching(&[("INBOX", Wish::default())], &[]);
-    watch.may_listen(false);
+    watch.may_listen(false, false);
     look(&mut watch, &mut backend, at(0));
     assert!(matches!(watch.next(at(1)), Next::Rest(Some(until)) if until == at(60)));
 }

@@ -68,7 +68,8 @@ impl Ear {
         }
         // How it stands may have to be asked first.
         let count = watched.status.as_ref().filter(|_| watched.due.is_some())?.messages;
-        let errand = Errand { mailbox: mailbox.into(), uidvalidity: None, task: Task::Listen { count } };
+        let errand =
+            Errand { mailbox: mailbox.into(), uidvalidity: None, task: Task::Listen { count, also: Vec::new() } };
         self.next = Some(now + out.spread(out.pace().shortest.0));
         self.standing = Some(Standing { ask: out.aside(errand), mailbox: mailbox.into(), since: now });
         None

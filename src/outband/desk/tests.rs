@@ -275,8 +275,12 @@ fn what_a_message_says_is_asked_once_more_behind_a_restart() {
     world.killed(&subscriptions);
     assert_eq!(world.desk.unknown(), [(Box::from(*b"INBOX"), 7, 18)]);
     let known = News { head: Some((18, head)), ..News::of((*b"INBOX").into(), 7, 19) };
-    world.found(known);
+    world.found(known.clone());
     assert_eq!(world.desk.unknown(), []);
+    world.wait(200);
+    world.claim().unwrap();
+    world.killed(&subscriptions);
+    assert_eq!(world.desk.unknown(), [(Box::from(*b"INBOX"), 7, 18)], "it goes again under its number");
 }
 
 #[test]
@@ -322,10 +326,19 @@ fn who_is_away_is_asked_to_sign_in_where_nobody_can_look_any_more() {
         subscription("tablet", "INBOX", CLEAR, Format::Wakeup),
     ]);
     world.sign("tablet", Sign::Comes);
-    let now = world.now();
-    world.desk.blind(now);
-    world.wait(3);
-    assert_eq!(world.sent(), one("phone", 1));
+    let asleep = |world: &mut World, somebody| {
+        let now = world.now();
+        world.desk.look_after(somebody, now);
+        world.wait(3);
+        world.sent()
+    };
+    assert_eq!(asleep(&mut world, false), one("phone", 1));
+    world.sign("tablet", Sign::Goes(End::Logout));
+    assert_eq!(asleep(&mut world, false), one("tablet", 1), "it hears of it when it goes, and the phone once");
+    assert_eq!(asleep(&mut world, true), []);
+    world.sign("phone", Sign::Comes);
+    world.sign("phone", Sign::Goes(End::Logout));
+    assert_eq!(asleep(&mut world, false)[0], ("phone".to_owned(), 2), "it has happened again");
 }
 
 #[test]
