@@ -85,6 +85,8 @@ pub enum Role {
     Ringing,
     /// How mailboxes are to be looked after while the device is away.
     Watching,
+    /// What the device has missed: who has read it removes it.
+    Missed,
     /// What the mailbox is for (RFC 6154 section 5.4).
     SpecialUse,
     /// A push token of Delta Chat.
@@ -124,7 +126,7 @@ const OURS: [(&str, On, &str); 8] = [
 ];
 
 /// The roles of names; what ends with `/` is of all names below. The first row that fits counts.
-const ROLES: [(&str, On, Role); 17] = [
+const ROLES: [(&str, On, Role); 18] = [
     ("/shared/admin", On::Server, Role::ReadOnly),
     (DEVICE, On::Server, Role::Device),
     ("/private/vendor/lemonade/notify/outband/", On::Server, Role::ReadOnly),
@@ -134,6 +136,7 @@ const ROLES: [(&str, On, Role); 17] = [
     (ringing::ENTRY, On::Mailbox, Role::Ringing),
     (watching::MODE, On::Server, Role::Watching),
     (watching::STATUS, On::Server, Role::ReadOnly),
+    (watching::MISSED, On::Server, Role::Missed),
     ("/private/vendor/lemonade/", On::Either, Role::Unknown),
     ("/private/filters/values/", On::Server, Role::Filter),
     ("/shared/filters/values/", On::Server, Role::Filter),
@@ -205,6 +208,7 @@ pub fn check(role: &Role, value: &[u8], settings: &Settings) -> Result<(), Wrong
             Err(error) => Err(Wrong::Syntax(error.to_string())),
         },
         Role::Ringing => Ringing::parse(value).map(|_| ()).map_err(Wrong::Impossible),
+        Role::Missed => Err(Wrong::Impossible("this entry can only be read and removed".to_owned())),
         Role::Watching => watching::check(value, settings.outband.sealed),
         Role::Filter => match search::criteria(value) {
             Ok(_) => Ok(()),

@@ -3,8 +3,9 @@
 //!     /private/vendor/lemonade/notify/watch/mode     sealed                    its secret may be kept, sealed
 //!     /private/vendor/lemonade/notify/watch/status   watched (sealed)          how it stands; only read
 //!     /private/vendor/lemonade/notify/watch/status   asleep: sign in to be told
+//!     /private/vendor/lemonade/notify/missed         [{"event":"MailboxRename",...}]   what leaves no trace in mailboxes; removed by who has read it
 //!
-//! Both stand on the server. Where the operator keeps no secrets, nobody's is kept. Requirement N16.
+//! All stand on the server. Where the operator keeps no secrets, nobody's is kept. Requirement N16.
 
 use super::preference::Wrong;
 use crate::store::{Entry, Owner};
@@ -14,6 +15,9 @@ pub const MODE: &str = "/private/vendor/lemonade/notify/watch/mode";
 
 /// How it stands.
 pub const STATUS: &str = "/private/vendor/lemonade/notify/watch/status";
+
+/// What the device has missed and will not find by itself, as JSON: it stands there until the device removes it.
+pub const MISSED: &str = "/private/vendor/lemonade/notify/missed";
 
 /// Checks the value of [`MODE`]. `sealed`: the operator keeps secrets.
 pub fn check(value: &[u8], sealed: bool) -> Result<(), Wrong> {

@@ -195,7 +195,7 @@ impl Layer for Notifier {
                 self.names = Some(out.now());
                 out.wake_at(out.now());
             }
-            Notice::Names(_) => {}
+            Notice::Names(_) | Notice::Alert(..) => {}
         }
     }
 

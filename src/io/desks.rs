@@ -41,10 +41,11 @@ use crate::{
         watching,
     },
     imap::entry::EntryName,
+    mailbox::event::Event,
     outband::{
         channel::{self, Answer, Given},
         desk::{Carriage, Desk, Moment, RouteView},
-        route::marks,
+        route::{marks, ring::Ring},
         subscription::{self, Wanted},
     },
     session::{
@@ -84,6 +85,8 @@ pub enum Order {
     Key(SessionId, Arc<Key>),
     /// A session has gone, and has left its connection, logged in.
     Left(Box<Line>),
+    /// A session of this device has done something that leaves no trace in a mailbox.
+    Happened(DeviceName, Box<Event>),
     /// A session sees messages in a mailbox up to this UID.
     Stirred(Box<[u8]>, u32),
     /// A device was shown a mailbox up to this UID.
@@ -451,7 +454,8 @@ impl Task {
     async fn take(&mut self, order: Order) {
         let now = moment();
         match order {
-            Order::Sign(session, device, sign) => self.sign(session, device, sign, now),
+            Order::Sign(session, device, sign) => self.sign(session, device, sign, now).await,
+            Order::Happened(device, event) => self.desk.happened_by(&device, &event, now),
             Order::Key(session, key) => {
                 let senders = Arc::clone(&self.shell.setup.load().senders);
                 self.keys.came(session, key, &self.account, senders.seal.as_ref());
@@ -487,7 +491,8 @@ impl Task {
         }
     }
 
-    fn sign(&mut self, session: SessionId, device: DeviceName, sign: Sign, now: Moment) {
+    async fn sign(&mut self, session: SessionId, device: DeviceName, sign: Sign, now: Moment) {
+        let mut came = false;
         match sign {
             Sign::Goes(_) => {
                 self.keys.went(session);
@@ -497,13 +502,33 @@ impl Task {
                 // It said of itself that it is another device.
                 if let Some(before) = self.sessions.insert(session, device.clone()).filter(|before| *before != device) {
                     self.desk.sign(&before, session.number(), Sign::Goes(End::Logout), now);
-                    self.desk.sign(&device, session.number(), Sign::Comes, now);
+                    came |= self.desk.sign(&device, session.number(), Sign::Comes, now);
                 }
             }
         }
-        self.desk.sign(&device, session.number(), sign, now);
+        came |= self.desk.sign(&device, session.number(), sign, now);
+        if came {
+            self.welcome(&device, now).await;
+        }
         let linger = self.shell.setup.load().config.outband.linger.0;
         self.until = self.sessions.is_empty().then(|| self.until.unwrap_or_else(|| Instant::now() + linger));
+    }
+
+    /// A device is back: what its user is to be told, and what he will not find by himself.
+    async fn welcome(&mut self, device: &DeviceName, now: Moment) {
+        for text in self.desk.alerts(device) {
+            self.shell.registry.publish(&self.account, None, Notice::Alert(device.clone(), text.into()));
+        }
+        let missed = self.desk.missed(device, now);
+        let Ok(name) = EntryName::parse(watching::MISSED.as_bytes()) else { return };
+        if missed == Ring::default() {
+            return;
+        }
+        let Found::Entries(entries) = self.load(Query::Mailbox(Box::default())).await else { return };
+        let key = EntryKey { mailbox: Box::default(), owner: Owner::Device(device.clone()), name };
+        let before = entries.into_iter().find(|entry| entry.key == key).map(|entry| entry.value).unwrap_or_default();
+        let edits = vec![(key, Some(missed.write(&before).into_bytes().into()))];
+        write_entries(&self.shell, &self.account, edits).await;
     }
 
     /// Begins the next look, if there is one to begin; when there may be another one, if nothing happens.
@@ -671,15 +696,8 @@ impl Task {
             name: name.clone(),
         };
         let edits: Vec<Edit> = over.chain(new).map(|(device, status)| (key(device), status)).collect();
-        let owners: Vec<_> = edits.iter().map(|(key, _)| key.owner.clone()).collect();
-        let keeping = Keeping::Save(Change::Entries { edits, quota: Quota::NONE });
-        // Counted and said where it fails; it is told with the next change.
-        if self.shell.keeper.ask(&self.account, &keeping).await.is_ok() {
-            for owner in owners {
-                let what = Annotated { mailbox: Box::default(), owner, entries: vec![name.clone()] };
-                self.shell.registry.publish(&self.account, None, Notice::Annotated(what));
-            }
-        }
+        // Where it fails it is told with the next change.
+        write_entries(&self.shell, &self.account, edits).await;
         self.statuses = statuses;
     }
 
@@ -728,6 +746,18 @@ async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) ->
     let line = connected.ok().and_then(|connected| Line::new(connected, &key, counted, meters));
     let outcome = if line.is_some() { Outcome::Busy } else { Outcome::Lost };
     (line, outcome)
+}
+
+/// Writes entries of devices, and tells their sessions. Where that cannot be done it is counted and said.
+async fn write_entries(shell: &Shell, account: &AccountName, edits: Vec<Edit>) {
+    let told: Vec<_> = edits.iter().map(|(key, _)| (key.owner.clone(), vec![key.name.clone()])).collect();
+    let keeping = Keeping::Save(Change::Entries { edits, quota: Quota::NONE });
+    if shell.keeper.ask(account, &keeping).await.is_ok() {
+        for (owner, entries) in told {
+            let what = Annotated { mailbox: Box::default(), owner, entries };
+            shell.registry.publish(account, None, Notice::Annotated(what));
+        }
+    }
 }
 
 /// What devices read of how it stands.

@@ -420,7 +420,8 @@ impl Turn<'_> {
     /// Tells the session something, and does what it says as far as octets go.
     fn handle(&mut self, me: &mut Peer, cx: &mut Context<'_>, input: Input<'_>, octets: &[u8]) -> usize {
         let mut effects = EFFECTS.take();
-        (effects.followed, effects.kept) = (self.visit.is_followed(), self.visit.is_kept());
+        effects.followed = self.visit.is_followed();
+        (effects.attended, effects.kept) = (self.visit.is_attended(), self.visit.is_kept());
         let took = self.session.handle(input, self.now, &mut effects);
         let last = |to: Side| effects.list.iter().rposition(|effect| destination(effect) == Some(to));
         let (last_client, last_backend) = (last(Side::Client), last(Side::Backend));

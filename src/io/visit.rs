@@ -37,6 +37,7 @@ use crate::{
         overview::Finding,
         shadow::Sighting,
     },
+    outband::route::ring::leaves_no_trace,
     session::{
         Session,
         aside::Sent,
@@ -320,6 +321,11 @@ impl Visit {
         followed
     }
 
+    /// Whether somebody looks after the account while its devices are away.
+    pub(super) fn is_attended(&self) -> bool {
+        self.desk.is_some()
+    }
+
     /// Whether the connection to the backend is wanted when the client has gone: nobody can log in once more.
     pub(super) fn is_kept(&self) -> bool {
         let has_key = || self.who.as_ref().is_some_and(|who| who.key.is_some());
@@ -339,6 +345,9 @@ impl Visit {
             self.shell.shadows.did(account, &mut event, Instant::now());
         }
         self.tell(&event, true);
+        if self.desk.is_some() && leaves_no_trace(event.kind) {
+            self.tell_desk(Order::Happened(self.client.seat.device(), Box::new(event)));
+        }
     }
 
     /// The session has seen something in its mailbox.

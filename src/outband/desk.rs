@@ -30,6 +30,7 @@ use super::{
     route::{
         Effect, Input, Now, Route, Sizes, Subject,
         marks::{self, Shown},
+        ring::Ring,
         stored::Name,
     },
     subscription::{self, Subscription, Wanted},
@@ -240,8 +241,8 @@ impl Desk {
         wishes
     }
 
-    /// A session of a device does something.
-    pub fn sign(&mut self, device: &DeviceName, session: u64, sign: Sign, now: Moment) {
+    /// A session of a device does something. Whether the device is there by it, and was not before.
+    pub fn sign(&mut self, device: &DeviceName, session: u64, sign: Sign, now: Moment) -> bool {
         let change = self.devices.entry(device.clone()).or_default();
         let change = change.presence.on(session, sign, now.time, &self.rules.presence);
         self.turned(device, change, now);
@@ -250,6 +251,34 @@ impl Desk {
         {
             self.devices.remove(device);
         }
+        change == Some(Change::Came)
+    }
+
+    /// Something that leaves no trace in a mailbox has happened to the account, by one of its devices: the others are to find it when they are
+    /// back.
+    pub fn happened_by(&mut self, device: &DeviceName, event: &Event, now: Moment) {
+        let others = self.devices.iter().filter(|(other, _)| *other != device);
+        let ways: Vec<_> = others.flat_map(|(_, other)| other.routes.keys().cloned()).collect();
+        let news = marks::News { event, unseen: None, rings: false, urgent: false };
+        ways.iter().for_each(|way| self.on(way, Input::Event(news), now));
+    }
+
+    /// What a device has missed and will not find by itself, as what its user reads: given once.
+    pub fn missed(&mut self, device: &DeviceName, now: Moment) -> Ring {
+        let (mut all, rules) = (Ring::default(), Arc::clone(&self.rules));
+        for way in self.ways(device) {
+            let Some(held) = self.held(&way).filter(|held| held.route.ring != Ring::default()) else { continue };
+            all.join(held.route.missed(at(&rules, now)));
+            self.dirty.insert(way);
+        }
+        all
+    }
+
+    /// What the user of a device is to be told when he is there: of addresses that are none any more.
+    pub fn alerts(&self, device: &DeviceName) -> Vec<String> {
+        let routes = self.devices.get(device).into_iter().flat_map(|device| device.routes.values());
+        let dead = routes.filter(|held| held.route.dead).filter_map(|held| held.route.channel);
+        dead.map(|kind| format!("You are not told of new mail by {kind} any more: the address is none")).collect()
     }
 
     /// A device was shown how a mailbox stands.

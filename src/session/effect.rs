@@ -315,6 +315,8 @@ impl Answer {
 /// What those who work for one account tell each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// The user of this device is to be told this (RFC 3501 section 7.1, ALERT), in ASCII.
+    Alert(DeviceName, Box<str>),
     /// Entries were changed.
     Annotated(Annotated),
     /// A mailbox was looked at: nobody need ask again at once.
@@ -393,6 +395,8 @@ pub struct Effects {
     pub looks: u64,
     /// Somebody follows events of this user, says the caller: then they are worth making.
     pub followed: bool,
+    /// Somebody looks after the account while its devices are away, says the caller: he hears of what leaves no trace in a mailbox.
+    pub attended: bool,
     /// Somebody wants the connection to the backend when the client has gone, says the caller.
     pub kept: bool,
 }

@@ -146,8 +146,12 @@ impl Open {
 
     /// Something has happened elsewhere in the account. A layer that was never reached has promised nobody to tell.
     pub(super) fn noticed(&mut self, notice: &Notice, out: &mut Effects) {
-        if let Notice::Looked(looked) = notice {
-            self.heed(looked);
+        match notice {
+            Notice::Looked(looked) => self.heed(looked),
+            Notice::Alert(device, text) if self.device.as_ref().is_none_or(|own| own.device == *device) => {
+                return self.tell(format!("* OK [ALERT] {text}\r\n").as_bytes(), out);
+            }
+            _ => {}
         }
         if !self.client.has_room() {
             return;

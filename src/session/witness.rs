@@ -9,7 +9,8 @@
 //! It stands at the backend: what a layer asks for in the client's name counts as the client's own command does, and each
 //! once; what the backend has not confirmed has not happened. A created mailbox is called what the client has called it. What
 //! has to be asked besides, asks `inquiry.rs`. While nobody follows, a command costs one branch, and a session keeps nothing
-//! but the names of a RENAME, which other sessions of the account want to know; whoever begins to follow hears of the commands
+//! but the names of a RENAME, which other sessions of the account want to know, and where somebody looks after the account what happens to
+//! names; whoever begins to follow hears of the commands
 //! that begin then. Requirements E1, E2 and E5.
 
 use super::{
@@ -112,15 +113,17 @@ impl Open {
             self.changed(&event, out);
         }
         let renamed = event.old_mailbox.clone().zip(event.mailbox.clone()).map(|(from, to)| Renaming { from, to });
-        if out.followed {
-            self.happened(event, out);
+        match () {
+            () if out.followed => self.happened(event, out),
+            () if out.attended && event.kind != Kind::MessageAppend => out.push(Effect::Event(Box::new(event))),
+            () => {}
         }
         renamed
     }
 
-    /// Whether somebody follows, or a layer is to know what the client does itself.
+    /// Whether somebody follows or looks after the account, or a layer is to know what the client does itself.
     fn is_witnessed(&self, out: &Effects) -> bool {
-        out.followed || self.client.notify.is_some()
+        out.followed || out.attended || self.client.notify.is_some()
     }
 }
 

@@ -277,10 +277,47 @@ fn what_a_message_says_is_asked_once_more_behind_a_restart() {
     let known = News { head: Some((18, head)), ..News::of((*b"INBOX").into(), 7, 19) };
     world.found(known.clone());
     assert_eq!(world.desk.unknown(), []);
-    world.wait(200);
+    let mut world = World::new(&subscriptions[..1]);
+    world.found(known);
+    world.arrives("INBOX", "18");
+    world.wait(3);
     world.claim().unwrap();
-    world.killed(&subscriptions);
+    world.killed(&subscriptions[..1]);
     assert_eq!(world.desk.unknown(), [(Box::from(*b"INBOX"), 7, 18)], "it goes again under its number");
+}
+
+#[test]
+fn who_is_back_reads_what_he_has_missed_once() {
+    let mut world = World::new(&[
+        subscription("phone", "INBOX", CLEAR, Format::Wakeup),
+        subscription("tablet", "INBOX", CLEAR, Format::Wakeup),
+    ]);
+    let renamed =
+        Event { old_mailbox: Some((*b"Work").into()), ..Event::of_mailbox(event::Kind::MailboxRename, *b"Office") };
+    let now = world.now();
+    world.desk.happened_by(&device("tablet"), &renamed, now);
+    world.wait(60);
+    assert_eq!(world.sent(), [], "it does not ring");
+    let missed = world.desk.missed(&device("phone"), now);
+    assert_eq!((missed.events.len(), missed.overflow), (1, false));
+    assert_eq!(world.desk.missed(&device("phone"), now).events.len(), 0);
+    assert_eq!(world.desk.missed(&device("tablet"), now).events.len(), 0, "it was its own");
+}
+
+#[test]
+fn an_address_that_is_dead_is_told_at_the_next_login() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    let carriage = world.claim().unwrap();
+    let now = world.now();
+    world.desk.settle(&carriage.way, carriage.seq, Outcome::Dead, now);
+    assert!(world.desk.sign(&device("phone"), 1, Sign::Comes, now));
+    assert!(!world.desk.sign(&device("phone"), 2, Sign::Comes, now), "it was there already");
+    assert_eq!(
+        world.desk.alerts(&device("phone")),
+        ["You are not told of new mail by UDP any more: the address is none"]
+    );
 }
 
 #[test]

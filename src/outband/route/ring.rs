@@ -9,10 +9,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::stored::{Name, millis};
 use crate::{
+    imap::mailbox_name,
     mailbox::event::{Event, Kind},
     outband::patience::Missed,
 };
@@ -105,6 +108,28 @@ impl Ring {
         self.events.iter().map(Entry::octets).sum()
     }
 
+    /// What another route of the same device has, too.
+    pub fn join(&mut self, other: Self) {
+        let new = other.events.into_iter().filter(|event| !self.events.contains(event)).collect::<Vec<_>>();
+        self.events.extend(new);
+        self.events.make_contiguous().sort_by_key(|event| event.at);
+        self.overflow |= other.overflow;
+    }
+
+    /// As JSON: an array, oldest first, behind what is there already of this kind; `{"overflow":true}` says that there was more.
+    ///
+    /// `[{"at":"2026-11-22T18:05:59Z","event":"MailboxRename","mailbox":"Office","oldMailbox":"Work"}]`
+    pub fn write(&self, before: &[u8]) -> String {
+        let mut all: Vec<serde_json::Value> = serde_json::from_slice(before).unwrap_or_default();
+        all.extend(self.overflow.then(|| json!({ "overflow": true })));
+        all.extend(self.events.iter().map(Entry::shown));
+        let over = all.len().saturating_sub(MOST_SHOWN);
+        if over > 0 {
+            all.splice(..=over, [json!({ "overflow": true })]);
+        }
+        serde_json::Value::Array(all).to_string()
+    }
+
     /// What a device has missed, and forgets it.
     pub fn take(&mut self, now: Duration, most: &Missed) -> Self {
         self.shrink(now, most);
@@ -112,7 +137,28 @@ impl Ring {
     }
 }
 
+/// Events that are shown at once: a client that was away for so much synchronises everything.
+const MOST_SHOWN: usize = 1000;
+
 impl Entry {
+    fn shown(&self) -> serde_json::Value {
+        let name = |name: &Name| mailbox_name::as_people_read(&name.0).into_owned();
+        let at = i64::try_from(self.at.as_secs()).ok().and_then(|at| DateTime::from_timestamp(at, 0));
+        let mut shown = json!({
+            "at": at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            "event": self.kind,
+        });
+        for (key, value) in [("mailbox", &self.mailbox), ("oldMailbox", &self.old_mailbox)] {
+            if let Some(value) = value {
+                shown[key] = json!(name(value));
+            }
+        }
+        if !self.uids.is_empty() {
+            (shown["uidset"], shown["uidvalidity"]) = (json!(self.uids), json!(self.uidvalidity));
+        }
+        shown
+    }
+
     /// Octets that it takes in the row, about.
     fn octets(&self) -> u64 {
         let name = |name: &Option<Name>| name.as_ref().map_or(0, Name::octets);
@@ -161,6 +207,32 @@ mod tests {
             assert_eq!((ring.events.len(), ring.overflow), (left, true), "{name}");
             assert_eq!(ring.events[0].at, at(apart), "{name}: the oldest went");
         }
+    }
+
+    #[test]
+    fn what_was_missed_is_read_behind_what_was_missed_before() {
+        let mut ring = Ring::default();
+        ring.push(&renamed(), at(1_000_000_000), &Missed::default());
+        let mut other = ring.clone();
+        let gone = Event {
+            uids: [17, 19].into_iter().collect(),
+            uidvalidity: Some(7),
+            ..Event::of_mailbox(Kind::MessageExpunge, *b"INBOX")
+        };
+        other.push(&gone, at(999_999_999), &Missed::default());
+        ring.join(other);
+        let first = ring.write(b"");
+        let expected = concat!(
+            r#"[{"at":"2001-09-09T01:46:39Z","event":"MessageExpunge","mailbox":"INBOX","uidset":"17,19","uidvalidity":7},"#,
+            r#"{"at":"2001-09-09T01:46:40Z","event":"MailboxRename","mailbox":"Office","oldMailbox":"Work"}]"#
+        );
+        assert_eq!(first, expected);
+        let more = Ring { overflow: true, ..Ring::default() }.write(first.as_bytes());
+        assert_eq!(more, expected.replace("}]", r#"},{"overflow":true}]"#));
+        let mut many = Ring::default();
+        (0..MOST_SHOWN).for_each(|_| many.events.push_back(ring.events[0].clone()));
+        let all: Vec<serde_json::Value> = serde_json::from_str(&many.write(more.as_bytes())).unwrap();
+        assert_eq!((all.len(), &all[0]), (MOST_SHOWN, &json!({ "overflow": true })));
     }
 
     #[test]
