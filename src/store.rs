@@ -6,8 +6,9 @@
 //! The store answers like a server: one answer to each request, and no request needs another one to be whole. There are two
 //! engines behind one trait, and one suite of tests runs on both. The SQL is kept to what PostgreSQL understands too.
 //!
-//! Requirements N12, N14, N15.
+//! Beside accounts there is the log of [`feed`]. Requirements N12, N14, N15.
 
+pub mod feed;
 pub mod memory;
 pub mod sqlite;
 #[cfg(test)]

@@ -8,12 +8,24 @@ use std::{
 
 use super::{
     AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Memo,
-    Outband, Owner, Query, Quota, Store, StoreError, Turn, Way, renamed,
+    Outband, Owner, Query, Quota, Store, StoreError, Turn, Way,
+    feed::{Feed, Keep, Logged, Position, Tail},
+    renamed,
 };
 
 /// Keeps all of it in memory.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<BTreeMap<AccountName, Account>>);
+pub struct Memory {
+    accounts: Mutex<BTreeMap<AccountName, Account>>,
+    log: Mutex<Log>,
+}
+
+/// The events that wait for another server.
+#[derive(Debug, Default)]
+struct Log {
+    position: Option<Position>,
+    events: BTreeMap<u64, Logged>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Account {
@@ -28,7 +40,11 @@ struct Account {
 impl Memory {
     /// An account is replaced as a whole, so it is whole after a panic elsewhere too.
     fn accounts(&self) -> MutexGuard<'_, BTreeMap<AccountName, Account>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,6 +92,64 @@ impl Store for Memory {
             let accounts = self.accounts();
             let subscribed = accounts.iter().filter(|(_, account)| !account.routes.is_empty());
             Ok(subscribed.map(|(name, _)| name.clone()).collect())
+        })
+    }
+}
+
+impl Feed for Memory {
+    fn begin<'a>(&'a self, stream: &'a str) -> Answer<'a, Position> {
+        Box::pin(async move {
+            let begun = || Position { stream: stream.into(), acked: 0, next: 1 };
+            Ok(self.log().position.get_or_insert_with(begun).clone())
+        })
+    }
+
+    fn append<'a>(&'a self, events: &'a [Logged], next: u64, keep: Keep) -> Answer<'a, u64> {
+        Box::pin(async move {
+            let mut log = self.log();
+            events.iter().for_each(|event| _ = log.events.entry(event.seq).or_insert_with(|| event.clone()));
+            log.position.iter_mut().for_each(|position| position.next = position.next.max(next));
+            let before = log.events.len();
+            let (mut octets, mut first) = (0, next);
+            for (seq, event) in log.events.iter().rev() {
+                if octets >= keep.octets {
+                    break;
+                }
+                octets += event.line.len() as u64;
+                if event.at >= keep.since {
+                    first = *seq;
+                }
+            }
+            let first = first.max(next.saturating_sub(keep.events));
+            log.events.retain(|seq, _| *seq >= first);
+            Ok((before - log.events.len()) as u64)
+        })
+    }
+
+    fn read(&self, behind: u64, events: u32, octets: u64) -> Answer<'_, Tail> {
+        Box::pin(async move {
+            let log = self.log();
+            let mut left = octets;
+            let fits = |(at, event): &(usize, &Logged)| {
+                let len = if *at == 0 { 0 } else { event.line.len() as u64 };
+                let fits = len <= left;
+                left = left.saturating_sub(len);
+                fits
+            };
+            let found = log.events.range(behind + 1..).map(|(_, event)| event).take(events as usize);
+            let found = found.enumerate().take_while(fits).map(|(_, event)| event.clone()).collect();
+            Ok(Tail { next: log.position.as_ref().map_or(1, |position| position.next), events: found })
+        })
+    }
+
+    fn settle<'a>(&'a self, stream: &'a str, acked: u64, dropped: &'a [u64]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut log = self.log();
+            if let Some(position) = &mut log.position {
+                (position.stream, position.acked) = (stream.into(), acked);
+            }
+            log.events.retain(|seq, _| *seq > acked && !dropped.contains(seq));
+            Ok(())
         })
     }
 }

@@ -1,10 +1,12 @@
 //! The store on one machine: SQLite in the state directory, through sqlx.
 //!
 //!     STATE/store.sqlite           write-ahead log, `synchronous=FULL`: what was answered Ok survives a loss of power
-//!     STATE/store.before-3.sqlite  what it was before its tables were changed to those of version 3
+//!     STATE/store.before-4.sqlite  what it was before its tables were changed to those of version 4
 //!
 //! One connection writes, in transactions that take the lock at their beginning, so that none has to be tried again; others
 //! read beside it. A disk that is full or read-only refuses the change that needed it, and the next one is tried anew.
+
+mod feed;
 
 use std::{
     fs::{self, File},
@@ -27,10 +29,11 @@ use super::{
 use crate::imap::entry::EntryName;
 
 /// The tables, version by version. One that was released never changes.
-const VERSIONS: [(i64, &str, &str); 3] = [
+const VERSIONS: [(i64, &str, &str); 4] = [
     (1, "accounts", include_str!("migrations/0001_accounts.sql")),
     (2, "outband", include_str!("migrations/0002_outband.sql")),
     (3, "memos", include_str!("migrations/0003_memos.sql")),
+    (4, "feed", include_str!("migrations/0004_feed.sql")),
 ];
 
 /// How long to wait for another process that holds the file: a backup, or an operator's shell.

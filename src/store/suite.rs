@@ -4,11 +4,23 @@ use std::sync::Arc;
 
 use super::{
     AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Memo, Outband,
-    Owner, Query, Quota, Source, Store, StoreError, Turn, Way, memory::Memory, sqlite::Database,
+    Owner, Query, Quota, Source, Store, StoreError, Turn, Way,
+    feed::{Feed, Keep, Logged, Position, Tail},
+    memory::Memory,
+    sqlite::Database,
 };
 use crate::imap::entry::EntryName;
 
 const ANY: Quota = Quota { entries: 1000, octets: 1 << 20 };
+
+/// Runs a test on the log of each engine.
+async fn on_each_feed<T: Future<Output = ()>>(test: impl Fn(Arc<dyn Feed>) -> T) {
+    test(Arc::new(Memory::default())).await;
+    let state = tempfile::tempdir().unwrap();
+    let database = Arc::new(Database::open(state.path()).await.unwrap());
+    test(database.clone()).await;
+    database.close().await;
+}
 
 /// Runs a test on each engine.
 async fn on_each<T: Future<Output = ()>>(test: impl Fn(Arc<dyn Store>) -> T) {
@@ -357,6 +369,90 @@ async fn a_random_walk_finds_no_difference() {
                 [memory.load(&account("joe"), &query).await, database.load(&account("joe"), &query).await];
             assert_eq!(first.unwrap(), second.unwrap(), "SEED={seed}, step {step}, after {change:?}");
         }
+    }
+}
+
+/// An event of so many octets, written at this moment.
+fn event(seq: u64, at: i64, octets: usize) -> Logged {
+    Logged { seq, at, line: "x".repeat(octets).into() }
+}
+
+/// More than there is.
+const ALL: Keep = Keep { events: 1 << 40, octets: 1 << 40, since: i64::MIN };
+
+/// The numbers that are there behind this one.
+async fn numbers(feed: &dyn Feed, behind: u64) -> Vec<u64> {
+    feed.read(behind, 1000, 1 << 40).await.unwrap().events.iter().map(|event| event.seq).collect()
+}
+
+#[tokio::test]
+async fn a_log_is_read_in_the_order_in_which_it_was_written_until_it_is_settled() {
+    on_each_feed(|feed| async move {
+        let feed = &*feed;
+        assert_eq!(feed.read(0, 10, 10).await.unwrap(), Tail { next: 1, events: Vec::new() });
+        let begun = Position { stream: "a".into(), acked: 0, next: 1 };
+        assert_eq!(feed.begin("a").await.unwrap(), begun);
+        let events: Vec<_> = (1..=5).map(|seq| event(seq, 0, 10)).collect();
+        assert_eq!(feed.append(&events[..3], 4, ALL).await.unwrap(), 0);
+        // Nobody has heard the end of it, and so it is written again, with what has come since.
+        assert_eq!(feed.append(&events, 7, ALL).await.unwrap(), 0);
+        assert_eq!(feed.read(1, 3, 1000).await.unwrap(), Tail { next: 7, events: events[1..4].to_vec() });
+        feed.settle("a", 2, &[4]).await.unwrap();
+        assert_eq!(numbers(feed, 0).await, [3, 5]);
+        assert_eq!(feed.begin("b").await.unwrap(), Position { acked: 2, next: 7, ..begun });
+        feed.settle("b", 1, &[]).await.unwrap();
+        assert_eq!(feed.begin("c").await.unwrap(), Position { stream: "b".into(), acked: 1, next: 7 });
+        assert_eq!(numbers(feed, 0).await, [3, 5]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_read_at_once_has_a_bound_and_is_one_event_at_least() {
+    on_each_feed(|feed| async move {
+        let feed = &*feed;
+        feed.begin("a").await.unwrap();
+        let events: Vec<_> = [10, 20, 30, 40].into_iter().zip(1..).map(|(octets, seq)| event(seq, 0, octets)).collect();
+        feed.append(&events, 5, ALL).await.unwrap();
+        for (behind, most, octets, found) in [
+            (0, 9, 0, 1),
+            (0, 9, 19, 1),
+            (0, 9, 20, 2),
+            (0, 9, 50, 3),
+            (0, 2, 50, 2),
+            (1, 9, 29, 1),
+            (1, 9, 30, 2),
+            (4, 9, 9, 0),
+        ] {
+            let read = feed.read(behind, most, octets).await.unwrap().events;
+            assert_eq!(read, events[behind as usize..][..found], "{behind} {most} {octets}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_forgets_from_its_beginning_what_is_too_many_too_large_or_too_old() {
+    for (keep, first) in [
+        (ALL, 1),
+        (Keep { events: 3, ..ALL }, 7),
+        (Keep { octets: 30, ..ALL }, 7),
+        (Keep { octets: 31, ..ALL }, 6),
+        (Keep { octets: 1, ..ALL }, 9),
+        (Keep { since: 5, ..ALL }, 5),
+        (Keep { since: 5, events: 2, ..ALL }, 8),
+        (Keep { since: 10, ..ALL }, 10),
+    ] {
+        on_each_feed(|feed| async move {
+            feed.begin("a").await.unwrap();
+            let events: Vec<_> = (1..10).map(|seq| event(seq, seq as i64, 10)).collect();
+            feed.append(&events, 10, ALL).await.unwrap();
+            let forgotten = feed.append(&[], 10, keep).await.unwrap();
+            assert_eq!(numbers(&*feed, 0).await, (first..10).collect::<Vec<_>>(), "{keep:?}");
+            assert_eq!(forgotten, 9 - numbers(&*feed, 0).await.len() as u64);
+            assert_eq!(feed.begin("a").await.unwrap().next, 10, "numbers are not given twice");
+        })
+        .await;
     }
 }
 
