@@ -16,6 +16,7 @@
 //! | [`xmpp`] | and by XMPP? |
 //! | [`redial`] | when is a server called again that has left us? |
 //! | [`mem1`], [`sealed`] | how is it hidden from who carries it, and how does a device say that it has it? |
+//! | [`feed`] | what is another server told, which tells devices itself? |
 //! | [`route`] | when is a device told, when again, and when no more? |
 //! | [`patience`] | how long do we wait for it to react? |
 
@@ -24,6 +25,7 @@ pub mod channels;
 pub mod desk;
 pub mod emn;
 pub mod excerpt;
+pub mod feed;
 pub mod mem1;
 pub mod notice;
 pub mod patience;

@@ -81,15 +81,19 @@ impl SigningSecret {
     }
 
     /// `v1,` and the signature of this body, under this id, at this second since 1970.
-    fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
+    pub(in crate::outband) fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let signed = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
         format!("v1,{}", STANDARD.encode(hmac::sign(&self.key(), &signed)))
     }
 
     /// An id that is the same for the same notice, and tells nothing.
     fn id(&self, notice: &Notice) -> String {
-        let (seq, at) = (notice.seq.to_be_bytes(), notice.at.as_nanos().to_be_bytes());
-        format!("msg_{}", URL_SAFE_NO_PAD.encode(&self.hash(&[b"id", &seq, &at]).as_ref()[..18]))
+        self.id_of(&[b"id", &notice.seq.to_be_bytes(), &notice.at.as_nanos().to_be_bytes()])
+    }
+
+    /// An id that is the same for the same parts, of which only the last may have any length, and tells nothing.
+    pub(in crate::outband) fn id_of(&self, parts: &[&[u8]]) -> String {
+        format!("msg_{}", URL_SAFE_NO_PAD.encode(&self.hash(parts).as_ref()[..18]))
     }
 
     /// Over parts that have no NUL in them, or a length that is fixed.
