@@ -28,6 +28,7 @@ mod keys;
 
 use self::keys::{Keys, Opener};
 use super::{
+    events,
     line::Line,
     metrics::{Channel, Held, WatchMode, Watching},
     registry::SessionId,
@@ -626,6 +627,7 @@ impl Task {
             let row = serde_json::to_string(&cursor).unwrap_or_default();
             self.looked.push((news.mailbox.clone(), Some(row.into())));
         }
+        events::tell_found(&self.shell, &self.account, &news);
         self.desk.found(&news, now);
     }
 

@@ -15,10 +15,19 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::body::Bytes;
+
+use super::shell::Shell;
+use crate::{
+    mailbox::{
+        event::{Event, Kind, Report},
+        news::News,
+    },
+    store::AccountName,
+};
 
 /// All who follow.
 #[derive(Default)]
@@ -141,16 +150,49 @@ pub struct Follower {
     events: Arc<Events>,
 }
 
+/// What a follower hears.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A line, its end included.
+    Line(Bytes),
+    /// So many lines are missing here.
+    Dropped(u64),
+}
+
+impl Heard {
+    /// As a line, its end included.
+    fn line(self) -> Bytes {
+        match self {
+            Self::Line(line) => line,
+            Self::Dropped(dropped) => Bytes::from(format!("{{\"dropped\":{dropped}}}\n")),
+        }
+    }
+}
+
 impl Follower {
     /// The next line, its end included; none when the proxy ends. Or a promise to wake the task.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.poll_heard(context).map(|heard| heard.map(Heard::line))
+    }
+
+    /// What is next; none when the proxy ends.
+    pub async fn hear(&mut self) -> Option<Heard> {
+        std::future::poll_fn(|context| self.poll_heard(context)).await
+    }
+
+    /// What is next, if it has come already.
+    pub fn heard(&mut self) -> Option<Heard> {
+        lock(&self.queue.waiting).take()
+    }
+
+    fn poll_heard(&mut self, context: &mut Context<'_>) -> Poll<Option<Heard>> {
         let mut waiting = lock(&self.queue.waiting);
         match waiting.take() {
             None if !waiting.closed => {
                 waiting.waker = Some(context.waker().clone());
                 Poll::Pending
             }
-            line => Poll::Ready(line),
+            heard => Poll::Ready(heard),
         }
     }
 }
@@ -173,7 +215,7 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    lines: VecDeque<Bytes>,
+    heard: VecDeque<Heard>,
     octets: usize,
     /// Lines that did not fit behind these.
     dropped: u64,
@@ -208,24 +250,61 @@ impl Waiting {
             return;
         }
         let gap = self.gap();
-        self.lines.extend(gap);
+        self.heard.extend(gap);
         self.octets += line.len();
-        self.lines.push_back(line);
+        self.heard.push_back(Heard::Line(line));
     }
 
-    fn take(&mut self) -> Option<Bytes> {
-        let Some(line) = self.lines.pop_front() else { return self.gap() };
-        self.octets = self.octets.saturating_sub(line.len());
-        Some(line)
+    fn take(&mut self) -> Option<Heard> {
+        let Some(heard) = self.heard.pop_front() else { return self.gap() };
+        if let Heard::Line(line) = &heard {
+            self.octets -= line.len();
+        }
+        Some(heard)
     }
 
     /// How many lines are missing here, if some are.
-    fn gap(&mut self) -> Option<Bytes> {
+    fn gap(&mut self) -> Option<Heard> {
         match mem::take(&mut self.dropped) {
             0 => None,
-            dropped => Some(Bytes::from(format!("{{\"dropped\":{dropped}}}\n"))),
+            dropped => Some(Heard::Dropped(dropped)),
         }
     }
+}
+
+/// What was found in a mailbox behind its owner's back is told too, where no session has an eye on the mailbox.
+pub fn tell_found(shell: &Shell, account: &Arc<AccountName>, news: &News) {
+    let config = &shell.setup.load().config;
+    let settings = &config.account.events;
+    let is_told = settings.tells(Kind::MessageNew) && settings.tell_messages();
+    if news.arrived.is_empty() || !is_told || shell.shadows.is_seen(account, &news.mailbox) {
+        return;
+    }
+    let event = Event {
+        uidvalidity: Some(news.uidvalidity).filter(|uidvalidity| *uidvalidity > 0),
+        uids: news.arrived.clone(),
+        messages: news.messages,
+        uidnext: Some(news.next),
+        ..Event::of_mailbox(Kind::MessageNew, news.mailbox.clone())
+    };
+    shell.events.publish(Some(&account.user), || {
+        // Nobody is connected, and so it is where users come in.
+        let address = config.listeners.first().map(|listener| listener.address);
+        let (ip, port) = address.map_or_else(Default::default, |address| (address.ip().to_string(), address.port()));
+        let host = config.feed.as_ref().map_or(&*ip, |feed| &feed.source);
+        Report {
+            event: &event,
+            at: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+            user: Some(&account.user),
+            admin: None,
+            client: None,
+            server: (host, port),
+            backend: Some(&account.backend),
+            session: None,
+            longest: settings.longest.0,
+        }
+        .line()
+    });
 }
 
 /// What these locks guard is whole after every statement, so a panic elsewhere spoils nothing.
@@ -243,7 +322,13 @@ mod tests {
     };
 
     use super::*;
-    use crate::io::{backends::Backend, listener, shell::tests::shell};
+    use crate::{
+        io::{backends::Backend, listener, shell::tests::shell},
+        mailbox::{
+            diff::Messages,
+            shadow::{Shadow, Sight},
+        },
+    };
 
     /// What waits for this one.
     fn heard(follower: &mut Follower) -> Vec<String> {
@@ -332,6 +417,26 @@ mod tests {
         assert_eq!(reading.await.unwrap(), ["1\n"]);
         assert!(events.follow(None).is_none());
         drop(silent);
+    }
+
+    #[tokio::test]
+    async fn what_is_found_behind_ones_back_is_told_where_no_session_sees_it() {
+        let (_state, shell) = shell(|_| {});
+        let account = Arc::new(AccountName { backend: "main".into(), user: "joe".into() });
+        let (arrived, messages) = ([18].into_iter().collect(), Some(3));
+        let news = News { arrived, messages, ..News::of((*b"INBOX").into(), 7, 19) };
+        let mut follower = shell.events.follow(Some("joe".to_owned())).unwrap();
+        tell_found(&shell, &account, &News { arrived: Default::default(), ..news.clone() });
+        tell_found(&shell, &account, &news);
+        let told: Vec<Value> = heard(&mut follower).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(told.len(), 1);
+        assert_eq!((&told[0]["event"], &told[0]["uidset"]), (&"MessageNew".into(), &"18".into()));
+        assert_eq!((&told[0]["messages"], &told[0]["uidnext"]), (&3.into(), &19.into()));
+        assert_eq!(told[0]["uri"], "imap://joe@127.0.0.1:1143/INBOX;UIDVALIDITY=7/;UID=18");
+        let session = shell.shadows.hold(&account, b"INBOX");
+        session.see(Sight::Whole(Shadow::new(7)), Messages::Simple, &shell.events.following(Some("joe")));
+        tell_found(&shell, &account, &news);
+        assert_eq!(heard(&mut follower), [""; 0], "the session tells it");
     }
 
     /// A backend that does whatever it is told.

@@ -90,6 +90,14 @@ impl Shadows {
         }
     }
 
+    /// Whether a session sees this mailbox, or asks for its status again and again: what comes is told by that.
+    pub fn is_seen(&self, account: &Arc<AccountName>, mailbox: &[u8]) -> bool {
+        let selected = self.mailboxes.get(&(Arc::clone(account), mailbox.into()));
+        let surveyed = self.accounts.get(account);
+        selected.is_some_and(|known| lock(&known).seen.is_some())
+            || surveyed.is_some_and(|known| lock(&known).seen.iter().any(|overview| overview.watches(mailbox)))
+    }
+
     /// This was found out about an account. The answer is what of it is news.
     ///
     /// A mailbox that a session has selected is seen message by message: what its STATUS says is told by that.
@@ -264,11 +272,16 @@ mod tests {
             let finding = Finding { asked: Instant::now(), own: false, found: Found::Status { mailbox, status } };
             shadows.found(&surveyed, finding, &following(&[1])).len()
         };
+        let is_seen = || shadows.is_seen(&account(), b"INBOX");
+        assert!(!is_seen());
         assert_eq!([find(1), find(2)], [0, 1]);
+        assert!(is_seen(), "by its status");
         let held = shadows.hold(&account(), b"INBOX");
         see(&held, whole(&[11, 12]));
         assert_eq!([find(3), find(4)], [0, 0], "message by message");
+        assert!(is_seen());
         drop(held);
+        assert!(!is_seen());
         assert_eq!([find(4), find(5)], [0, 1]);
     }
 

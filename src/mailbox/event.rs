@@ -269,7 +269,7 @@ impl Report<'_> {
             messages: messages.map(|quota| quota.used).or(event.messages.map(u64::from)),
             max_messages: messages.map(|quota| quota.limit),
             uidnext: event.uidnext,
-            modseq: event.modseq,
+            modseq: event.modseq.map(|modseq| modseq.to_string()),
             quota_root: event.quota.as_ref().map(|quota| String::from_utf8_lossy(&quota.root)),
             disk_used: storage.map(|quota| quota.used),
             disk_quota: storage.map(|quota| quota.limit),
@@ -350,8 +350,9 @@ struct Line<'a> {
     max_messages: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uidnext: Option<u32>,
+    /// As text: it has 63 bits, and a number of JSON may be read with 53.
     #[serde(skip_serializing_if = "Option::is_none")]
-    modseq: Option<u64>,
+    modseq: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quota_root: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -126,6 +126,11 @@ impl Overview {
         }
     }
 
+    /// Whether what comes into this mailbox is found out by its status.
+    pub fn watches(&self, mailbox: &[u8]) -> bool {
+        self.statuses.contains_key(mailbox)
+    }
+
     /// Somebody else tells what happens in this mailbox.
     pub fn forget(&mut self, mailbox: &[u8]) {
         self.statuses.remove(mailbox);
