@@ -31,8 +31,6 @@ use reqwest::{
 use super::{Places, turns::Turns};
 use crate::outband::channel::{Answer, NamedBy, Request};
 
-/// How much of an answer's body is read, in octets: a reason, and no page.
-const LONGEST_BODY: usize = 4096;
 /// The longest pause that a provider may ask for: a mistake of its clock silences nobody for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
@@ -43,13 +41,17 @@ pub struct Settings {
     pub timeout: Duration,
     /// How many requests go to one host at a time.
     pub per_host: usize,
+    /// How much of an answer's body is read, in octets.
+    pub longest_answer: usize,
     /// Where users may send us.
     pub places: Places,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), per_host: 8, places: Places::default() }
+        // A reason, and no page.
+        let longest_answer = 4096;
+        Self { timeout: Duration::from_secs(10), per_host: 8, longest_answer, places: Places::default() }
     }
 }
 
@@ -116,7 +118,7 @@ impl Http {
             asked = asked.header(*name, value);
         }
         match asked.send().await {
-            Ok(response) => read(response).await,
+            Ok(response) => read(response, self.settings.longest_answer).await,
             Err(error) => failed(&error),
         }
     }
@@ -202,13 +204,13 @@ fn failed(error: &reqwest::Error) -> Answer {
     if error.is_connect() || error.is_builder() { Answer::Unreachable } else { Answer::Silence }
 }
 
-async fn read(mut response: reqwest::Response) -> Answer {
+async fn read(mut response: reqwest::Response, longest: usize) -> Answer {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk[..chunk.len().min(LONGEST_BODY - body.len())]);
-        if body.len() == LONGEST_BODY {
+        body.extend_from_slice(&chunk[..chunk.len().min(longest - body.len())]);
+        if body.len() == longest {
             break;
         }
     }
@@ -389,7 +391,7 @@ mod tests {
         let (port, _heard) = receiver(OURS, whole).await;
         let carrier = Http::new(settings(&[])).unwrap();
         let answer = carrier.carry(&request(&format!("http://127.0.0.1:{port}/"), NamedBy::Operator)).await;
-        let expected = Answer::Http { status: 400, retry_after: None, body: vec![b'x'; LONGEST_BODY] };
+        let expected = Answer::Http { status: 400, retry_after: None, body: vec![b'x'; 4096] };
         assert!(answer == expected);
         // One that never ends: nobody waits for the rest.
         let listener = TcpListener::bind((OURS, 0)).await.unwrap();
