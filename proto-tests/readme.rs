@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use lemonade_proxy::{
     account,
     config::Config,
-    io::{backends::Backend, metrics, routing::Lookup},
+    io::{backends::Backend, feed, metrics, routing::Lookup},
 };
 use serde::Serialize;
 use toml::Value;
@@ -18,12 +18,14 @@ const README: &str = include_str!("../README.md");
 const BOUNDS: [&str; 5] = ["limits", "timeouts", "tcp", "admission", "drain"];
 
 /// Bounds that stand among other settings, and what holds their defaults.
-const OTHERS: [(&str, &[&str]); 6] = [
+const OTHERS: [(&str, &[&str]); 8] = [
     ("account", &["entries", "octets"]),
     ("account.events", &["messages", "longest"]),
     ("account.notify", &["mailboxes", "every", "round", "names"]),
     ("backends.NAME", &["auxiliary", "connect_timeout", "logins_in_flight", "login_wait"]),
     ("backends.NAME.pace", &["shortest", "longest"]),
+    ("feed", &["retention", "events", "octets"]),
+    ("feed.batch", &["events", "octets"]),
     ("routing.lookup", &["cache", "timeout"]),
 ];
 
@@ -37,12 +39,17 @@ fn the_readme_lists_every_bound_with_its_default() {
         built.extend(defaults.iter().map(|(key, value)| (format!("{section}.{key}"), text(value))));
     }
     let account = account::Settings::default();
+    let feed: feed::Settings =
+        toml::from_str("url = \"https://h/\"\nsecret_file = \"s\"\nsource = \"x\"").expect("what has no default");
+    let feed = table(&feed);
     for ((path, keys), defaults) in OTHERS.iter().zip([
         table(&account),
         table(&account.events),
         table(&account.notify),
         table(&Backend::default()),
         table(&Backend::default().pace),
+        feed.clone(),
+        feed["batch"].as_table().expect("a section").clone(),
         table(&Lookup::default()),
     ]) {
         built.extend(keys.iter().map(|key| (format!("{path}.{key}"), text(&defaults[*key]))));

@@ -46,6 +46,7 @@ use crate::{
         admission::Admission,
         backends::Backend,
         drain::Drain,
+        feed,
         listener::{Listener, Security},
         log::Log,
         routing::Routing,
@@ -95,6 +96,9 @@ pub struct Config {
     pub account: Arc<account::Settings>,
     /// How devices that are away are told.
     pub outband: Outband,
+    /// The server that is told of all events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed: Option<feed::Settings>,
 }
 
 /// What a configuration is made of; a reload reads it again.
@@ -212,6 +216,7 @@ impl Config {
         files.extend(self.routing.table.as_mut().map(|table| ("routing.table".to_owned(), table)));
         files.extend(self.admin.token_file.as_mut().map(|token| ("admin.token_file".to_owned(), token)));
         files.extend(self.outband.files_mut().into_iter().map(|(path, _, file)| (path.to_owned(), file)));
+        files.extend(self.feed.as_mut().map(|feed| ("feed.secret_file".to_owned(), &mut feed.secret_file)));
         files
     }
 }
@@ -239,6 +244,7 @@ impl Default for Config {
             extensions: Modes::new(),
             account: Arc::default(),
             outband: Outband::default(),
+            feed: None,
         }
     }
 }
@@ -303,6 +309,18 @@ mod tests {
                 "warning: f:2: admin.address: 0.0.0.0:9 is not loopback, and there is no token_file",
             ),
             ("drain.limit = \"5s\"", "error: f:2: drain.limit: 5s is less than drain.spread, 10s"),
+            (
+                "[feed]\nurl = \"http://10.0.0.1/\"\nsecret_file = \"s\"\nsource = \"x\"",
+                "error: f:3: feed.url: the names of users would be in clear: https://, or feed.allow_clear = true",
+            ),
+            (
+                "[feed]\nurl = \"https://h/\"\nsecret_file = \"s\"\nsource = \"x\"\nbatch.events = 501",
+                "error: f:6: feed.batch.events: from 1 to 500",
+            ),
+            (
+                "[feed]\nurl = \"https://h/\"\nsecret_file = \"s\"\nsource = \"x\"\nretenton = \"1d\"",
+                "error: f:6: unknown key `retenton`, did you mean `retention`?",
+            ),
             ("[routing.lookup]", "error: f:2: routing.lookup.url: does not begin with http:// or https://"),
             (
                 "backends.b.urls = [\"imap://localhost\"]",

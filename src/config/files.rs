@@ -37,6 +37,9 @@ pub(super) fn judge(config: &Config, origins: &Origins, now: SystemTime) -> Vec<
     for (path, _, file) in outband.files_mut().into_iter().filter(|(_, is_secret, _)| *is_secret) {
         judge.secret(path, file);
     }
+    if let Some(feed) = &config.feed {
+        judge.secret("feed.secret_file", &feed.secret_file);
+    }
     judge.state(&config.state);
     judge.findings
 }

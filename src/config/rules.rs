@@ -44,6 +44,7 @@ pub(super) fn judge(config: &Config, origins: &Origins, is_torn: bool) -> Vec<Fi
     judge.account();
     judge.timeouts();
     judge.log();
+    judge.feed();
     judge.extensions();
     judge.findings
 }
@@ -251,6 +252,12 @@ impl Judge<'_> {
     fn log(&mut self) {
         if let Err(error) = self.config.log.filter() {
             self.error("log.level", error.to_string());
+        }
+    }
+
+    fn feed(&mut self) {
+        for (key, fault) in self.config.feed.iter().flat_map(|feed| feed.faults()) {
+            self.error(&format!("feed.{key}"), fault);
         }
     }
 

@@ -102,6 +102,10 @@ pub const METRICS: &[Metric] = &[
     NOTICES,
     NOTICE_LATENCY,
     NOTICES_WAITING,
+    FEED_EVENTS,
+    FEED_REQUESTS,
+    FEED_WAITING,
+    FEED_OLDEST,
     DRAINS,
     RELOADS,
     CONFIG_REVISION,
@@ -237,6 +241,30 @@ const NOTICES_WAITING: Metric = gauge(
     Unit::Count,
     &[],
     "Routes with news that nobody has told yet: devices that are away and wait, for a moment, a limit or a provider.",
+);
+const FEED_EVENTS: Metric = counter(
+    "lemonade_feed_events_total",
+    Unit::Count,
+    &[tag::<Fed>()],
+    "Events for the server of [feed], by what became of them; it hears which numbers were lost.",
+);
+const FEED_REQUESTS: Metric = counter(
+    "lemonade_feed_requests_total",
+    Unit::Count,
+    &[tag::<Outcome>()],
+    "Requests to the server of [feed]; behind one that failed there is a pause.",
+);
+const FEED_WAITING: Metric = gauge(
+    "lemonade_feed_waiting",
+    Unit::Count,
+    &[],
+    "Events that the server of [feed] has not acknowledged, with those that were lost until it has heard so.",
+);
+const FEED_OLDEST: Metric = gauge(
+    "lemonade_feed_oldest_timestamp_seconds",
+    Unit::Seconds,
+    &[],
+    "When the first event was written that the server of [feed] has not acknowledged; 0 where there is none.",
 );
 const DRAINS: Metric = counter("lemonade_drains_total", Unit::Count, &[], "Times the proxy was told to drain.");
 const RELOADS: Metric = counter(
@@ -558,6 +586,18 @@ words! {
     }
 }
 
+words! {
+    /// What became of an event for another server.
+    Fed as "outcome" {
+        /// It has it.
+        Acknowledged = "acknowledged",
+        /// It does not want it.
+        Refused = "refused",
+        /// It was not taken in time, or could not be written.
+        Lost = "lost",
+    }
+}
+
 impl From<ChannelKind> for Channel {
     fn from(kind: ChannelKind) -> Self {
         match kind {
@@ -646,6 +686,14 @@ pub struct Meters {
     pub notice_latency: Family<Channel, Histogram>,
     /// Routes with news that nobody has told, moved by [`Held`].
     pub notices_waiting: Gauge,
+    /// Events for another server.
+    pub fed: Family<Fed, Counter>,
+    /// Requests to it.
+    pub feed_requests: Family<Outcome, Counter>,
+    /// Events that it has not acknowledged.
+    pub feed_waiting: Gauge,
+    /// When the first of them was written.
+    pub feed_oldest: Gauge,
     /// Times we were told to drain.
     pub drains: Counter,
     /// Reloads.
@@ -719,6 +767,10 @@ impl Meters {
             notices: family(&NOTICES, &[], |key| recorder.register_counter(key, &ABOUT)),
             notice_latency: family(&NOTICE_LATENCY, &[], |key| recorder.register_histogram(key, &ABOUT)),
             notices_waiting: recorder.register_gauge(&key(&NOTICES_WAITING, Vec::new()), &ABOUT),
+            fed: family(&FEED_EVENTS, &[], |key| recorder.register_counter(key, &ABOUT)),
+            feed_requests: family(&FEED_REQUESTS, &[], |key| recorder.register_counter(key, &ABOUT)),
+            feed_waiting: recorder.register_gauge(&key(&FEED_WAITING, Vec::new()), &ABOUT),
+            feed_oldest: recorder.register_gauge(&key(&FEED_OLDEST, Vec::new()), &ABOUT),
             drains: recorder.register_counter(&key(&DRAINS, Vec::new()), &ABOUT),
             reloads: family(&RELOADS, &[], |key| recorder.register_counter(key, &ABOUT)),
             traced_users: recorder.register_gauge(&key(&TRACED_USERS, Vec::new()), &ABOUT),

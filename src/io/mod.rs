@@ -17,6 +17,7 @@
 //! | [`desks`] | who looks after mailboxes while their owners are away, and tells these? |
 //! | [`senders`], [`carrier`], [`vapid`] | how does what devices are told come on its way, and with which key? |
 //! | [`seal`] | how is a secret kept that the store must not tell? |
+//! | [`feed`] | how does another server, which tells devices itself, hear of all events? |
 //! | [`receive`] | what does a device hear by UDP? |
 //! | [`admin`], [`operated`], [`log`], [`metrics`], [`registry`], [`trace`] | how does an operator look inside? |
 
@@ -33,6 +34,7 @@ pub mod desks;
 pub mod dialer;
 pub mod drain;
 pub mod events;
+pub mod feed;
 pub mod keeper;
 pub mod learning;
 pub mod line;

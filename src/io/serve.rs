@@ -32,6 +32,7 @@ use super::{
     desks,
     dialer::Dialer,
     drain,
+    feed::{Feed, FeedError},
     listener::{self, Listening},
     log::{self, LogError},
     metrics::Meters,
@@ -65,6 +66,9 @@ pub enum ServeError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The feed.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// The operating system.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -180,6 +184,7 @@ pub struct House {
     /// What all sessions share.
     pub shell: Arc<Shell>,
     store: Arc<Database>,
+    feed: Option<Feed>,
     doors: HashMap<SocketAddr, Door>,
     tasks: Vec<AbortHandle>,
     passed: Passed,
@@ -205,8 +210,11 @@ impl House {
         let setup = prepare(config, None).await?;
         let store = Arc::new(open_store(&setup.config.state).await?);
         let shell = Arc::new(Shell::new(setup, Arc::new(Meters::new()), store.clone()));
-        let mut house = Self { shell, store, doors: HashMap::new(), tasks: Vec::new(), passed };
-        let setup = house.shell.setup.load_full();
+        let setup = shell.setup.load_full();
+        let feed = setup.config.feed.as_ref();
+        let feed =
+            feed.map(|feed| Feed::begin(feed, store.clone(), &shell.events, shell.meters.clone())).transpose()?;
+        let mut house = Self { shell, store, feed, doors: HashMap::new(), tasks: Vec::new(), passed };
         let sockets = house.sockets(&setup)?;
         house.enter(&setup, sockets);
         for address in house.passed.left_over() {
@@ -229,6 +237,7 @@ impl House {
             ("threads", config.threads != before.config.threads),
             ("admin", config.admin != before.config.admin),
             ("outband", config.outband != before.config.outband),
+            ("feed", config.feed != before.config.feed),
             ("log.format", config.log.format != before.config.log.format),
             ("admission.handshakes", config.admission.handshakes != before.config.admission.handshakes),
         ];
@@ -301,6 +310,9 @@ impl House {
         let left = drain::drain(&self.shell.registry, &rules).await;
         self.shell.desks.close().await;
         self.shell.events.close().await;
+        if let Some(feed) = self.feed.take() {
+            feed.close().await;
+        }
         self.store.close().await;
         tracing::info!(sessions = left, "drained");
     }
