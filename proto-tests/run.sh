@@ -80,6 +80,7 @@ else
   step lost proto-tests/live/lost.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 50 || echo 5)" --messages "$([ "$long" ] && echo 20000 || echo 2000)"
   step xmpp proto-tests/live/xmpp.py --proxy "$target/tests/lemonade-proxy"
   step mms proto-tests/live/mms.py --proxy "$target/tests/lemonade-proxy"
+  step feed proto-tests/live/feed.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 60 || echo 6)"
   step transcripts proto-tests/live/transcripts.py --proxy "$target/tests/lemonade-proxy"
   step matrix proto-tests/live/run.py --proxy "$target/tests/lemonade-proxy"
   step differential proto-tests/live/differential.py --proxy "$target/tests/lemonade-proxy" --commands "$([ "$long" ] && echo 1000000 || echo 100000)"
