@@ -22,7 +22,8 @@ use crate::units::Span;
 pub struct Attention {
     /// A session outside IDLE counts so long behind its last traffic.
     pub silence: Span,
-    /// A session counts no more when something written to it is unacknowledged for so long.
+    /// A session counts no more when something written to it is unacknowledged for so long: its connection is given up, also where
+    /// `tcp.user_timeout` is longer.
     pub unacknowledged: Span,
     /// So long a device is waited for behind LOGOUT, ...
     pub grace_logout: Span,
@@ -58,7 +59,8 @@ pub enum Sign {
     Speaks,
     /// It is in IDLE, or is not any more.
     Idles(bool),
-    /// When the oldest of what the client has not acknowledged was written to it; none: it has acknowledged all.
+    /// When the oldest of what the client has not acknowledged was written to it; none: it has acknowledged all. The kernel says it when it
+    /// gives a connection up.
     Unacknowledged(Option<Duration>),
     /// It is over.
     Goes(End),

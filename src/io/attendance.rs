@@ -5,11 +5,23 @@
 //!     C: b UID FETCH 101:*      it has arrived
 //!
 //! What was written to a client may be lost on its way: that it has seen it shows when it speaks again, later than a message takes,
-//! or for the second time. Until then it would be told outband. Requirement N3.
+//! or for the second time. Until then it would be told outband.
+//!
+//! Whether what was written is acknowledged is the kernel's to know: the socket is given up when it is not for so long that the session does
+//! not count any more. So nobody looks at it, no timer runs, and the end of the session says how long that was. Requirement N3.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
 
-use crate::session::Shown;
+use crate::{
+    account::presence::{self, Sign},
+    session::{
+        Shown,
+        effect::{End, Fault},
+    },
+};
 
 /// A mailbox, its UIDVALIDITY, and the UID below which all was told.
 pub(super) type Seen = (Box<[u8]>, Option<u32>, u32);
@@ -21,6 +33,8 @@ pub(super) struct Attendance {
     spoke_at: Instant,
     told: Option<Told>,
     confirmed: Option<Seen>,
+    /// So long something may be unacknowledged before the connection is given up; none: nobody knows.
+    patience: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -37,8 +51,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const LATER: Duration = Duration::from_secs(1);
 
 impl Attendance {
-    pub(super) fn new(idles: bool) -> Self {
-        Self { idles, spoke_at: Instant::now(), told: None, confirmed: None }
+    pub(super) fn new(idles: bool, patience: Option<Duration>) -> Self {
+        Self { idles, spoke_at: Instant::now(), told: None, confirmed: None, patience }
     }
 
     /// Whether the desk is to hear that the client speaks.
@@ -79,6 +93,30 @@ impl Attendance {
         self.confirmed = Some(seen.clone());
         Some(seen)
     }
+
+    /// What the desk hears of the end of the session. `failure`: what went wrong with the connection; `now`: the time of day.
+    pub(super) fn ends(
+        &self,
+        why: End,
+        failure: Option<ErrorKind>,
+        now: Duration,
+    ) -> impl Iterator<Item = Sign> + use<> {
+        let end = match (why, failure) {
+            (End::Logout, _) => presence::End::Logout,
+            (End::Fault(Fault::Client(_)), _) => presence::End::Broken,
+            // Clients that close a connection do not always tell TLS.
+            (_, None | Some(ErrorKind::UnexpectedEof)) => presence::End::Closed,
+            (_, Some(_)) => presence::End::Broken,
+        };
+        let since =
+            self.patience.filter(|_| failure.is_some_and(is_silence)).map(|patience| now.saturating_sub(patience));
+        since.map(|since| Sign::Unacknowledged(Some(since))).into_iter().chain([Sign::Goes(end)])
+    }
+}
+
+/// Whether it means that nobody has acknowledged anything: what a router has said of the peer meanwhile stands for the timeout.
+const fn is_silence(failure: ErrorKind) -> bool {
+    matches!(failure, ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
 }
 
 #[cfg(test)]
@@ -92,7 +130,7 @@ mod tests {
     #[test]
     fn what_a_client_was_told_it_has_seen_when_it_speaks_later_or_twice() {
         let now = Instant::now();
-        let mut session = Attendance::new(false);
+        let mut session = Attendance::new(false, None);
         session.saw(shown(18));
         assert_eq!(session.confirmed(now), None, "it may have said so before");
         let seen = |uidnext| Some((Box::from(*b"INBOX"), Some(7), uidnext));
@@ -106,7 +144,7 @@ mod tests {
 
     #[test]
     fn more_that_it_is_told_begins_anew() {
-        let mut session = Attendance::new(false);
+        let mut session = Attendance::new(false, None);
         session.saw(shown(18));
         session.confirmed(Instant::now());
         session.saw(shown(19));
@@ -115,9 +153,34 @@ mod tests {
 
     #[test]
     fn what_is_said_often_is_told_seldom() {
-        let mut session = Attendance::new(true);
+        let mut session = Attendance::new(true, None);
         let now = Instant::now();
         assert!(!session.speaks(now) && session.speaks(now + EVERY) && !session.speaks(now + EVERY));
         assert_eq!([session.idles(true), session.idles(false)], [None, Some(false)]);
+    }
+
+    #[test]
+    fn how_a_session_ends_is_told_from_what_went_wrong() {
+        let now = Duration::from_secs(1000);
+        let session = Attendance::new(true, Some(Duration::from_secs(120)));
+        let ends = |why, failure| session.ends(why, failure, now).collect::<Vec<_>>();
+        let deaf = Sign::Unacknowledged(Some(Duration::from_secs(880)));
+        let goes = |end| vec![Sign::Goes(end)];
+        assert_eq!(ends(End::ClientGone, None), goes(presence::End::Closed));
+        assert_eq!(
+            ends(End::ClientGone, Some(ErrorKind::UnexpectedEof)),
+            goes(presence::End::Closed),
+            "no close_notify"
+        );
+        for reset in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::InvalidData] {
+            assert_eq!(ends(End::ClientGone, Some(reset)), goes(presence::End::Broken), "{reset}");
+        }
+        for silent in [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable] {
+            assert_eq!(ends(End::ClientGone, Some(silent)), [deaf, Sign::Goes(presence::End::Broken)], "{silent}");
+        }
+        assert_eq!(ends(End::Logout, Some(ErrorKind::ConnectionReset)), goes(presence::End::Logout), "it was done");
+        assert_eq!(ends(End::Fault(Fault::Client("a line too long")), None), goes(presence::End::Broken));
+        let unknown = Attendance::new(true, None).ends(End::ClientGone, Some(ErrorKind::TimedOut), now);
+        assert_eq!(unknown.collect::<Vec<_>>(), goes(presence::End::Broken), "nobody knows for how long");
     }
 }

@@ -589,7 +589,7 @@ mod tests {
                 read => std::task::Poll::Ready(read),
             });
             assert!(matches!(read.await, Read::End));
-            assert_eq!(peer.insecure, insecure);
+            assert_eq!(peer.failure == Some(io::ErrorKind::InvalidData), insecure);
         }
     }
 

@@ -37,8 +37,8 @@ pub(super) struct Peer {
     pub(super) discards: bool,
     /// TLS or DEFLATE may hold octets that are not on the wire.
     dirty: bool,
-    /// What it sent is not what TLS lets through.
-    pub(super) insecure: bool,
+    /// What went wrong first; none where its stream just ended.
+    pub(super) failure: Option<io::ErrorKind>,
     /// It had nothing to say when it was last asked: it wakes the task when it has.
     pub(super) waits: bool,
 }
@@ -77,7 +77,7 @@ impl Peer {
                 Poll::Pending => return Read::Nothing,
                 Poll::Ready(Ok(0)) => return Read::End,
                 Poll::Ready(Err(error)) => {
-                    self.insecure = error.kind() == io::ErrorKind::InvalidData;
+                    self.failed(&error);
                     return Read::End;
                 }
                 Poll::Ready(Ok(read)) => read,
@@ -124,6 +124,19 @@ impl Peer {
 
     /// Says this to the peer: now as far as its window takes it, the rest later. `more`: something follows at once.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, octets: &[u8], more: bool) -> io::Result<()> {
+        self.write(cx, octets, more).inspect_err(|error| self.failed(error))
+    }
+
+    /// Writes what is unsent, as far as the peer's window takes it. True if nothing is left, also inside TLS and DEFLATE.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        self.write_unsent(cx).inspect_err(|error| self.failed(error))
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        self.failure.get_or_insert(error.kind());
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, octets: &[u8], more: bool) -> io::Result<()> {
         let mut rest = octets;
         if !more
             && self.unsent.is_empty()
@@ -138,8 +151,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Writes what is unsent, as far as the peer's window takes it. True if nothing is left, also inside TLS and DEFLATE.
-    pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    fn write_unsent(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Some(transport) = &mut self.transport else { return Ok(self.unsent.is_empty()) };
         while self.sent < self.unsent.len() {
             self.dirty = transport.buffers();

@@ -62,7 +62,7 @@ pub async fn run(shell: Arc<Shell>, listening: Arc<Listening>, client: Client, t
     };
     let (why, clean) = std::future::poll_fn(|cx| task.poll(cx)).await;
     let flushed = tokio::time::timeout(PATIENCE, std::future::poll_fn(|cx| task.poll_last_words(cx))).await;
-    task.visit.ended(why, task.client.insecure);
+    task.visit.ended(why, task.client.failure);
     drop((task.backend, task.errands));
     match (task.client.transport.take(), clean && flushed.is_ok()) {
         (Some(transport), true) => transport.close(PATIENCE).await,
@@ -198,7 +198,7 @@ impl Task {
             Read::End => self.lose(side, cx),
             Read::Octets => {
                 self.grant(wishes, cx);
-                self.visit.note(&self.session);
+                self.visit.note(&self.session, self.client.transport.as_ref());
                 true
             }
         }
@@ -221,7 +221,7 @@ impl Task {
 
     fn poll_notices(&mut self, cx: &mut Context<'_>) -> bool {
         let full = self.client.unsent() >= self.visit.most_unsent();
-        let Some(news) = self.visit.poll_notice(full, cx) else { return false };
+        let Some(news) = self.visit.poll_notice(full, self.client.transport.as_ref(), cx) else { return false };
         self.give(news.input(), cx);
         true
     }

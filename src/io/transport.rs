@@ -114,6 +114,17 @@ impl Transport {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 
+    /// The connection is given up when what is written stays unacknowledged for so long, if it was not to be given up sooner. How long it
+    /// may be now.
+    ///
+    /// The kernel measures it from the first octet that the peer has not acknowledged, or that its window does not take, and ends the
+    /// connection with `ETIMEDOUT`, or with what routers say of the peer.
+    pub fn give_up_after(&self, limit: Duration) -> io::Result<Duration> {
+        let socket = SockRef::from(self.socket());
+        let timeout = socket.tcp_user_timeout()?.map_or(limit, |timeout| timeout.min(limit));
+        socket.set_tcp_user_timeout(Some(timeout)).map(|()| timeout)
+    }
+
     /// What is written from now on goes out together with the end of the stream, in as few segments as can be.
     pub fn cork(&self) {
         // Where it cannot be done, one more segment goes out.
@@ -285,6 +296,24 @@ mod tests {
         server.abort();
         assert!(hear(&mut client).await.is_ok());
         assert_eq!(hear(&mut client).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_peer_whose_window_takes_nothing_any_more_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _reads_nothing = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut server = Transport::from(listener.accept().await.unwrap().0);
+        let [short, long] = [Duration::from_millis(50), Duration::from_secs(60)];
+        assert_eq!(server.give_up_after(short).unwrap(), short);
+        assert_eq!(server.give_up_after(long).unwrap(), short, "never later");
+        let octets = vec![b'x'; 64 << 10];
+        poll_fn(|cx| {
+            while server.poll_write(cx, &octets).is_ready() {}
+            Poll::Ready(())
+        })
+        .await;
+        let heard = tokio::time::timeout(Duration::from_secs(30), hear(&mut server)).await;
+        assert_eq!(heard.expect("it is given up").unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ use super::{
     transport::Transport,
 };
 use crate::{
-    account::presence::{self, Sign},
+    account::presence::Sign,
     imap::list,
     mailbox::{
         event::{Ending, Event, Kind, Manner, Report},
@@ -241,8 +241,8 @@ impl Visit {
         self.arrives = self.client.seat.account().is_some_and(|account| self.shell.desks.has(account));
     }
 
-    /// Tells the desk of the account that the session is there.
-    fn attend(&mut self, idles: bool) {
+    /// Tells the desk of the account that the session is there. Who acknowledges nothing is given up when it would not count any more.
+    fn attend(&mut self, idles: bool, client: Option<&Transport>) {
         let (session, device) = (self.client.seat.id(), self.client.seat.device());
         self.tell_desk(Order::Sign(session, device.clone(), Sign::Comes));
         if idles {
@@ -251,7 +251,9 @@ impl Visit {
         if let Some(key) = self.who.as_ref().and_then(|who| who.key.clone()) {
             self.tell_desk(Order::Key(session, key));
         }
-        self.desk = Some(Box::new(Attendance::new(idles)));
+        let limit = self.shell.setup.load().senders.rules.presence.unacknowledged.0;
+        let patience = client.and_then(|client| client.give_up_after(limit).ok());
+        self.desk = Some(Box::new(Attendance::new(idles, patience)));
     }
 
     fn tell_desk(&self, order: Order) {
@@ -535,12 +537,12 @@ impl Visit {
     }
 
     /// What the session does now, for those who look at it from outside.
-    pub(super) fn note(&mut self, session: &Session) {
+    pub(super) fn note(&mut self, session: &Session, client: Option<&Transport>) {
         if session.plan().is_some() {
             self.client.seat.becomes(if session.is_idle() { State::Idle } else { State::Authenticated });
         }
         if std::mem::take(&mut self.arrives) {
-            self.attend(session.is_idle());
+            self.attend(session.is_idle(), client);
         }
         if let Some(desk) = &mut self.desk {
             if let Some((mailbox, uidnext)) = desk.saw(session.shown()) {
@@ -564,13 +566,13 @@ impl Visit {
     /// What somebody outside has to say to the session.
     ///
     /// `full`: it does not read. What others have changed it can ask for when it does.
-    pub(super) fn poll_notice(&mut self, full: bool, cx: &mut Context<'_>) -> Option<News> {
+    pub(super) fn poll_notice(&mut self, full: bool, client: Option<&Transport>, cx: &mut Context<'_>) -> Option<News> {
         loop {
             let Poll::Ready(notice) = self.client.seat.inbox().poll_take(cx) else { return None };
             match notice {
                 Notice::Drain => return Some(News::Drain),
                 Notice::Kick => return Some(News::Kick),
-                Notice::Attend => self.attend(self.is_idle()),
+                Notice::Attend => self.attend(self.is_idle(), client),
                 Notice::Account(_) if full => {}
                 Notice::Account(what) => return Some(News::Account(what)),
                 Notice::Trace(false) => self.trace = None,
@@ -582,15 +584,14 @@ impl Visit {
         }
     }
 
-    /// The session is over. `insecure`: because the client's TLS could not go on.
-    pub(super) fn ended(&self, why: End, insecure: bool) {
+    /// The session is over. `failure`: what went wrong with the client's connection.
+    pub(super) fn ended(&self, why: End, failure: Option<io::ErrorKind>) {
+        // What it sent is not what TLS lets through.
+        let insecure = failure == Some(io::ErrorKind::InvalidData);
         let manner = if insecure { Manner::SecurityLayerError } else { why.manner() };
-        if self.desk.is_some() {
-            self.sign(Sign::Goes(match why {
-                End::Logout => presence::End::Logout,
-                End::Fault(Fault::Client(_)) => presence::End::Broken,
-                _ => presence::End::Closed,
-            }));
+        if let Some(desk) = &self.desk {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            desk.ends(why, failure, now).for_each(|sign| self.sign(sign));
         }
         let end = Ending { manner, duration: self.client.seat.entry().since.elapsed() };
         self.happened(Event { end: Some(end), ..Event::new(Kind::Logout) });
