@@ -236,7 +236,8 @@ async fn open(shell: &Arc<Shell>, account: &AccountName, sent: &Sent, sender: &S
     let Sender { listening, ends, session } = sender.clone();
     let connected = Arc::clone(shell).dial(listening, ends, session, sent.key.user(), true).await.ok()?;
     let meters = shell.meters.backend(&account.backend);
-    Line::new(connected, &sent.key, Held::new(&meters.auxiliary), meters)
+    let timeout = shell.setup.load().config.timeouts.backend.0;
+    Line::new(connected, &sent.key, Held::new(&meters.auxiliary), timeout, meters)
 }
 
 /// Does an errand. A connection that has rested may be dead without our knowing: then it is done on a new one.

@@ -745,7 +745,8 @@ async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) ->
     let connected = shell.dial_for(&account, Arc::clone(key.name())).await;
     let meters = shell.meters.backend(&account.backend);
     let counted = Held::new(&meters.auxiliary);
-    let line = connected.ok().and_then(|connected| Line::new(connected, &key, counted, meters));
+    let timeout = shell.setup.load().config.timeouts.backend.0;
+    let line = connected.ok().and_then(|connected| Line::new(connected, &key, counted, timeout, meters));
     let outcome = if line.is_some() { Outcome::Busy } else { Outcome::Lost };
     (line, outcome)
 }

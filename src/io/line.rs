@@ -23,8 +23,8 @@ use crate::session::{
     key::Key,
 };
 
-/// How long a backend may keep silent over an errand. Its answers come a line for each message, so even a large mailbox is heard
-/// of sooner.
+/// How long a backend may keep silent over an errand, if `timeouts.backend` is no less. Its answers come a line for each message, so even
+/// a large mailbox is heard of sooner.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Line {
@@ -40,13 +40,20 @@ pub struct Line {
     heard: Vec<u8>,
     /// Until the backend has let us in.
     login: Option<Login>,
+    patience: Duration,
     meters: Arc<BackendMeters>,
     _counted: Held,
 }
 
 impl Line {
-    /// A connection that was just made, to log in there with this key. `counted` says that it is there.
-    pub fn new(connected: Connected, key: &Key, counted: Held, meters: Arc<BackendMeters>) -> Option<Self> {
+    /// A connection that was just made, to log in there with this key. `counted` says that it is there; `timeout` is `timeouts.backend`.
+    pub fn new(
+        connected: Connected,
+        key: &Key,
+        counted: Held,
+        timeout: Duration,
+        meters: Arc<BackendMeters>,
+    ) -> Option<Self> {
         let Connected { transport, dialled, login } = connected;
         let mut seed = [0; 8];
         aws_lc_rs::rand::fill(&mut seed).ok()?;
@@ -56,6 +63,7 @@ impl Line {
             aside,
             heard: Vec::new(),
             login: Some(login),
+            patience: timeout.min(PATIENCE),
             meters,
             _counted: counted,
         })
@@ -123,7 +131,7 @@ impl Line {
                     () = tokio::time::sleep_until(until) => self.aside.stop(&mut effects),
                 }
             } else {
-                tokio::time::timeout(PATIENCE, self.read()).await??;
+                tokio::time::timeout(self.patience, self.read()).await??;
             }
             let (took, told) = self.aside.hear(&self.heard, &mut effects);
             self.heard.drain(..took);
@@ -159,6 +167,7 @@ impl Line {
     }
 
     async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        let patience = self.patience;
         let transport = self.transport()?;
         let mut left = octets;
         let written = async {
@@ -168,7 +177,7 @@ impl Line {
             }
             poll_fn(|cx| transport.poll_flush(cx)).await
         };
-        tokio::time::timeout(PATIENCE, written).await?
+        tokio::time::timeout(patience, written).await?
     }
 
     async fn read(&mut self) -> io::Result<()> {
