@@ -367,11 +367,11 @@ impl Task {
         }
     }
 
-    /// What the client has not been told yet, until it is or cannot be.
+    /// What the client has not been told yet, until it is or cannot be: nobody waits for one that is gone.
     fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.client.flush(cx) {
-            Ok(false) => Poll::Pending,
-            Ok(true) | Err(_) => Poll::Ready(()),
+            Ok(false) if self.client.transport.is_some() => Poll::Pending,
+            Ok(_) | Err(_) => Poll::Ready(()),
         }
     }
 }
