@@ -77,6 +77,7 @@ else
   step smpp proto-tests/live/smpp.py --proxy "$target/tests/lemonade-proxy"
   step handover proto-tests/live/handover.py --proxy "$target/tests/lemonade-proxy"
   step watching proto-tests/live/watching.py --proxy "$target/tests/lemonade-proxy"
+  step away proto-tests/live/away.py --proxy "$target/tests/lemonade-proxy" --steps "$([ "$long" ] && echo 2000 || echo 80)"
   step lost proto-tests/live/lost.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 50 || echo 5)" --messages "$([ "$long" ] && echo 20000 || echo 2000)"
   step xmpp proto-tests/live/xmpp.py --proxy "$target/tests/lemonade-proxy"
   step mms proto-tests/live/mms.py --proxy "$target/tests/lemonade-proxy"

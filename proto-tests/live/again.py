@@ -31,11 +31,11 @@ SECONDS = 90  # that a client waits for news: a server that is not there is aske
 
 
 class Line:
-    """The way to a server, in the place of the server: it can be cut, and is shut until it is mended."""
+    """The way to a server, in the place of the server: it can be cut, and is shut until it is mended; or what stands on it is frozen."""
 
     def __init__(self, server, port):
         self.server, self.name, self.folder, self.port = server, server.name, server.folder, port
-        self.ends, self.whole = [], True
+        self.ends, self.frozen, self.whole = [], [], True
         self.listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self.serve, daemon=True).start()
 
@@ -52,7 +52,7 @@ class Line:
                 far = socket.create_connection(("127.0.0.1", self.server.port))
                 self.ends += [near, far]
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=pump, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=pump, args=(source, sink, self.frozen), daemon=True).start()
 
     def cut(self):
         self.whole = False
@@ -62,10 +62,17 @@ class Line:
     def mend(self):
         self.whole = True
 
+    def freeze(self):
+        """Connections that stand carry nothing any more, and nobody is told; new ones do."""
+        self.frozen += self.ends
+        self.ends = []
 
-def pump(source, sink):
+
+def pump(source, sink, frozen):
     with contextlib.suppress(OSError):
         while octets := source.recv(65536):
+            if source in frozen:
+                return
             sink.sendall(octets)
     hang_up(source)
     hang_up(sink)

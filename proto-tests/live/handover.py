@@ -2,18 +2,27 @@
 """A device that is away is told by UDP of what comes, once, and not while it is there: before real servers.
 
     $ proto-tests/live/handover.py --servers dovecot,courier
-    dovecot linger: away: told of 1; there: not told of 2; away again: told of 3; killed: asked to sign in
+    dovecot linger: told of one, three, and behind a kill: to sign in
+    dovecot leaves: LOGOUT 0.9 s, closed 0.7 s, reset 5.2 s, reads nothing 2.7 s
+    dovecot dark: told of dark 3 after 13.2 s
     ...
-    10 passed, 0 failed
+    23 passed, 0 failed
 
 The device is `lemonade-proxy receive --udp`, with a key: each notice that it tells of was opened, and acknowledged. That something was
 not told shows in the next notice, which has the next number and speaks of the next message.
+
+Before Dovecot, too: how long a device is waited for that has left, by how it left; among others, that it reads nothing of what it is sent
+is found within twice the two seconds that it has for that. And the way to the server is frozen under who looks after the mailbox: that
+is found within twice the time that it listens and waits for an answer, and nothing that came meanwhile is missed.
 """
 import contextlib
 import imaplib
 import re
 import select
 import shlex
+import socket
+import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +35,7 @@ from stage import HERE, Stage, Tally, ended_early, options, say
 
 sys.path.insert(0, str(HERE / "clients"))
 from account import Wire
+from again import Line
 
 KEY = "a1b2c3d4:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 DEFAULT = "/private/vendor/lemonade/notify/default"
@@ -41,6 +51,23 @@ patience = {{ debounce = "200ms", pause = "1h" }}
 presence = {{ grace_closed = "200ms", grace_broken = "200ms" }}
 {watch}
 """
+# Each a time of its own, and both ways of not being there any more without a word within one look of a test.
+LEAVES = """
+[timeouts]
+backend = "3s"
+
+[outband]
+udp = true
+allow = ["127.0.0.0/8"]
+every = "500ms"
+spread = "0s"
+patience = {{ debounce = "200ms", pause = "1h" }}
+presence = {{ unacknowledged = "2s", grace_closed = "300ms", grace_broken = "5s" }}
+{watch}
+"""
+# How a device leaves, and seconds from then to a notice: at least, at most.
+WAYS = [("LOGOUT", 0, 2), ("closed", 0.3, 2.5), ("reset", 5, 8), ("reads nothing", 2, 4)]
+LISTENS, WAITS = 5, 3  # ten times `every`, and `timeouts.backend`
 MASTER = """
 watch = "master"
 master = {{ user = "master", password_file = "{}" }}
@@ -61,6 +88,15 @@ def main():
                     watch = MASTER.format(secret) if mode == "master" else ""
                     proxy = part.proxy(server, "imap", chosen.proxy, OUTBAND.format(watch=watch))
                     walk(server, proxy, mode, f"u{1 + (mode == 'master')}", chosen.proxy, folder, tally)
+                    proxy.stop()
+                if name == "dovecot":
+                    config = LEAVES.format(watch=MASTER.format(secret))
+                    proxy = part.proxy(server, "imap", chosen.proxy, config)
+                    leaves(server, proxy, chosen.proxy, folder, tally)
+                    proxy.stop()
+                    line = Line(server, part.ports()[0])
+                    proxy = part.proxy(line, "imap", chosen.proxy, config)
+                    dark(line, proxy, chosen.proxy, folder, tally)
                     proxy.stop()
     say(f"{tally.passed} passed, {tally.failed} failed")
     sys.exit(1 if tally.failed or not tally.passed else 0)
@@ -103,12 +139,8 @@ class Device:
 def walk(server, proxy, mode, user, program, folder, tally):
     label = f"{server.name} {mode}"
     with contextlib.closing(Device(program, folder)) as device:
-        wire = sign_in(proxy, user)
-        wire.ok("SELECT INBOX")
-        wire.ok(f'SETMETADATA "" ({DEFAULT}/channel "UDP=EXTENDED" {DEFAULT}/address "127.0.0.1:{device.port}|{KEY}")')
         # Until somebody looks, what comes is not new.
-        watched(proxy, label)
-        wire.ok("LOGOUT")
+        subscribed(proxy, user, device, label).ok("LOGOUT")
         deliver(server, user, "one")
         first = device.notice()
         # mailutils makes a new UIDVALIDITY whenever nobody has written to the mailbox: there is news, and nobody knows which.
@@ -141,18 +173,83 @@ def walk(server, proxy, mode, user, program, folder, tally):
         say(f"{label}: told of {first.get('subject')}, {third.get('subject')}, and behind a kill: {fourth.get('subject', 'to sign in')}")
 
 
+def leaves(server, proxy, program, folder, tally):
+    """A device leaves in this way or that, and a mail comes: when it is told."""
+    user, took = "u3", {}
+    for number in range(4):
+        deliver(server, user, f"large {number}", b"x" * 78 * 13_000)
+    with contextlib.closing(Device(program, folder)) as device:
+        subscribed(proxy, user, device, server.name).ok("LOGOUT")
+        for way, least, most in WAYS:
+            wire = sign_in(proxy, user)
+            wire.ok("SELECT INBOX")
+            wire.ok("NOOP")
+            wire.ok("NOOP")
+            began = time.monotonic()
+            leave(wire, way)
+            deliver(server, user, way)
+            subject = device.notice().get("subject")
+            took[way] = time.monotonic() - began
+            tally.check(f"{server.name} leaves: {way}: told", subject, way)
+            tally.check(f"{server.name} leaves: {way}: {took[way]:.2f} s, {least} to {most}", least <= took[way] <= most, True)
+            wire.socket.close()
+    say(f"{server.name} leaves: " + ", ".join(f"{way} {seconds:.1f} s" for way, seconds in took.items()))
+
+
+def leave(wire, way):
+    if way == "LOGOUT":
+        wire.ok("LOGOUT")
+    elif way == "reads nothing":
+        # Once all buffers on the way are full, its window takes nothing any more.
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.begin(*["FETCH 1:4 BODY.PEEK[]"] * 4)
+    else:
+        if way == "reset":
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.file.close()
+        wire.socket.close()
+
+
+def dark(line, proxy, program, folder, tally):
+    """Nothing goes through between the server and who looks after the mailbox, and neither is told."""
+    user = "u4"
+    with contextlib.closing(Device(program, folder)) as device:
+        subscribed(proxy, user, device, line.name).ok("LOGOUT")
+        line.freeze()
+        began = time.monotonic()
+        for number in (1, 2, 3):
+            deliver(line.server, user, f"dark {number}")
+        notice = device.notice()
+        took = time.monotonic() - began
+    with contextlib.closing(sqlite3.connect(f"file:{proxy.state / 'store.sqlite'}?mode=ro", uri=True)) as store:
+        found = store.execute("SELECT uids FROM journal WHERE what = 'new'").fetchall()
+    tally.check(f"{line.name} dark: told", notice.get("subject"), "dark 3")
+    tally.check(f"{line.name} dark: found", found, [("1:3",)])
+    tally.check(f"{line.name} dark: {took:.2f} s", took <= 2 * (LISTENS + WAITS), True)
+    say(f"{line.name} dark: told of {notice.get('subject')} after {took:.1f} s")
+
+
+def subscribed(proxy, user, device, label):
+    """A session of a device that wants to be told, from when somebody looks."""
+    wire = sign_in(proxy, user)
+    wire.ok("SELECT INBOX")
+    wire.ok(f'SETMETADATA "" ({DEFAULT}/channel "UDP=EXTENDED" {DEFAULT}/address "127.0.0.1:{device.port}|{KEY}")')
+    watched(proxy, label)
+    return wire
+
+
 def sign_in(proxy, user):
     wire = Wire(types.SimpleNamespace(host="127.0.0.1", port=proxy.port, user=user, password="pw"))
     wire.ok('ID ("device-id" "phone")')
     return wire
 
 
-def deliver(server, user, subject):
+def deliver(server, user, subject, text=b"Romeo, where are you?"):
     """As another server would: past the proxy."""
     with imaplib.IMAP4("127.0.0.1", server.port) as direct:
         direct.login(user, "pw")
-        message = f"From: Juliet <juliet@example.org>\r\nSubject: {subject}\r\n\r\nRomeo, where are you?\r\n"
-        assert direct.append("INBOX", None, None, message.encode())[0] == "OK"
+        message = f"From: Juliet <juliet@example.org>\r\nSubject: {subject}\r\n\r\n".encode() + text + b"\r\n"
+        assert direct.append("INBOX", None, None, message)[0] == "OK"
 
 
 def watched(proxy, label):
