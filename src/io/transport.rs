@@ -121,6 +121,8 @@ impl Transport {
     /// connection with `ETIMEDOUT`, or with what routers say of the peer.
     pub fn give_up_after(&self, limit: Duration) -> io::Result<Duration> {
         let socket = SockRef::from(self.socket());
+        // None at all would be the system's own.
+        let limit = limit.max(Duration::from_millis(1));
         let timeout = socket.tcp_user_timeout()?.map_or(limit, |timeout| timeout.min(limit));
         socket.set_tcp_user_timeout(Some(timeout)).map(|()| timeout)
     }
@@ -306,6 +308,7 @@ mod tests {
         let [short, long] = [Duration::from_millis(50), Duration::from_secs(60)];
         assert_eq!(server.give_up_after(short).unwrap(), short);
         assert_eq!(server.give_up_after(long).unwrap(), short, "never later");
+        assert!(server.give_up_after(Duration::ZERO).unwrap() > Duration::ZERO, "that would be never");
         let octets = vec![b'x'; 64 << 10];
         poll_fn(|cx| {
             while server.poll_write(cx, &octets).is_ready() {}
