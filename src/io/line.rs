@@ -69,19 +69,20 @@ impl Line {
         })
     }
 
-    /// A connection that a client has left behind, logged in.
+    /// A connection that a client has left behind, logged in; the same of it.
     pub fn left(
         transport: Transport,
         idling: bool,
         told: bool,
         counted: Held,
+        timeout: Duration,
         meters: Arc<BackendMeters>,
     ) -> Option<Self> {
         let mut seed = [0; 8];
         aws_lc_rs::rand::fill(&mut seed).ok()?;
         let aside = Aside::left(u64::from_le_bytes(seed), idling, told);
-        let (transport, heard) = (Some(transport), Vec::new());
-        Some(Self { transport, aside, heard, login: None, meters, _counted: counted })
+        let (transport, heard, patience) = (Some(transport), Vec::new(), timeout.min(PATIENCE));
+        Some(Self { transport, aside, heard, login: None, patience, meters, _counted: counted })
     }
 
     /// Whether it may have another errand.

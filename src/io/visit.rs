@@ -337,7 +337,8 @@ impl Visit {
     /// It is left to who looks after the account.
     pub(super) fn leave(&self, transport: Transport, idling: bool, told: bool) {
         let Some(meters) = self.meters() else { return };
-        let line = Line::left(transport, idling, told, Held::new(&meters.auxiliary), meters);
+        let timeout = self.shell.setup.load().config.timeouts.backend.0;
+        let line = Line::left(transport, idling, told, Held::new(&meters.auxiliary), timeout, meters);
         line.into_iter().for_each(|line| self.tell_desk(Order::Left(Box::new(line))));
     }
 
