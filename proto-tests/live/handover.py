@@ -67,7 +67,7 @@ presence = {{ unacknowledged = "2s", grace_closed = "300ms", grace_broken = "5s"
 """
 # How a device leaves, and seconds from then to a notice: at least, at most.
 WAYS = [("LOGOUT", 0, 2), ("closed", 0.3, 2.5), ("reset", 5, 8), ("reads nothing", 2, 4)]
-LISTENS, WAITS = 5, 3  # ten times `every`, and `timeouts.backend`
+LISTENS, WAITS = 2, 3  # four times `every`, and `timeouts.backend`
 MASTER = """
 watch = "master"
 master = {{ user = "master", password_file = "{}" }}

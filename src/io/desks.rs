@@ -266,6 +266,9 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// So long behind the start nothing is sent while it is asked what messages say of which that is to be told.
 const LATEST: Duration = Duration::from_secs(10);
 
+/// Looks that an IDLE spares: one at a backend that has gone silent ends when as many are due.
+const IDLE: u32 = 4;
+
 /// Between two attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
@@ -274,7 +277,7 @@ impl Task {
     async fn new(shell: &Arc<Shell>, account: &Arc<AccountName>, delay: Duration) -> Option<Self> {
         let setup = shell.setup.load();
         let config = &setup.config.outband;
-        let pace = Pace { every: config.every.0, idle: (10 * config.every.0).min(RENEWAL) };
+        let pace = Pace { every: config.every.0, idle: (IDLE * config.every.0).min(RENEWAL) };
         let desk = Desk::new(&account.user, Arc::clone(&setup.senders.rules), Arc::clone(&setup.senders.channels));
         let mut task = Self {
             shell: Arc::clone(shell),

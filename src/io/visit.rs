@@ -545,16 +545,11 @@ impl Visit {
         if std::mem::take(&mut self.arrives) {
             self.attend(session.is_idle(), client);
         }
-        if let Some(desk) = &mut self.desk {
-            if let Some((mailbox, uidnext)) = desk.saw(session.shown()) {
-                let mailbox = list::canonical(&mailbox);
-                self.tell_desk(Order::Stirred(mailbox, uidnext));
-            }
+        if let Some((mailbox, uidnext)) = self.desk.as_mut().and_then(|desk| desk.saw(session.shown())) {
+            self.tell_desk(Order::Stirred(list::canonical(&mailbox), uidnext));
         }
-        if let Some(desk) = &mut self.desk {
-            if let Some(idles) = desk.idles(session.is_idle()) {
-                self.sign(Sign::Idles(idles));
-            }
+        if let Some(idles) = self.desk.as_mut().and_then(|desk| desk.idles(session.is_idle())) {
+            self.sign(Sign::Idles(idles));
         }
         let listens = session.listens();
         if listens != self.listens.as_ref().map(|(listens, _)| *listens) {
