@@ -269,8 +269,11 @@ const LATEST: Duration = Duration::from_secs(10);
 /// Looks that an IDLE spares: one at a backend that has gone silent ends when as many are due.
 const IDLE: u32 = 4;
 
-/// Between two attempts to connect.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// Between two attempts to connect; each is longer or shorter by up to a half, so that not all accounts of a backend come at once.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// A backend before which the pause has become so long does not answer.
+const SILENT: Duration = Duration::from_secs(30);
 
 impl Task {
     /// With what is stored of the account; none: nothing is, and nobody wants to hear of anything.
@@ -580,7 +583,7 @@ impl Task {
         match self.key().filter(|_| !is_over) {
             Some(_) if !self.is_backend_up() => {
                 // Who probes it finds out when it is back; and then not all come at the same moment.
-                self.from = now + PAUSES.0.mul_f64(1.0 + f64::from(moment().chance % 1000) / 500.0);
+                self.from = now + around(2 * PAUSES.0);
                 Some(self.from)
             }
             Some((key, opener)) => {
@@ -610,7 +613,7 @@ impl Task {
                 self.found(outcome, examined, moment());
             }
             _ => {
-                self.from = Instant::now() + self.pause;
+                self.from = Instant::now() + around(self.pause);
                 self.pause = (2 * self.pause).min(PAUSES.1);
                 if outcome == Outcome::Refused {
                     if self.opened_by == Opener::Master {
@@ -680,7 +683,7 @@ impl Task {
         let how = match watching {
             Watching::Connected => format!("watched ({})", mode.name()),
             Watching::Blind => "asleep: sign in to be told".to_owned(),
-            Watching::Waiting if self.pause > PAUSES.0 => "waiting: the mail server does not answer".to_owned(),
+            Watching::Waiting if self.pause > SILENT => "waiting: the mail server does not answer".to_owned(),
             // It is soon known.
             Watching::Waiting => return,
         };
@@ -789,6 +792,11 @@ async fn sleep(until: Option<Instant>) {
         Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
     }
+}
+
+/// So long, and by chance up to a half more or less.
+fn around(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + f64::from(moment().chance % 1000) / 1000.0)
 }
 
 /// The time of day.
