@@ -12,6 +12,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -30,7 +31,7 @@ use self::keys::{Keys, Opener};
 use super::{
     events,
     line::Line,
-    metrics::{Channel, Held, WatchMode, Watching},
+    metrics::{Channel, Held, Peer, WatchMode, Watching},
     registry::SessionId,
     senders::{self, RENEWAL},
     shell::Shell,
@@ -461,7 +462,12 @@ impl Task {
     async fn take(&mut self, order: Order) {
         let now = moment();
         match order {
-            Order::Sign(session, device, sign) => self.sign(session, device, sign, now).await,
+            Order::Sign(session, device, sign) => {
+                if matches!(sign, Sign::Unacknowledged(Some(_))) {
+                    self.shell.meters.silent_deaths[Peer::Client].increment(1);
+                }
+                self.sign(session, device, sign, now).await;
+            }
             Order::Happened(device, event) => self.desk.happened_by(&device, &event, now),
             Order::Key(session, key) => {
                 let senders = Arc::clone(&self.shell.setup.load().senders);
@@ -561,10 +567,15 @@ impl Task {
                 return [at.map(instant), self.leaves_at()].into_iter().flatten().min();
             }
         };
-        let enough = Arc::clone(&self.enough);
+        let (enough, shell) = (Arc::clone(&self.enough), Arc::clone(&self.shell));
         self.looking = Some(Box::pin(async move {
             let mut line = line;
-            let outcome = line.converse(errand, longest, enough.notified()).await.unwrap_or(Outcome::Lost);
+            let outcome = line.converse(errand, longest, enough.notified()).await.unwrap_or_else(|error| {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    shell.meters.silent_deaths[Peer::Backend].increment(1);
+                }
+                Outcome::Lost
+            });
             (Some(line).filter(Line::is_free), outcome)
         }));
         self.leaves_at()

@@ -102,6 +102,7 @@ pub const METRICS: &[Metric] = &[
     NOTICES,
     NOTICE_LATENCY,
     NOTICES_WAITING,
+    SILENT_DEATHS,
     FEED_EVENTS,
     FEED_REQUESTS,
     FEED_WAITING,
@@ -236,6 +237,12 @@ const NOTICE_LATENCY: Metric = Metric {
         "From the moment news were seen to the moment a channel had taken the notice.",
     )
 };
+const SILENT_DEATHS: Metric = counter(
+    "lemonade_silent_deaths_total",
+    Unit::Count,
+    &[tag::<Peer>()],
+    "Connections of accounts with subscribed devices that died without a word: a client acknowledged nothing, a backend did not answer.",
+);
 const NOTICES_WAITING: Metric = gauge(
     "lemonade_notify_waiting",
     Unit::Count,
@@ -686,6 +693,8 @@ pub struct Meters {
     pub notice_latency: Family<Channel, Histogram>,
     /// Routes with news that nobody has told, moved by [`Held`].
     pub notices_waiting: Gauge,
+    /// Connections that died without a word, by whose.
+    pub silent_deaths: Family<Peer, Counter>,
     /// Events for another server.
     pub fed: Family<Fed, Counter>,
     /// Requests to it.
@@ -766,6 +775,7 @@ impl Meters {
             store_duration: recorder.register_histogram(&key(&STORE_DURATION, Vec::new()), &ABOUT),
             notices: family(&NOTICES, &[], |key| recorder.register_counter(key, &ABOUT)),
             notice_latency: family(&NOTICE_LATENCY, &[], |key| recorder.register_histogram(key, &ABOUT)),
+            silent_deaths: family(&SILENT_DEATHS, &[], |key| recorder.register_counter(key, &ABOUT)),
             notices_waiting: recorder.register_gauge(&key(&NOTICES_WAITING, Vec::new()), &ABOUT),
             fed: family(&FEED_EVENTS, &[], |key| recorder.register_counter(key, &ABOUT)),
             feed_requests: family(&FEED_REQUESTS, &[], |key| recorder.register_counter(key, &ABOUT)),
