@@ -3,8 +3,12 @@
 //!     STATE/store.sqlite           write-ahead log, `synchronous=FULL`: what was answered Ok survives a loss of power
 //!     STATE/store.before-4.sqlite  what it was before its tables were changed to those of version 4
 //!
+//!     save, save, save   ->   BEGIN  [one]  [two]  [three]  COMMIT   ->   three answers, one write to the disk
+//!
 //! One connection writes, in transactions that take the lock at their beginning, so that none has to be tried again; others
-//! read beside it. A disk that is full or read-only refuses the change that needed it, and the next one is tried anew.
+//! read beside it. What has come while one transaction was written goes into the next one, each change within a savepoint: one
+//! that is refused leaves the others alone. What ends the transaction, as a full disk may, refuses all that is in it, and the next one
+//! is tried anew.
 
 mod feed;
 
@@ -20,7 +24,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use super::{
     AccountName, Answer, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, MOST_DEVICES, MOST_LINES, Memo,
@@ -42,6 +46,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
+/// Changes that are written together at most, and so many wait for the next time: the disk is waited for a hundredth as often as for
+/// single ones, and the first of them hardly waits for the last.
+const MOST_AT_ONCE: usize = 256;
+
 /// The engine.
 #[derive(Debug)]
 pub struct Database {
@@ -52,8 +60,17 @@ pub struct Database {
 
 #[derive(Debug)]
 struct Pools {
+    orders: mpsc::Sender<Order>,
     writer: SqlitePool,
     readers: SqlitePool,
+}
+
+/// A change that is to be written, and who waits for it.
+#[derive(Debug)]
+struct Order {
+    account: AccountName,
+    change: Change,
+    answer: oneshot::Sender<Result<Changed, StoreError>>,
 }
 
 /// Why the store cannot be used at all.
@@ -103,20 +120,18 @@ impl Database {
 
     /// Writes what is under way, and closes the file.
     pub async fn close(&self) {
-        if let Some(Pools { writer, readers }) = self.pools.get() {
+        if let Some(Pools { writer, readers, .. }) = self.pools.get() {
             readers.close().await;
             writer.close().await;
         }
     }
 
     async fn change(&self, account: &AccountName, change: &Change) -> Result<Changed, StoreError> {
-        let mut writer = self.pools().await?.writer.acquire().await?;
-        let changed = transact(&mut writer, account, change).await;
-        if matches!(changed, Err(StoreError::Unavailable(_))) {
-            // A full disk makes SQLite end the transaction by itself, and sqlx would take this one to be open for ever.
-            let _ = writer.close().await;
-        }
-        changed
+        let (answer, answered) = oneshot::channel();
+        let order = Order { account: account.clone(), change: change.clone(), answer };
+        let closed = || StoreError::Unavailable("it was closed".into());
+        self.pools().await?.orders.send(order).await.map_err(|_| closed())?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
     async fn find(&self, account: &AccountName, query: &Query) -> Result<Found, StoreError> {
@@ -202,7 +217,9 @@ impl Pools {
         migrator(versions).run(&writer).await.map_err(|error| unusable(error.into()))?;
         let readers =
             pool(READERS).connect_with(options.read_only(true).create_if_missing(false)).await.map_err(unusable)?;
-        Ok(Self { writer, readers })
+        let (orders, waiting) = mpsc::channel(MOST_AT_ONCE);
+        tokio::spawn(write(writer.clone(), waiting));
+        Ok(Self { orders, writer, readers })
     }
 }
 
@@ -264,20 +281,64 @@ async fn version(writer: &SqlitePool) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(last).fetch_one(writer).await
 }
 
-async fn transact(
+/// Writes what waits, together, for as long as somebody may bring more.
+async fn write(writer: SqlitePool, mut waiting: mpsc::Receiver<Order>) {
+    let mut orders = Vec::new();
+    while waiting.recv_many(&mut orders, MOST_AT_ONCE).await > 0 {
+        // Who has given up was told that nothing has changed.
+        orders.retain(|order| !order.answer.is_closed());
+        let results = transact(&writer, &orders).await;
+        let refusal = results.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let mut results = results.unwrap_or_default().into_iter();
+        for Order { answer, .. } in orders.drain(..) {
+            let result = results.next().unwrap_or_else(|| Err(StoreError::Unavailable(refusal.as_str().into())));
+            // Who has given up meanwhile hears nothing.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// What has become of each; an error: none has changed anything.
+async fn transact(writer: &SqlitePool, orders: &[Order]) -> Result<Vec<Result<Changed, StoreError>>, sqlx::Error> {
+    let mut writer = writer.acquire().await?;
+    let results = apply_all(&mut writer, orders).await;
+    if results.is_err() {
+        // A full disk makes SQLite end the transaction by itself, and sqlx would take this one to be open for ever.
+        let _ = writer.close().await;
+    }
+    results
+}
+
+async fn apply_all(
     writer: &mut SqliteConnection,
+    orders: &[Order],
+) -> Result<Vec<Result<Changed, StoreError>>, sqlx::Error> {
+    let mut together = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let mut results = Vec::with_capacity(orders.len());
+    for Order { account, change, .. } in orders {
+        let mut within = together.begin().await?;
+        let result = apply_to(&mut within, account, change).await;
+        match result {
+            Ok(_) => within.commit().await?,
+            Err(_) => within.rollback().await?,
+        }
+        results.push(result);
+    }
+    together.commit().await?;
+    Ok(results)
+}
+
+async fn apply_to(
+    within: &mut Transaction<'_, Sqlite>,
     account: &AccountName,
     change: &Change,
 ) -> Result<Changed, StoreError> {
-    let mut within = writer.begin_with("BEGIN IMMEDIATE").await?;
-    let id = match id(&mut within, account).await? {
+    let id = match id(within, account).await? {
         Some(id) => id,
-        None if matches!(change, Change::Entries { .. } | Change::Seen(_)) => new_id(&mut within, account).await?,
+        None if matches!(change, Change::Entries { .. } | Change::Seen(_)) => new_id(within, account).await?,
         None => return Ok(Changed::default()),
     };
-    let changed = apply(&mut within, id, change).await?;
-    within.commit().await?;
-    Ok(changed)
+    apply(within, id, change).await
 }
 
 async fn id(within: &mut Transaction<'_, Sqlite>, account: &AccountName) -> Result<Option<i64>, sqlx::Error> {
@@ -540,12 +601,16 @@ mod tests {
         env,
         io::{BufRead as _, BufReader},
         process::{Command, Stdio},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
 
     use super::*;
     use crate::store::{Quota, suite::Random};
 
-    const ANY: Quota = Quota { entries: 1 << 40, octets: 1 << 40 };
+    const ANY: Quota = Quota { entries: 1 << 40, octets: 1 << 22 };
 
     fn joe() -> AccountName {
         AccountName { backend: "main".into(), user: "joe".into() }
@@ -637,6 +702,94 @@ mod tests {
         assert_eq!(values(&database).await, [Box::from(*b"before"), Box::from(*b"before")]);
         database.save(&joe(), &both(b"after")).await.unwrap();
         assert_eq!(values(&database).await, [Box::from(*b"after"), Box::from(*b"after")]);
+    }
+
+    /// What became of a save of each of these values for an account of its own, all at the same time; and how often the disk was written.
+    async fn at_once(database: &Arc<Database>, values: Vec<Vec<u8>>) -> (Vec<Result<Changed, StoreError>>, usize) {
+        let commits = Arc::new(AtomicUsize::new(0));
+        let mut writer = database.pools().await.unwrap().writer.acquire().await.unwrap();
+        let counted = Arc::clone(&commits);
+        writer.lock_handle().await.unwrap().set_commit_hook(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        drop(writer);
+        let saves = values.into_iter().enumerate().map(|(number, value)| {
+            let database = Arc::clone(database);
+            tokio::spawn(async move { database.save(&user(number), &both(&value)).await })
+        });
+        let mut results = Vec::new();
+        for save in saves.collect::<Vec<_>>() {
+            results.push(save.await.unwrap());
+        }
+        (results, commits.load(Ordering::Relaxed))
+    }
+
+    fn user(number: usize) -> AccountName {
+        AccountName { backend: "main".into(), user: format!("user{number}").into() }
+    }
+
+    async fn value_of(database: &Database, number: usize) -> Option<Box<[u8]>> {
+        let found = database.load(&user(number), &Query::Entries).await.unwrap();
+        let Found::Entries(found) = found else { panic!("devices") };
+        found.into_iter().next().map(|entry| entry.value)
+    }
+
+    #[tokio::test]
+    async fn changes_that_come_at_the_same_time_are_written_together_and_each_is_answered_for_itself() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Arc::new(Database::open(state.path()).await.unwrap());
+        let over = ANY.octets as usize + 1;
+        let values: Vec<_> = (0..200).map(|number| vec![b'x'; if number % 50 == 49 { over } else { number }]).collect();
+        let (results, commits) = at_once(&database, values).await;
+        for (number, result) in results.iter().enumerate() {
+            let value = value_of(&database, number).await;
+            match number % 50 == 49 {
+                true => {
+                    assert!(matches!(result, Err(StoreError::TooLarge(_))) && value.is_none(), "{number}: {result:?}")
+                }
+                false => {
+                    assert_eq!(result.as_ref().unwrap().entries, 2);
+                    assert_eq!(value.unwrap().len(), number);
+                }
+            }
+        }
+        assert!((1..20).contains(&commits), "{commits}");
+    }
+
+    #[tokio::test]
+    async fn what_a_full_disk_has_refused_is_not_there_and_what_was_answered_ok_is() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Arc::new(Database::open(state.path()).await.unwrap());
+        let pool = &database.pools().await.unwrap().writer;
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(pool).await.unwrap();
+        let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 20));
+        sqlx::query(limit).execute(pool).await.unwrap();
+        let large = vec![0; ANY.octets as usize / 3];
+        let (results, _) = at_once(&database, vec![b"1".to_vec(), large, b"3".to_vec()]).await;
+        assert!(matches!(results[1], Err(StoreError::Unavailable(_))), "{results:?}");
+        for (number, result) in results.iter().enumerate() {
+            assert_eq!(value_of(&database, number).await.is_some(), result.is_ok(), "{number}: {result:?}");
+        }
+        let (results, _) = at_once(&database, vec![b"1".to_vec(), b"2".to_vec(), b"3".to_vec()]).await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
+
+    #[tokio::test]
+    async fn who_has_given_up_changes_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Database::open(state.path()).await.unwrap();
+        let writer = database.pools().await.unwrap().writer.acquire().await.unwrap();
+        let (account, first, second) = (joe(), both(b"first"), both(b"second"));
+        {
+            let saving = database.save(&account, &first);
+            tokio::pin!(saving);
+            assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(saving.as_mut().poll(cx).is_pending())).await);
+        }
+        drop(writer);
+        assert!(values(&database).await.is_empty());
+        database.save(&account, &second).await.unwrap();
+        assert_eq!(values(&database).await[0], Box::from(*b"second"));
     }
 
     #[tokio::test]
