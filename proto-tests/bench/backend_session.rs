@@ -10,10 +10,11 @@
 
 use std::{
     io::{self, IoSlice, Write},
-    sync::LazyLock,
+    sync::Arc,
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -23,12 +24,17 @@ use tokio::{
     sync::watch,
 };
 
-use crate::pattern;
+use crate::{
+    growing::{self, Growing},
+    pattern,
+};
 
-/// Messages in each mailbox.
+/// Messages in each mailbox that does not grow.
 const EXISTS: u64 = 1_000_000;
 /// A command longer than this, literals aside, ends the session.
 const COMMAND_LIMIT: u64 = 64 << 10;
+/// Octets of a message in a mailbox that grows.
+const SMALL: u64 = 64;
 /// Answers leave when this much has gathered.
 const WRITE_SIZE: usize = 64 << 10;
 /// An APPEND is read in pieces of this size.
@@ -40,7 +46,7 @@ const ENVELOPE: &str = "ENVELOPE (\"Mon, 7 Feb 1994 21:52:25 -0800 (PST)\" \"aft
      \"<B27397-0100000@Blurdybloop.example>\")";
 
 /// Speaks with one peer until it leaves.
-pub async fn serve(stream: TcpStream, capability: &'static str) -> io::Result<()> {
+pub async fn serve(stream: TcpStream, capability: &'static str, growing: Arc<Growing>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (input, output) = stream.into_split();
     let mut session = Session {
@@ -48,8 +54,10 @@ pub async fn serve(stream: TcpStream, capability: &'static str) -> io::Result<()
         output,
         unsent: Vec::new(),
         capability,
+        growing,
+        user: String::new(),
         message_size: 0,
-        news: None,
+        open: None,
     };
     session.say(format_args!("* OK [CAPABILITY {capability}] bench ready\r\n"));
     while let Some(command) = session.command().await? {
@@ -70,13 +78,18 @@ struct Session {
     output: OwnedWriteHalf,
     unsent: Vec<u8>,
     capability: &'static str,
+    growing: Arc<Growing>,
+    user: String,
     message_size: u64,
-    /// Messages that were told of the mailbox `news`, if that is open.
-    news: Option<u64>,
+    /// The mailbox that is open, if it is one that grows.
+    open: Option<Open>,
 }
 
-/// Messages in the mailbox `news`, to which each APPEND adds one: all who have it open are told.
-static NEWS: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
+/// How many messages there are, and how many were told of.
+struct Open {
+    count: watch::Receiver<u64>,
+    told: u64,
+}
 
 impl Session {
     /// The next command without its CRLF; small literals stand in it as they came, an APPEND ends at its literal's head.
@@ -116,6 +129,7 @@ impl Session {
         match verb.as_str() {
             "APPEND" => return self.append(tag, rest).await,
             "AUTHENTICATE" => self.authenticate(rest).await?,
+            "LOGIN" => self.user = rest.split(' ').next().unwrap_or_default().trim_matches('"').to_owned(),
             "FETCH" => self.fetch(rest).await?,
             "NOOP" => self.tell_news(),
             "IDLE" => self.idle().await?,
@@ -127,7 +141,7 @@ impl Session {
         match verb.as_str() {
             "CAPABILITY" => self.say(format_args!("* CAPABILITY {capability}\r\n")),
             "STORE" => {
-                for number in numbers(rest) {
+                for number in numbers(rest, self.exists()) {
                     self.say(format_args!("* {number} FETCH (FLAGS (\\Seen \\Flagged))\r\n"));
                 }
             }
@@ -147,21 +161,32 @@ impl Session {
         Ok(if verb == "LOGOUT" { Next::Leave } else { Next::Stay })
     }
 
-    /// RFC 4616, with and without the initial response of RFC 4959. Whoever it is may come in.
+    /// RFC 4616, with and without the initial response of RFC 4959. Whoever it is may come in, also in the name of somebody else.
     async fn authenticate(&mut self, rest: &str) -> io::Result<()> {
-        if rest.split_once(' ').is_none() {
+        let mut response = rest.split_once(' ').map(|(_, response)| response.as_bytes().to_vec()).unwrap_or_default();
+        if response.is_empty() {
             self.say(format_args!("+ \r\n"));
             self.flush().await?;
-            self.line(&mut Vec::new()).await?;
+            self.line(&mut response).await?;
         }
+        let plain = STANDARD.decode(response).unwrap_or_default();
+        let mut names = plain.split(|octet| *octet == 0);
+        let [authorized, authenticated] = [names.next(), names.next()].map(Option::unwrap_or_default);
+        let user = if authorized.is_empty() { authenticated } else { authorized };
+        self.user = String::from_utf8_lossy(user).into_owned();
         Ok(())
     }
 
     fn select(&mut self, rest: &str) {
         let mailbox = rest.trim_matches('"');
-        self.news = (mailbox == "news").then_some(u64::MAX);
-        if self.news.is_some() {
-            self.say(format_args!("* FLAGS (\\Seen)\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 1] fine\r\n"));
+        let growing = growing::name(&self.user, mailbox).map(|name| self.growing.count(&name).subscribe());
+        self.open = growing.map(|count| Open { count, told: u64::MAX });
+        if self.open.is_some() {
+            let next = self.exists() + 1;
+            self.say(format_args!(
+                "* FLAGS (\\Seen)\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 1] fine\r\n* OK [UIDNEXT {next}] fine\r\n"
+            ));
+            self.message_size = SMALL;
             return self.tell_news();
         }
         self.message_size = size(mailbox);
@@ -176,9 +201,11 @@ impl Session {
     async fn fetch(&mut self, rest: &str) -> io::Result<()> {
         let (set, items) = rest.split_once(' ').unwrap_or((rest, ""));
         let whole = items.contains("BODY");
-        for number in numbers(set) {
+        for number in numbers(set, self.exists()) {
             if whole {
-                self.message(number).await?;
+                self.message(number, if items.contains("<0.") { "<0>" } else { "" }).await?;
+            } else if self.open.is_some() {
+                self.say(format_args!("* {number} FETCH (FLAGS () UID {number})\r\n"));
             } else {
                 self.say(format_args!("* {number} FETCH (FLAGS (\\Seen) UID {number} {ENVELOPE})\r\n"));
             }
@@ -190,9 +217,9 @@ impl Session {
     }
 
     /// A message: a small one joins what is unsent, a large one leaves in one write with its head.
-    async fn message(&mut self, number: u64) -> io::Result<()> {
+    async fn message(&mut self, number: u64, part: &str) -> io::Result<()> {
         let size = self.message_size;
-        self.say(format_args!("* {number} FETCH (UID {number} BODY[] {{{size}}}\r\n"));
+        self.say(format_args!("* {number} FETCH (UID {number} BODY[]{part} {{{size}}}\r\n"));
         if size <= WRITE_SIZE as u64 {
             self.unsent.extend_from_slice(pattern::at(0, size));
         } else {
@@ -241,40 +268,48 @@ impl Session {
         }
         let mut end = Vec::new();
         whole &= self.line(&mut end).await? && end.is_empty();
-        if whole && rest.starts_with("news ") {
-            NEWS.send_modify(|count| *count += 1);
+        if !whole {
+            self.say(format_args!("{tag} NO octets were changed\r\n"));
+            return Ok(Next::Stay);
         }
-        let verdict = if whole { "OK [APPENDUID 1 1000001] APPEND completed" } else { "NO octets were changed" };
-        self.say(format_args!("{tag} {verdict}\r\n"));
+        let mailbox = rest.split(' ').next().unwrap_or_default().trim_matches('"');
+        let name = growing::name(&self.user, mailbox);
+        let uid = name.map_or(Ok(EXISTS + 1), |name| self.growing.add(&name))?;
+        self.say(format_args!("{tag} OK [APPENDUID 1 {uid}] APPEND completed\r\n"));
         Ok(Next::Stay)
     }
 
-    /// How many messages there are in `news`, if that has not been told.
+    /// How many messages there are in the mailbox that is open.
+    fn exists(&self) -> u64 {
+        self.open.as_ref().map_or(EXISTS, |open| *open.count.borrow())
+    }
+
+    /// Tells that, if it grows and was not told so far.
     fn tell_news(&mut self) {
-        let count = *NEWS.borrow();
-        if self.news.is_some_and(|told| told != count) {
-            self.news = Some(count);
+        let count = self.exists();
+        if let Some(open) = self.open.as_mut().filter(|open| open.told != count) {
+            open.told = count;
             self.say(format_args!("* {count} EXISTS\r\n"));
         }
     }
 
-    /// RFC 2177, with one arrival told at once; in `news`, with each when it comes.
+    /// RFC 2177, with one arrival told at once; in a mailbox that grows, with each when it comes.
     async fn idle(&mut self) -> io::Result<()> {
-        if self.news.is_some() {
-            let mut coming = NEWS.subscribe();
-            self.say(format_args!("+ idling\r\n"));
-            let mut line = Vec::new();
-            loop {
-                self.tell_news();
-                self.flush().await?;
-                tokio::select! {
-                    done = self.line(&mut line) => return done.map(drop),
-                    _ = coming.changed() => {}
-                }
+        let Some(mut coming) = self.open.as_ref().map(|open| open.count.clone()) else {
+            self.say(format_args!("+ idling\r\n* {EXISTS} EXISTS\r\n"));
+            return self.line(&mut Vec::new()).await.map(drop);
+        };
+        self.say(format_args!("+ idling\r\n"));
+        let mut line = Vec::new();
+        loop {
+            coming.mark_unchanged();
+            self.tell_news();
+            self.flush().await?;
+            tokio::select! {
+                done = self.line(&mut line) => return done.map(drop),
+                _ = coming.changed() => {}
             }
         }
-        self.say(format_args!("+ idling\r\n* {EXISTS} EXISTS\r\n"));
-        self.line(&mut Vec::new()).await.map(drop)
     }
 
     fn say(&mut self, text: std::fmt::Arguments<'_>) {
@@ -312,12 +347,14 @@ fn verb_of(command: &[u8]) -> String {
     String::from_utf8_lossy(word).to_ascii_uppercase()
 }
 
-/// `n` or `n:m` at the beginning of what follows the verb.
-fn numbers(rest: &str) -> std::ops::RangeInclusive<u64> {
+/// `n` or `n:m` at the beginning of what follows the verb, where there are so many messages; `*` is the last one, and stands at the end.
+fn numbers(rest: &str, exists: u64) -> std::ops::RangeInclusive<u64> {
     let set = rest.split(' ').next().unwrap_or("");
     let (first, last) = set.split_once(':').unwrap_or((set, set));
-    let first = first.parse().unwrap_or(EXISTS);
-    first..=last.parse().unwrap_or(EXISTS).min(EXISTS)
+    let last = last.parse().unwrap_or(exists).min(exists);
+    let first = first.parse().unwrap_or(exists);
+    let first = if set.ends_with('*') { first.min(exists) } else { first };
+    first.max(1)..=last
 }
 
 /// `64m` is 64 MiB, `8k` is 8 KiB; every other mailbox holds messages of 8 KiB.

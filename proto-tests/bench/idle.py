@@ -60,14 +60,14 @@ def main():
         README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
 
 
-def party(stage, part, chosen, capability):
+def party(stage, part, chosen, capability, more=""):
     """A proxy before a backend of this kind, and the backend's port."""
     port = part.ports()[0]
     backend = subprocess.Popen([chosen.backend, "--listen", f"127.0.0.1:{port}", "--capability", capability], start_new_session=True)
     part.callback(end, backend)
     time.sleep(0.5)
     server = types.SimpleNamespace(name="bench", folder=stage.folder, url=lambda scheme: f"{scheme}://localhost:{port}")
-    return part.proxy(server, "imap", chosen.proxy), port
+    return part.proxy(server, "imap", chosen.proxy, more), port
 
 
 async def connected(port, user):
