@@ -100,5 +100,10 @@ fn turn(number: u64) -> Turn {
         what: "sent".into(),
     };
     let looked = format!("{{\"uidvalidity\":1,\"next\":{number}}}");
-    Turn { routes: vec![(way, Some(row.into()))], looked: vec![(inbox(), Some(looked.into()))], journal: vec![line] }
+    Turn {
+        routes: vec![(way, Some(row.into()))],
+        looked: vec![(inbox(), Some(looked.into()))],
+        journal: vec![line],
+        ..Turn::default()
+    }
 }

@@ -9,6 +9,7 @@ use std::{
     future::poll_fn,
     io,
     sync::Arc,
+    task::{Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -136,6 +137,9 @@ impl Line {
             }
             let (took, told) = self.aside.hear(&self.heard, &mut effects);
             self.heard.drain(..took);
+            if self.heard.is_empty() {
+                self.heard = Vec::new();
+            }
             outcome = told;
         }
     }
@@ -182,15 +186,16 @@ impl Line {
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 8 << 10];
-        let transport = self.transport()?;
-        match poll_fn(|cx| transport.poll_read(cx, &mut buffer)).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.heard.extend_from_slice(&buffer[..read]);
-                Ok(())
-            }
-        }
+        let Self { transport, heard, .. } = self;
+        let transport = transport.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        poll_fn(|cx| {
+            // Not kept while nothing comes: there is such a connection for each account that is looked after.
+            let mut buffer = [0; 8 << 10];
+            let read = ready!(transport.poll_read(cx, &mut buffer))?;
+            heard.extend_from_slice(&buffer[..read]);
+            Poll::Ready(if read > 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
+        })
+        .await
     }
 
     /// Nobody has anything more to ask.
