@@ -155,7 +155,8 @@ impl Line {
                     Effect::Upgrade(Side::Backend, Upgrade::Tls) => {
                         let login = self.login.as_ref().ok_or(io::ErrorKind::NotConnected)?;
                         let transport = self.transport.take().ok_or(io::ErrorKind::NotConnected)?;
-                        self.transport = Some(login.upgrade(transport).await?);
+                        // Rarely, and large: who waits shall not have room for it.
+                        self.transport = Some(Box::pin(login.upgrade(transport)).await?);
                         self.heard.clear();
                         self.aside.upgraded(effects);
                     }

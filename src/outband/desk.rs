@@ -86,7 +86,8 @@ struct Device {
 
 /// A route, and what is known beside it.
 struct Held {
-    route: Route,
+    /// It is large, and a map has room for eleven of what stands in it.
+    route: Box<Route>,
     /// What the last message says that has rung, of each mailbox.
     messages: BTreeMap<Name, Message>,
 }
@@ -187,7 +188,7 @@ impl Desk {
                     if let Some(seq) = held.route.in_flight.as_ref().map(|flight| flight.subject.seq) {
                         held.route.settle(seq, Outcome::Failed, at(&self.rules, now));
                     }
-                    self.hold((*way).clone(), held.route);
+                    self.hold((*way).clone(), *held.route);
                     self.on(way, Input::Provisioned(Some(*kind)), now);
                 }
                 None => {
@@ -631,7 +632,7 @@ impl Desk {
 
     fn hold(&mut self, way: Way, route: Route) {
         let device = self.devices.entry(way.device.clone()).or_default();
-        device.routes.insert(way, Held { route, messages: BTreeMap::new() });
+        device.routes.insert(way, Held { route: Box::new(route), messages: BTreeMap::new() });
     }
 
     fn end(&mut self, way: &Way) -> Option<Held> {
