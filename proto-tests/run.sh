@@ -78,7 +78,11 @@ else
   step handover proto-tests/live/handover.py --proxy "$target/tests/lemonade-proxy"
   step watching proto-tests/live/watching.py --proxy "$target/tests/lemonade-proxy"
   step away proto-tests/live/away.py --proxy "$target/tests/lemonade-proxy" --steps "$([ "$long" ] && echo 2000 || echo 80)"
-  step lost proto-tests/live/lost.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 50 || echo 5)" --messages "$([ "$long" ] && echo 20000 || echo 2000)"
+  kills=(--rounds 5 --messages 2000)
+  [ -z "$long" ] || kills=(--rounds 50 --messages 20000)
+  step lost proto-tests/live/lost.py --proxy "$target/tests/lemonade-proxy" "${kills[@]}"
+  step lost-synthetic proto-tests/live/lost.py --proxy "$target/tests/lemonade-proxy" --servers synthetic "${kills[@]}"
+  step lost-linger proto-tests/live/lost.py --proxy "$target/tests/lemonade-proxy" --watch linger "${kills[@]}"
   step xmpp proto-tests/live/xmpp.py --proxy "$target/tests/lemonade-proxy"
   step mms proto-tests/live/mms.py --proxy "$target/tests/lemonade-proxy"
   step feed proto-tests/live/feed.py --proxy "$target/tests/lemonade-proxy" --rounds "$([ "$long" ] && echo 60 || echo 6)"
@@ -92,6 +96,7 @@ else
     step benchmark proto-tests/bench/run.py
     step benchmark-metadata proto-tests/bench/metadata.py
     step benchmark-idle proto-tests/bench/idle.py
+    step benchmark-outband proto-tests/bench/outband.py
   fi
 fi
 
