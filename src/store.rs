@@ -128,6 +128,8 @@ pub struct Turn {
     pub looked: Vec<Looked>,
     /// What is remembered of the account as a whole.
     pub memos: Vec<Memo>,
+    /// Entries of the proxy's own: they are set whatever the account may keep.
+    pub entries: Vec<Edit>,
     /// What is to be remembered of what was done. Of an account the last [`MOST_LINES`] lines are.
     pub journal: Vec<Line>,
 }

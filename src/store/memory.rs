@@ -168,6 +168,7 @@ impl Account {
         turn.routes.iter().for_each(|(way, state)| set(&mut self.routes, way, state));
         turn.looked.iter().for_each(|(mailbox, state)| set(&mut self.looked, mailbox, state));
         turn.memos.iter().for_each(|memo| set(&mut self.memos, &memo.name, &memo.state));
+        turn.entries.iter().for_each(|(key, value)| set(&mut self.entries, key, value));
         self.journal.extend_from_slice(&turn.journal);
         self.journal.drain(..self.journal.len().saturating_sub(MOST_LINES));
     }
@@ -263,7 +264,7 @@ impl Account {
     }
 }
 
-fn set<K: Clone + Ord>(rows: &mut BTreeMap<K, Box<str>>, key: &K, row: &Option<Box<str>>) {
+fn set<K: Clone + Ord, V: Clone>(rows: &mut BTreeMap<K, V>, key: &K, row: &Option<V>) {
     match row {
         Some(row) => _ = rows.insert(key.clone(), row.clone()),
         None => _ = rows.remove(key),

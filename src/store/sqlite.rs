@@ -459,6 +459,9 @@ async fn take_turn(within: &mut Transaction<'_, Sqlite>, id: i64, turn: &Turn) -
         let asked = state.iter().fold(asked.bind(id).bind(&**name), |asked, state| asked.bind(&**state));
         asked.execute(&mut **within).await?;
     }
+    for (key, value) in &turn.entries {
+        edit(within, id, key, value.as_deref()).await?;
+    }
     for line in &turn.journal {
         let sql =
             "INSERT INTO journal (account, at, device, mailbox, uids, seq, what) VALUES ($1, $2, $3, $4, $5, $6, $7)";

@@ -260,6 +260,12 @@ async fn a_turn_of_the_outband_side_stands_as_a_whole() {
         let memos = vec![memo(Some("4"))];
         let found = Outband { routes: vec![(phone, "3".into())], looked: looked.clone(), memos: memos.clone() };
         assert_eq!(outband().await, found);
+        for value in [Some("y"), None, Some("x")] {
+            let edit = (key("INBOX", "", "/private/comment"), value.map(|value| value.as_bytes().into()));
+            save(store, "joe", Change::Turn(Turn { entries: vec![edit], ..Turn::default() })).await;
+            let line = value.map(|value| format!("INBOX - /private/comment {value}"));
+            assert_eq!(entries(store, "joe", Query::Entries).await.first(), line.as_ref());
+        }
         assert_eq!(store.subscribers().await.unwrap(), [account("joe")]);
         save(store, "joe", Change::Forget(device("phone"))).await;
         assert_eq!(outband().await, Outband { routes: Vec::new(), looked, memos });
