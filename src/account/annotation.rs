@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Settings,
+    Settings, enrolment,
     moving::MOVING,
     preference::{NOTIFY, Preference, Wrong},
-    registration,
+    registration::{self, Subscription},
     ringing::{self, Ringing},
-    special_use, watching,
+    special_use, watching, zone,
 };
 use crate::{
     imap::{
@@ -93,6 +93,12 @@ pub enum Role {
     Token,
     /// A push subscription of COI, of this id.
     Subscription(Box<str>),
+    /// Where the day of the device begins.
+    Zone,
+    /// What the device was sent to prove that an address is the user's own.
+    Confirmation,
+    /// What the subscription of this id was sent for the same.
+    Validation(Box<str>),
 }
 
 /// On which of the two an entry stands.
@@ -126,9 +132,10 @@ const OURS: [(&str, On, &str); 8] = [
 ];
 
 /// The roles of names; what ends with `/` is of all names below. The first row that fits counts.
-const ROLES: [(&str, On, Role); 18] = [
+const ROLES: [(&str, On, Role); 20] = [
     ("/shared/admin", On::Server, Role::ReadOnly),
     (DEVICE, On::Server, Role::Device),
+    (enrolment::CONFIRM, On::Server, Role::Confirmation),
     ("/private/vendor/lemonade/notify/outband/", On::Server, Role::ReadOnly),
     ("/private/vendor/lemonade/notify/inband/", On::Server, Role::ReadOnly),
     ("/private/vendor/lemonade/notify/security/", On::Server, Role::ReadOnly),
@@ -137,6 +144,7 @@ const ROLES: [(&str, On, Role); 18] = [
     (watching::MODE, On::Server, Role::Watching),
     (watching::STATUS, On::Server, Role::ReadOnly),
     (watching::MISSED, On::Server, Role::Missed),
+    (zone::ENTRY, On::Server, Role::Zone),
     ("/private/vendor/lemonade/", On::Either, Role::Unknown),
     ("/private/filters/values/", On::Server, Role::Filter),
     ("/shared/filters/values/", On::Server, Role::Filter),
@@ -154,6 +162,9 @@ pub fn role(name: &EntryName, on_server: bool) -> Role {
     }
     if let Some(id) = registration::subscription_id(name).filter(|_| on_server) {
         return Role::Subscription(id.into());
+    }
+    if let Some(id) = registration::validated_id(name).filter(|_| on_server) {
+        return Role::Validation(id.into());
     }
     let fits = |row: &str| match row.ends_with('/') {
         true => name.as_str().starts_with(row),
@@ -210,6 +221,10 @@ pub fn check(role: &Role, value: &[u8], settings: &Settings) -> Result<(), Wrong
         Role::Ringing => Ringing::parse(value).map(|_| ()).map_err(Wrong::Impossible),
         Role::Missed => Err(Wrong::Impossible("this entry can only be read and removed".to_owned())),
         Role::Watching => watching::check(value, settings.outband.sealed),
+        Role::Zone => match zone::parse(value) {
+            Some(_) => Ok(()),
+            None => Err(Wrong::Syntax("expected an offset from UTC, +02:00".to_owned())),
+        },
         Role::Filter => match search::criteria(value) {
             Ok(_) => Ok(()),
             Err(error) => Err(Wrong::Impossible(format!("these are no search criteria: {error}"))),
@@ -228,15 +243,20 @@ pub fn visible(
     now: i64,
 ) -> Vec<(EntryName, Box<[u8]>)> {
     let tokens = registration::tokens(&entries, now);
+    let confirmed = enrolment::said(&entries, device, now);
     let shown = |entry: &Entry| match role(&entry.key.name, on_server) {
-        Role::Subscription(_) => true,
+        Role::Subscription(_) => Subscription::of_row(entry).is_some_and(|subscription| subscription.lives(now)),
         Role::Token => false,
-        Role::Unknown if [MISSING, MOVING].contains(&entry.key.name.as_str()) => false,
+        // Marks, notes and enrolments are ours.
+        Role::Unknown => false,
         _ => entry.key.owner == Owner::User || entry.key.owner == Owner::Device(device.clone()),
     };
     let kept = entries.into_iter().filter(shown).map(|entry| (entry.key.name, entry.value));
     let said = match on_server {
-        true => said(device, settings, inband),
+        true => {
+            let confirmed = confirmed.map(|standing| (enrolment::CONFIRM, standing.to_owned()));
+            said(device, settings, inband).into_iter().chain(confirmed).collect::<Vec<_>>()
+        }
         false => tokens.into_iter().map(|tokens| (registration::TOKEN, tokens)).collect(),
     };
     let said = said.into_iter().filter_map(|(name, value)| {
@@ -291,10 +311,20 @@ mod tests {
             ("/private/vendor/lemonade/notify/outband/channel", false, Role::Preference(Preference::Channel)),
             ("/private/vendor/lemonade/notify/default/channel", true, Role::Preference(Preference::Channel)),
             ("/private/vendor/lemonade/notify/default/channel", false, Role::Unknown),
+            ("/private/vendor/lemonade/notify/default/zone", true, Role::Zone),
+            ("/private/vendor/lemonade/notify/default/zone", false, Role::Unknown),
             ("/private/vendor/lemonade/notify/outband/colour", false, Role::Unknown),
             ("/private/vendor/lemonade/notify/watch/mode", true, Role::Watching),
             ("/private/vendor/lemonade/notify/watch/mode", false, Role::Unknown),
             ("/private/vendor/lemonade/notify/watch/status", true, Role::ReadOnly),
+            ("/private/vendor/lemonade/notify/outband/confirm", true, Role::Confirmation),
+            ("/private/vendor/lemonade/notify/outband/confirm", false, Role::Unknown),
+            ("/private/vendor/lemonade/enrolment/0123", true, Role::Unknown),
+            (
+                "/private/vendor/vendor.dovecot/webpush/subscriptions/aw3nnq-9q12/validate",
+                true,
+                Role::Validation("aw3nnq-9q12".into()),
+            ),
             ("/shared/vendor/lemonade/notify/inband/push", true, Role::ReadOnly),
             ("/private/filters/values/boss", true, Role::Filter),
             ("/private/filters/descriptions/boss", true, Role::Plain),

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Settings,
+    channel::Kind,
+    enrolment::{self, Standing},
     preference::{Preference, Preferences, Whose, Wrong},
     registration,
 };
@@ -21,7 +23,7 @@ use crate::{
         list,
         mailbox_name::{as_people_read, decoded, on_the_wire},
     },
-    store::{Device, DeviceName, Edit, Entry, Key, Owner, Source},
+    store::{self, Device, DeviceName, Edit, Entry, Key, Owner, Source},
 };
 
 /// A device of a user.
@@ -160,13 +162,31 @@ pub fn edits(wish: &Wish, device: &DeviceName, entries: &[Entry], settings: &Set
         return Err(Wrong::Syntax("there is nothing to set".to_owned()));
     }
     Preferences::after(entries.iter().cloned(), &edits, device, &mailbox)?;
+    if let Some(address) = wish.address.as_deref().filter(|address| !address.is_empty()) {
+        edits.extend(vouched(&edits, device, entries, address));
+    }
     Ok(edits)
+}
+
+/// An operator who sets an address says that it is the user's own, over whichever channel the device is told there.
+fn vouched(edits: &[Edit], device: &DeviceName, entries: &[Entry], address: &str) -> Vec<Edit> {
+    let after = store::changed(entries.iter().cloned(), edits);
+    let entries: Vec<_> = after.into_iter().map(|(key, value)| Entry { key, value }).collect();
+    let own = entries.iter().filter(|entry| entry.key.owner == Owner::Device(device.clone()));
+    let mailboxes: BTreeSet<_> = own.map(|entry| &*entry.key.mailbox).collect();
+    let kind = |mailbox: &[u8]| {
+        let preferences = Preferences::resolve(&entries, device, mailbox);
+        preferences.channel().kind().filter(|_| preferences.address() == address)
+    };
+    let kinds: BTreeSet<_> = mailboxes.into_iter().filter_map(kind).collect();
+    let vouch = |kind: Kind| enrolment::edit(device, &format!("{kind} {address}"), &Standing::Confirmed);
+    kinds.into_iter().filter_map(vouch).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::channel::{Format, Kind};
+    use crate::account::channel::Format;
 
     fn settings() -> Settings {
         let mut settings = Settings::default();
@@ -197,6 +217,19 @@ mod tests {
         assert_eq!(value(inbox, "channel"), ("NONE".to_owned(), Whose::Mailbox));
         assert_eq!(value(inbox, "address"), ("+4915112345678".to_owned(), Whose::Default));
         assert_eq!(value(inbox, "filter"), ("ALL".to_owned(), Whose::Builtin));
+    }
+
+    #[test]
+    fn an_address_that_an_operator_sets_is_confirmed() {
+        let pixel = DeviceName::default();
+        let standing = |entries: &[Entry]| enrolment::standing(entries, &pixel, "SMS +4915112345678");
+        let kept = |wish: &Wish| kept(edits(wish, &pixel, &[], &settings()).unwrap());
+        assert_eq!(standing(&kept(&wish(None, "SMS=WAKEUP", "+4915112345678"))), Some(Standing::Confirmed));
+        assert_eq!(standing(&kept(&wish(Some("Work"), "SMS=WAKEUP", "+4915112345678"))), Some(Standing::Confirmed));
+        assert_eq!(standing(&kept(&wish(None, "NONE", "+4915112345678"))), None, "it may be anybody's, over anything");
+        let by_user = kept(&wish(None, "NONE", "+4915112345678"));
+        let only = Wish { channel: Some("SMS=WAKEUP".to_owned()), ..Wish::default() };
+        assert_eq!(edits(&only, &pixel, &by_user, &settings()).unwrap().len(), 1, "of the address nothing is said");
     }
 
     #[test]

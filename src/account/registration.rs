@@ -7,8 +7,11 @@
 //!     C: c SETMETADATA "" (/private/vendor/vendor.dovecot/webpush/subscriptions/Aw3...9Q {120}
 //!     C| {"client":"COI","device":"Pixel","msgtype":"chat","resource":{"endpoint":"https://...","keys":{...}}})
 //!
+//!     S: (by Web Push) {"validation":"5f0c..."}
+//!     C: d SETMETADATA "" (/private/vendor/vendor.dovecot/webpush/subscriptions/Aw3...9Q/validate "5f0c...")
+//!
 //! Each token and each subscription is a device of its own, with a channel; the entry that a client reads is the list of
-//! them. A token dies 90 days after it was last set. Requirements N13, N14.
+//! them. A token dies 90 days after it was last set, a subscription that nobody has validated after five minutes. Requirements N13, N14.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::{Channel, Format, Kind};
 use crate::{
     imap::entry::EntryName,
-    store::{DeviceName, Entry, Owner},
+    store::{DeviceName, Edit, Entry, Owner},
 };
 
 /// Where Delta Chat writes its tokens, on INBOX.
@@ -27,6 +30,9 @@ pub const SUBSCRIPTIONS: &str = "/private/vendor/vendor.dovecot/webpush/subscrip
 
 /// Seconds: 90 days.
 const LIFETIME: i64 = 90 * 24 * 3600;
+
+/// Seconds in which a subscription is validated, or discarded (COI section 3).
+const VALIDATED_IN: i64 = 300;
 
 /// A registered token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,9 +127,24 @@ pub fn tokens(entries: &[Entry], now: i64) -> Option<String> {
 
 /// The name of the subscription that this entry is, if it is one.
 pub fn subscription_id(name: &EntryName) -> Option<&str> {
-    let id = name.as_str().strip_prefix(SUBSCRIPTIONS)?.strip_prefix('/')?;
+    name.as_str().strip_prefix(SUBSCRIPTIONS)?.strip_prefix('/').filter(|id| is_id(id))
+}
+
+/// The name of the subscription that is validated by this entry, if it is one.
+pub fn validated_id(name: &EntryName) -> Option<&str> {
+    let below = name.as_str().strip_prefix(SUBSCRIPTIONS)?.strip_prefix('/')?;
+    below.strip_suffix("/validate").filter(|id| is_id(id))
+}
+
+fn is_id(id: &str) -> bool {
     let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"_-".contains(&octet);
-    ((10..=36).contains(&id.len()) && id.bytes().all(fits)).then_some(id)
+    (10..=36).contains(&id.len()) && id.bytes().all(fits)
+}
+
+/// What nobody wants to hear by any more: subscriptions that were not validated.
+pub fn discarded(entries: &[Entry], now: i64) -> Vec<Edit> {
+    let is_over = |entry: &&Entry| Subscription::of_row(entry).is_some_and(|subscription| !subscription.lives(now));
+    entries.iter().filter(is_over).map(|entry| (entry.key.clone(), None)).collect()
 }
 
 /// The device of a subscription.
@@ -148,6 +169,30 @@ impl Subscription {
         }
     }
 
+    /// Reads a row.
+    pub fn of_row(entry: &Entry) -> Option<Self> {
+        subscription_id(&entry.key.name).and_then(|_| serde_json::from_slice(&entry.value).ok())
+    }
+
+    /// Whether it counts: it is validated, or may still be.
+    pub fn lives(&self, now: i64) -> bool {
+        self.validated || now < self.created + VALIDATED_IN
+    }
+
+    /// The same where it stood before, as far as it is the same.
+    pub fn following(self, before: Option<Self>) -> Self {
+        let validated = before.is_some_and(|before| before.validated && before.resource == self.resource);
+        Self { validated, ..self }
+    }
+
+    /// The device has proved that it hears us: what is to be kept.
+    pub fn validated(entries: &[Entry], id: &str) -> Option<Edit> {
+        let is_it = |entry: &&Entry| subscription_id(&entry.key.name) == Some(id);
+        let entry = entries.iter().find(is_it)?;
+        let subscription = Self { validated: true, ..Self::of_row(entry)? };
+        Some((entry.key.clone(), Some(subscription.stored())))
+    }
+
     /// As the channel knows the address.
     pub fn address(&self) -> String {
         let Resource { endpoint, keys } = &self.resource;
@@ -163,13 +208,12 @@ impl Subscription {
 /// Over which channel, and where, a device is reached that has registered; nothing for a device that has not.
 pub fn reached(entries: &[Entry], device: &DeviceName, now: i64) -> Option<(Channel, String)> {
     let own = entries.iter().filter(|entry| entry.key.owner == Owner::Device(device.clone()));
-    own.filter_map(|entry| match (Token::of_row(entry), subscription_id(&entry.key.name)) {
+    own.filter_map(|entry| match (Token::of_row(entry), Subscription::of_row(entry)) {
         (Some(token), _) => {
             token.lives(now).then(|| (Channel::Over(Kind::DeltaChat, Format::Wakeup), token.token.clone()))
         }
-        (None, Some(_)) => {
-            let subscription: Subscription = serde_json::from_slice(&entry.value).ok()?;
-            Some((Channel::Over(Kind::WebPush, Format::Extended), subscription.address()))
+        (None, Some(subscription)) => {
+            subscription.lives(now).then(|| (Channel::Over(Kind::WebPush, Format::Extended), subscription.address()))
         }
         (None, None) => None,
     })
@@ -215,6 +259,21 @@ mod tests {
         assert_eq!(subscription_id(&entry.key.name), Some("aw3nnq-9q12"));
         let (channel, address) = reached(&[entry], &subscriber("aw3nnq-9q12"), 0).unwrap();
         assert_eq!((channel.to_string(), Kind::WebPush.check(&address)), ("WEBPUSH=EXTENDED".to_owned(), Ok(())));
+        let entry = row(subscriber("aw3nnq-9q12"), &name, &read.stored());
+        let all = [entry.clone()];
+        assert_eq!(discarded(&all, 306), []);
+        assert_eq!(discarded(&all, 307), [(entry.key.clone(), None)], "nobody has validated it");
+        assert_eq!(reached(&all, &subscriber("aw3nnq-9q12"), 307), None);
+        let (_, value) = Subscription::validated(&all, "aw3nnq-9q12").unwrap();
+        let valid = [Entry { value: value.unwrap(), ..entry }];
+        assert_eq!(discarded(&valid, i64::MAX), []);
+        let again = |read: &Subscription| read.clone().following(Subscription::of_row(&valid[0])).validated;
+        let mut other = read.clone();
+        other.resource.endpoint.push('y');
+        assert_eq!((again(&read), again(&other)), (true, false), "another resource has to be validated anew");
+        let validates = |name: &str| validated_id(&EntryName::parse(name.as_bytes()).unwrap()).map(str::to_owned);
+        assert_eq!(validates(&format!("{name}/validate")).as_deref(), Some("aw3nnq-9q12"));
+        assert_eq!((validates(&name), validates(&format!("{SUBSCRIPTIONS}/short/validate"))), (None, None));
         for bad in ["", "{}", &text.replace("chat", "spam"), &text.replace("https", "http")] {
             assert!(Subscription::parse(bad.as_bytes(), 7).is_err(), "{bad}");
         }

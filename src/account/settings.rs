@@ -128,6 +128,9 @@ pub struct Outband {
     /// Whether secrets are kept, sealed, of those who want it.
     #[serde(skip)]
     pub sealed: bool,
+    /// The channels whose addresses somebody has to confirm, as `[outband]` says.
+    #[serde(skip)]
+    pub confirm: Vec<Kind>,
 }
 
 impl Outband {

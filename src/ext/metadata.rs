@@ -13,6 +13,7 @@
 //! backend has annotations of its own they stay there, and ours are joined to them: DEPTH and MAXSIZE hold for both. Annotations
 //! are kept per user, shared ones too: a proxy cannot know that a mailbox of two users is the same. Requirements N12 to N15.
 
+mod confirm;
 mod edit;
 mod names;
 

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     account::{
+        annotation::{self, Role},
         device::{self, DeviceView, Wish},
         preference::Wrong,
     },
@@ -271,7 +272,9 @@ impl Shell {
     /// Tells the sessions of the account which entries have changed (RFC 5464 section 4.4).
     fn publish(&self, account: &AccountName, changed: Vec<Key>) {
         let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for Key { mailbox, owner, name } in changed {
+        // What is ours alone no session hears of.
+        let is_told = |key: &Key| annotation::role(&key.name, key.mailbox.is_empty()) != Role::Unknown;
+        for Key { mailbox, owner, name } in changed.into_iter().filter(is_told) {
             places.entry((mailbox, owner)).or_default().push(name);
         }
         for ((mailbox, owner), entries) in places {
@@ -323,7 +326,8 @@ fn story<'a>(journal: &'a [Line], device: &DeviceName, mailbox: &[u8], uid: u32)
         *line.mailbox == *mailbox && UidSet::parse(line.uids.as_bytes()).is_some_and(|uids| uids.contains(uid))
     };
     let Some(at) = own.iter().position(is_it) else { return Vec::new() };
-    let mut story = vec![own[at]];
+    let barred = own[at + 1..].iter().copied().filter(|line| is_it(line) && line.what.starts_with("not told yet"));
+    let mut story: Vec<_> = [own[at]].into_iter().chain(barred).collect();
     let told = own[at..].iter().find(|line| line.seq > 0 && line.what.starts_with("sent")).map(|line| line.seq);
     let is_told = |line: &&Line| told.is_some() && Some(line.seq) == told;
     if *own[at].what == *"new" {
@@ -390,12 +394,15 @@ mod tests {
             line(7, "pixel", "", 4, "accepted"),
             line(8, "pixel", "", 0, "the device is there"),
             line(9, "pixel", "19", 0, "new, does not match"),
+            line(10, "pixel", "20", 0, "new"),
+            line(11, "pixel", "20", 0, "not told yet: the address is not confirmed"),
         ];
         let told = |uid| story(&journal, &pixel(), b"INBOX", uid).iter().map(|line| line.at).collect::<Vec<_>>();
         assert_eq!(told(18), [3, 6, 7, 8]);
         assert_eq!(told(16), [1, 2, 5, 8]);
         assert_eq!(told(19), [9]);
-        assert_eq!(told(20), [0; 0]);
+        assert_eq!(told(20), [10, 11]);
+        assert_eq!(told(21), [0; 0]);
     }
 
     #[tokio::test]

@@ -9,13 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{accessible, bad, is_native, is_their_affair, names::load, write_pair};
+use super::{accessible, bad, confirm, is_native, is_their_affair, names::load, write_pair};
 use crate::{
     account::{
         annotation::{self, Role},
         channel::Kind,
-        draft,
-        preference::{Preferences, Wrong},
+        draft, enrolment,
+        preference::{Preference, Preferences, Wrong},
         registration::{self, Subscription, Token},
         special_use,
     },
@@ -73,6 +73,12 @@ pub(super) async fn set(given: Given, server: Server) -> Result<Ending, Refusal>
         return Err(Refusal::no("LIMIT", "too many entries of too many mailboxes at once"));
     }
     let on_server = mailboxes.iter().all(|mailbox| mailbox.is_empty());
+    if let Some((name, value)) = edits.iter().find(|(name, _)| is_answer(&server, name, on_server)) {
+        let (1, Some(value)) = (edits.len(), value) else {
+            return Err(Refusal::no("CANNOT", "what was sent to an address is written back, by itself"));
+        };
+        return confirm::answer(&given, &server, name, &value.octets).await;
+    }
     let mut edit = Edit::new(&given, &server, dialect, on_server, edits)?;
     edit.fits(mailboxes.len())?;
     for mailbox in &mailboxes {
@@ -80,6 +86,12 @@ pub(super) async fn set(given: Given, server: Server) -> Result<Ending, Refusal>
     }
     edit.save(&mailboxes[0]).await?;
     Ending::done("SETMETADATA done")
+}
+
+/// Whether an entry is written to answer us.
+fn is_answer(server: &Server, name: &EntryName, on_server: bool) -> bool {
+    let is_theirs = is_native(server, on_server) && !annotation::is_ours(name, on_server, &server.plan().native);
+    confirm::is_answer(name, on_server) && !is_theirs
 }
 
 /// Of one entry that is named twice the last word counts.
@@ -249,8 +261,12 @@ impl<'a> Edit<'a> {
             (Role::Subscription(id), value) => {
                 let device = registration::subscriber(&id);
                 let value = value.map(|value| Subscription::parse(&value, now)).transpose();
-                let value = value.map_err(|why| Refusal::no("CANNOT", why))?.map(|it| it.stored());
-                self.keys.push((key(Owner::Device(device)), value));
+                let value = value.map_err(|why| Refusal::no("CANNOT", why))?;
+                let stood = before.iter().find(|entry| entry.key.name == name).and_then(Subscription::of_row);
+                if let Some(value) = &value {
+                    self.keys.extend(enrolment::set_again(before, &device, &value.address(), now));
+                }
+                self.keys.push((key(Owner::Device(device)), value.map(|it| it.following(stood).stored())));
             }
             (_, value) => self.keys.push((key(annotation::owner(&name, &self.device.device)), value)),
         }
@@ -303,10 +319,23 @@ impl<'a> Edit<'a> {
         let concerned = |(key, _): &&store::Edit| key.mailbox.is_empty() || *key.mailbox == *mailbox;
         let keys: Vec<_> = self.keys.iter().filter(concerned).cloned().collect();
         let preferences = Preferences::after(entries, &keys, &self.device.device, mailbox).map_err(wrong)?;
+        self.ask_again();
         if preferences.is_web_push() && self.device.source == Source::Default {
             self.move_to(registration::device(Kind::WebPush, preferences.address()));
         }
         Ok(())
+    }
+
+    /// Who sets an address again that has to be confirmed wants to be asked again.
+    fn ask_again(&mut self) {
+        let entries = self.defaults.as_deref().unwrap_or_default();
+        let set = self.ours.iter().filter_map(|(role, _, value)| match role {
+            Role::Preference(Preference::Address) => str::from_utf8(&value.as_ref()?.octets).ok(),
+            _ => None,
+        });
+        let again = |address| enrolment::set_again(entries, &self.device.device, address, self.now);
+        let again: Vec<_> = set.flat_map(again).collect();
+        self.keys.extend(again);
     }
 
     /// What is set belongs to a device that has just registered.
@@ -416,7 +445,7 @@ fn check(
     annotation::check(role, octets, settings).map_err(wrong)
 }
 
-fn over_quota(which: OverQuota) -> Refusal {
+pub(super) fn over_quota(which: OverQuota) -> Refusal {
     match which {
         OverQuota::Entries(most) => {
             Refusal::no("METADATA TOOMANY", format!("a user has at most {most} annotations here"))
