@@ -110,6 +110,7 @@ fn notice(random: &mut Random) -> Notice {
         counts: Counts::default(),
         message: (!random.one_in(4)).then_some(message),
         urgent: false,
+        code: None,
     }
 }
 

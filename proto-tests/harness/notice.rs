@@ -35,6 +35,7 @@ pub fn notice() -> Notice {
         counts: Counts { messages: Some(1503), unseen: Some(299), uidnext: Some(19), modseq: Some(7) },
         message: Some(message),
         urgent: true,
+        code: None,
     }
 }
 

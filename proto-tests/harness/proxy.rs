@@ -14,7 +14,11 @@ use std::{
 };
 
 use lemonade_proxy::{
-    account::{self, channel::ChannelError},
+    account::{
+        self,
+        channel::ChannelError,
+        enrolment::{self, Question, Standing},
+    },
     ext,
     imap::{capability::Capabilities, sasl::Mechanism},
     io::{
@@ -40,7 +44,7 @@ use lemonade_proxy::{
         profile::{self, Look, Profile},
         settings::{Limits, Timeouts},
     },
-    store::{self, AccountName, Store, StoreError, memory::Memory},
+    store::{self, AccountName, Change, DeviceName, Edit, Quota, Store, StoreError, memory::Memory},
     units::{Size, Span},
 };
 
@@ -85,6 +89,8 @@ pub struct Setup {
     pub mechanisms: Vec<Mechanism>,
     /// `[account]`.
     pub account: Arc<account::Settings>,
+    /// Addresses that were asked about before.
+    pub asked: Vec<Edit>,
     /// What the disk under the store is good for.
     pub disk: Disk,
     /// Somebody follows events.
@@ -198,6 +204,7 @@ impl Setup {
                 events: account::settings::Events { messages: Messages::None, ..Default::default() },
                 ..account::Settings::default()
             }),
+            asked: Vec::new(),
             disk: Disk::Well,
             followed: true,
         }
@@ -262,7 +269,7 @@ impl Setup {
         Ok(())
     }
 
-    /// `SMS=WAKEUP` is a channel that is offered, `running=SMS` one that somebody sends over.
+    /// `SMS=WAKEUP` is a channel that is offered, `running=SMS` one that somebody sends over; `asked=DEVICE,SMS,ADDRESS,CODE` was sent a code.
     fn account(&mut self, word: &str) -> Result<(), String> {
         let account = Arc::make_mut(&mut self.account);
         let (name, value) = word.split_once('=').ok_or("name=value")?;
@@ -276,6 +283,7 @@ impl Setup {
             "sender" => account.outband.sender = Some(value.to_owned()),
             "key" => account.outband.public_key = Some(value.to_owned()),
             "recipients" => account.outband.deltachat_recipients = Some(value.parse().map_err(|_| "a number")?),
+            "asked" => self.asked.extend(asked(value)),
             "running" => account.outband.running.push(value.parse().map_err(wrong)?),
             kind => {
                 let formats = account.outband.channels.entry(kind.parse().map_err(wrong)?).or_default();
@@ -382,11 +390,21 @@ fn whose() -> AccountName {
     AccountName { backend: "main".into(), user: "joe".into() }
 }
 
+/// What is kept of an address that was sent a code.
+fn asked(words: &str) -> Option<Edit> {
+    let [device, kind, address, code] = words.split(',').collect::<Vec<_>>().try_into().ok()?;
+    let question = Question { code: Some(code.into()), at: NOON, wrong: 0, again: false };
+    let device = DeviceName::parse(device.as_bytes()).ok()?;
+    enrolment::edit(&device, &format!("{kind} {address}"), &Standing::Asked(question))
+}
+
 impl Proxy {
     /// A client has just connected.
     pub fn new(setup: Setup, seed: u64) -> Self {
-        let now = Instant::now();
-        Self::beginning(setup, seed, Arc::new(Memory::default()), now, now)
+        let (now, store) = (Instant::now(), Memory::default());
+        let kept = Change::Entries { edits: setup.asked.clone(), quota: Quota::NONE };
+        at_once(store.save(&whose(), &kept)).expect("the store of a test takes all");
+        Self::beginning(setup, seed, Arc::new(store), now, now)
     }
 
     /// A client has connected to one that begins with what is kept here, at this moment of a scene that began then.

@@ -39,14 +39,15 @@ use super::{
 use crate::{
     account::{
         channel::Kind,
+        enrolment,
         presence::{End, Sign},
-        watching,
+        registration, watching,
     },
     imap::entry::EntryName,
     mailbox::event::Event,
     outband::{
         channel::{self, Answer, Given},
-        desk::{Carriage, Desk, Moment, RouteView},
+        desk::{Bar, Carriage, Desk, Moment, RouteView},
         route::{marks, ring::Ring},
         subscription::{self, Wanted},
     },
@@ -228,6 +229,8 @@ struct Task {
     known: BTreeMap<Box<[u8]>, Cursor>,
     /// What of that is to be stored.
     looked: Vec<Looked>,
+    /// What is known of addresses that are none any more.
+    over: Vec<Edit>,
     /// How to log in.
     keys: Keys,
     /// Sessions that are there.
@@ -253,6 +256,7 @@ struct Task {
     /// What devices read of how it stands.
     statuses: BTreeMap<DeviceName, String>,
     waiting: Vec<Held>,
+    barred: Vec<(Bar, Held)>,
 }
 
 /// The connection, if it is there, and what came of an errand.
@@ -290,6 +294,7 @@ impl Task {
             watch: Watch::new(pace),
             known: BTreeMap::new(),
             looked: Vec::new(),
+            over: Vec::new(),
             keys: Keys::default(),
             sessions: BTreeMap::new(),
             line: None,
@@ -305,6 +310,7 @@ impl Task {
             watching: None,
             statuses: BTreeMap::new(),
             waiting: Vec::new(),
+            barred: Vec::new(),
         };
         let turn = shell.desks.reads.acquire().await;
         task.restore().await;
@@ -354,7 +360,7 @@ impl Task {
     /// What an earlier process has stored.
     async fn restore(&mut self) {
         let Found::Outband(found) = self.load(Query::Outband).await else { return };
-        let unreadable = self.desk.restore(found.routes, moment());
+        let unreadable = self.desk.restore(found.routes, &found.memos, moment());
         let read = |(mailbox, row): (Box<[u8]>, Box<str>)| Some((mailbox, serde_json::from_str(&row).ok()?));
         let senders = Arc::clone(&self.shell.setup.load().senders);
         self.keys.restore(&found.memos, &self.account, senders.seal.as_ref());
@@ -375,6 +381,8 @@ impl Task {
         let now = moment();
         let seconds = i64::try_from(now.time.as_secs()).unwrap_or(i64::MAX);
         self.desk.subscribe(subscription::subscriptions(&entries, &offered.outband, seconds), now);
+        self.over.extend(enrolment::left_over(&entries));
+        self.over.extend(registration::discarded(&entries, seconds));
         let wishes = self.desk.wishes().into_iter();
         let wish = |Wanted { programs, heads }| Wish { programs, heads };
         let wishes: BTreeMap<_, _> = wishes.map(|(mailbox, wanted)| (mailbox, wish(wanted))).collect();
@@ -407,7 +415,10 @@ impl Task {
             self.desk.remember(what, moment());
             memos.push(memo);
         }
-        let turn = Turn { looked: std::mem::take(&mut self.looked), memos, ..self.desk.take_turn() };
+        let mut turn = self.desk.take_turn();
+        turn.looked = std::mem::take(&mut self.looked);
+        turn.memos.append(&mut memos);
+        turn.entries.append(&mut self.over);
         if turn == Turn::default() {
             return;
         }
@@ -686,6 +697,11 @@ impl Task {
             self.watching = Some((watching, Held::new(&meters.watches[watching])));
         }
         self.waiting.resize_with(self.desk.waiting(moment()), || Held::new(&self.shell.meters.notices_waiting));
+        let bars = self.desk.bars(moment());
+        if !self.barred.iter().map(|(bar, _)| *bar).eq(bars.iter().copied()) {
+            let held = |bar: Bar| (bar, Held::new(&self.shell.meters.notices_barred[bar.into()]));
+            self.barred = bars.into_iter().map(held).collect();
+        }
     }
 
     /// Writes down for the devices how it stands, where that has changed; where nobody looks after them any more, nothing.

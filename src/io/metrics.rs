@@ -24,7 +24,11 @@ use dashmap::DashMap;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use crate::{account::channel::Kind as ChannelKind, imap::sasl, outband::channel::Outcome as ChannelOutcome};
+use crate::{
+    account::channel::Kind as ChannelKind,
+    imap::sasl,
+    outband::{channel::Outcome as ChannelOutcome, desk::Bar},
+};
 
 mod process;
 
@@ -103,6 +107,7 @@ pub const METRICS: &[Metric] = &[
     NOTICE_LATENCY,
     NOTICES_WAITING,
     SILENT_DEATHS,
+    NOTICES_BARRED,
     FEED_EVENTS,
     FEED_REQUESTS,
     FEED_WAITING,
@@ -248,6 +253,12 @@ const NOTICES_WAITING: Metric = gauge(
     Unit::Count,
     &[],
     "Routes with news that nobody has told yet: devices that are away and wait, for a moment, a limit or a provider.",
+);
+const NOTICES_BARRED: Metric = gauge(
+    "lemonade_notify_barred",
+    Unit::Count,
+    &[tag::<Barred>()],
+    "Routes that tell nothing yet, by reason: what comes waits for a confirmation, or for the next day.",
 );
 const FEED_EVENTS: Metric = counter(
     "lemonade_feed_events_total",
@@ -605,6 +616,31 @@ words! {
     }
 }
 
+words! {
+    /// Why a route tells nothing yet.
+    Barred as "reason" {
+        /// Nobody has said that the address is the user's own.
+        Unconfirmed = "unconfirmed",
+        /// The account has more devices than are told.
+        Devices = "devices",
+        /// The new addresses of the day are used up.
+        Destinations = "destinations",
+        /// The notices of the day are used up.
+        Notices = "notices",
+    }
+}
+
+impl From<Bar> for Barred {
+    fn from(bar: Bar) -> Self {
+        match bar {
+            Bar::Unconfirmed => Self::Unconfirmed,
+            Bar::Devices => Self::Devices,
+            Bar::Destinations => Self::Destinations,
+            Bar::Notices => Self::Notices,
+        }
+    }
+}
+
 impl From<ChannelKind> for Channel {
     fn from(kind: ChannelKind) -> Self {
         match kind {
@@ -695,6 +731,8 @@ pub struct Meters {
     pub notices_waiting: Gauge,
     /// Connections that died without a word, by whose.
     pub silent_deaths: Family<Peer, Counter>,
+    /// Routes that tell nothing yet, moved by [`Held`].
+    pub notices_barred: Family<Barred, Gauge>,
     /// Events for another server.
     pub fed: Family<Fed, Counter>,
     /// Requests to it.
@@ -777,6 +815,7 @@ impl Meters {
             notice_latency: family(&NOTICE_LATENCY, &[], |key| recorder.register_histogram(key, &ABOUT)),
             silent_deaths: family(&SILENT_DEATHS, &[], |key| recorder.register_counter(key, &ABOUT)),
             notices_waiting: recorder.register_gauge(&key(&NOTICES_WAITING, Vec::new()), &ABOUT),
+            notices_barred: family(&NOTICES_BARRED, &[], |key| recorder.register_gauge(key, &ABOUT)),
             fed: family(&FEED_EVENTS, &[], |key| recorder.register_counter(key, &ABOUT)),
             feed_requests: family(&FEED_REQUESTS, &[], |key| recorder.register_counter(key, &ABOUT)),
             feed_waiting: recorder.register_gauge(&key(&FEED_WAITING, Vec::new()), &ABOUT),

@@ -51,6 +51,7 @@ use crate::{
         },
         desk::{Channels, Rules},
         patience::Patience,
+        quota::Quota,
     },
     units::Span,
 };
@@ -77,6 +78,10 @@ pub struct Outband {
     pub patience: Patience,
     /// When a device counts as there.
     pub presence: Attention,
+    /// The channels over which an address has to be confirmed before anything is told there: a user may write down a stranger's.
+    pub confirm: Vec<Kind>,
+    /// What an account may have of all this.
+    pub quota: Quota,
     /// Networks inside to which users may send us all the same.
     pub allow: Vec<Network>,
     /// Datagrams to devices.
@@ -436,7 +441,8 @@ impl Outband {
             (Mode::Sealed, None) => return Err(SenderError::NoSeal),
             _ => None,
         };
-        let rules = Rules { patience: self.patience.clone(), presence: self.presence.clone() };
+        let (patience, presence) = (self.patience.clone(), self.presence.clone());
+        let rules = Rules { patience, presence, quota: self.quota.clone() };
         Ok(Senders {
             channels: Arc::new(channels),
             rules: Arc::new(rules),
@@ -476,6 +482,8 @@ impl Default for Outband {
             spread: Span::seconds(60),
             patience: Patience::default(),
             presence: Attention::default(),
+            confirm: vec![Kind::Sms, Kind::Mms, Kind::Sip, Kind::Xmpp, Kind::Udp, Kind::Webhook, Kind::Mailto],
+            quota: Quota::default(),
             allow: Vec::new(),
             udp: false,
             webpush: None,

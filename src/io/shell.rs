@@ -115,6 +115,7 @@ impl Setup {
         };
         let offered = &mut Arc::make_mut(&mut config.account).outband;
         (offered.running, offered.sealed) = (senders.channels.keys().copied().collect(), senders.seal.is_some());
+        offered.confirm = config.outband.confirm.clone();
         let has_tls = config.listeners.iter().any(|listener| listener.tls != Security::None);
         let shown = has_tls.then(|| config.tls.load(&config.state)).transpose()?;
         let mut dialers = BTreeMap::new();

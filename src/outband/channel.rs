@@ -21,6 +21,11 @@ pub trait Channel: Send + Sync {
     /// other, a device is never told more than WAKEUP (source document 001 section 15).
     fn is_private(&self, address: &str) -> bool;
 
+    /// Whether only the device can say that it has what goes to this address: then a delivery proves that the address is its own.
+    fn is_proof(&self, _address: &str) -> bool {
+        false
+    }
+
     /// What is to be brought to this address.
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable>;
 

@@ -6,13 +6,18 @@
 //!     the time                  -> claim         a notice, as octets on their way; saved first
 //!     what came of it           -> settle
 //!
+//! An address that may be a stranger's is sent one thing, a question, until somebody has answered it ([`Proof`]); what an account may make
+//! us write in a day has an end ([`Quota`]). What waits for either is not lost, and the journal says why ([`Bar`]).
+//!
 //! All that happens to an account comes here, one thing after the other, so that nothing is decided twice. What has changed is taken with
 //! [`Desk::take_turn`] and saved, together with how far mailboxes were looked at, before anything is sent: a notice without a saved claim never leaves.
 //! Of each device one notice is on its way at a time, whatever its routes; a slow provider holds up nobody else's.
 //!
 //! What a message says is kept in memory only, until the next one comes: behind a restart a device is told that there is something.
 //!
-//! Requirements N3, N9 to N11, N13, N16.
+//! Requirements N3, N9 to N11, N13, N16, N21.
+
+mod asking;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +32,14 @@ use super::{
     excerpt,
     notice::{Counts, Message, Notice},
     patience::Patience,
+    quota::{Quota, Used},
     route::{
         Effect, Input, Now, Route, Sizes, Subject,
         marks::{self, Shown},
         ring::Ring,
         stored::Name,
     },
-    subscription::{self, Subscription, Wanted},
+    subscription::{self, Proof, Subscription, Wanted},
 };
 use crate::{
     account::{
@@ -45,19 +51,23 @@ use crate::{
         event::{self, Event},
         news::News,
     },
-    store::{DeviceName, Line, Turn, Way},
+    store::{DeviceName, Edit, Line, Memo, Turn, Way},
 };
+
+pub use self::asking::Bar;
 
 /// The channels over which somebody sends.
 pub type Channels = BTreeMap<Kind, Arc<dyn Channel>>;
 
-/// How patient the proxy is with devices.
+/// How patient the proxy is with devices, and how much it does for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// How often, and for how long, a device is told.
     pub patience: Patience,
     /// When a device counts as there.
     pub presence: Attention,
+    /// What an account may have of it.
+    pub quota: Quota,
 }
 
 /// The desk of an account.
@@ -70,7 +80,13 @@ pub struct Desk {
     counts: BTreeMap<Name, Counts>,
     /// Routes that know that nobody can look.
     asleep: BTreeSet<Way>,
+    /// What of the quota is used up.
+    used: Used,
+    /// Devices for which it has no room.
+    beyond: BTreeSet<DeviceName>,
     dirty: BTreeSet<Way>,
+    /// What has been found out of addresses.
+    edits: Vec<Edit>,
     journal: Vec<Line>,
 }
 
@@ -90,6 +106,10 @@ struct Held {
     route: Box<Route>,
     /// What the last message says that has rung, of each mailbox.
     messages: BTreeMap<Name, Message>,
+    /// Seconds by which the device's day is ahead of UTC's.
+    zone: i32,
+    /// Before that, its address is not asked about: there was no way to.
+    asks_from: Duration,
 }
 
 /// The moment, and any number.
@@ -140,6 +160,9 @@ pub struct RouteView {
     pub dirty: usize,
     /// Whether the device is there.
     pub present: bool,
+    /// Why it tells nothing yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub barred: Option<&'static str>,
 }
 
 impl Desk {
@@ -153,14 +176,18 @@ impl Desk {
             devices: BTreeMap::new(),
             counts: BTreeMap::new(),
             asleep: BTreeSet::new(),
+            used: Used::default(),
+            beyond: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            edits: Vec::new(),
             journal: Vec::new(),
         }
     }
 
-    /// The routes as they were stored, by a process that is no more. How many of them cannot be read: of those nothing is known, and
+    /// The routes and memos as they were stored, by a process that is no more. How many of them cannot be read: of those nothing is known, and
     /// they begin anew when they are subscribed to.
-    pub fn restore(&mut self, rows: Vec<(Way, Box<str>)>, now: Moment) -> usize {
+    pub fn restore(&mut self, rows: Vec<(Way, Box<str>)>, memos: &[Memo], now: Moment) -> usize {
+        self.used = Used::read(memos);
         let mut unreadable = 0;
         for (way, row) in rows {
             match Route::read(&row) {
@@ -175,6 +202,8 @@ impl Desk {
 
     /// So the devices of the account want to be told. A route of a device that has another address goes on with it; what is left over ends, and
     /// what it would have told is told over the route that its mailbox has now.
+    ///
+    /// Of more devices than the account may have, those stay that were told of something.
     pub fn subscribe(&mut self, subscriptions: Vec<Subscription>, now: Moment) {
         let wanted: BTreeMap<&Way, Kind> = subscriptions.iter().map(|one| (&one.way, one.kind)).collect();
         let known: BTreeSet<Way> = self.devices.values().flat_map(|device| device.routes.keys().cloned()).collect();
@@ -186,7 +215,7 @@ impl Desk {
                 Some(mut held) => {
                     // What is on its way to the old address tells nobody, as far as anybody will know.
                     if let Some(seq) = held.route.in_flight.as_ref().map(|flight| flight.subject.seq) {
-                        held.route.settle(seq, Outcome::Failed, at(&self.rules, now));
+                        held.route.settle(seq, Outcome::Failed, at(&self.rules, held.zone, now));
                     }
                     self.hold((*way).clone(), *held.route);
                     self.on(way, Input::Provisioned(Some(*kind)), now);
@@ -204,7 +233,12 @@ impl Desk {
             let fresh = self.end(&way).map(|held| fresh(&held.route)).unwrap_or_default();
             moved.extend(fresh.into_iter().map(|event| (way.device.clone(), event)));
         }
-        self.subscriptions = subscriptions;
+        let before = std::mem::replace(&mut self.subscriptions, subscriptions);
+        for (way, zone) in self.subscriptions.iter().map(|one| (one.way.clone(), one.zone)).collect::<Vec<_>>() {
+            self.held(&way).into_iter().for_each(|held| held.zone = zone);
+        }
+        self.believe(&before, now);
+        self.count_devices();
         let is_told = |name: &Name| self.subscriptions.iter().any(|one| one.mailbox == *name);
         self.counts.retain(|name, _| is_told(name));
         for device in self.devices.values_mut() {
@@ -269,7 +303,7 @@ impl Desk {
         let (mut all, rules) = (Ring::default(), Arc::clone(&self.rules));
         for way in self.ways(device) {
             let Some(held) = self.held(&way).filter(|held| held.route.ring != Ring::default()) else { continue };
-            all.join(held.route.missed(at(&rules, now)));
+            all.join(held.route.missed(at(&rules, held.zone, now)));
             self.dirty.insert(way);
         }
         all
@@ -403,7 +437,7 @@ impl Desk {
         let (ways, rules) = (self.ways(device), Arc::clone(&self.rules));
         for way in &ways {
             if let Some(held) = self.held(way) {
-                let now = at(&rules, now);
+                let now = at(&rules, held.zone, now);
                 if again {
                     held.route.again(now)
                 } else {
@@ -435,21 +469,23 @@ impl Desk {
     pub fn next_at(&self, now: Moment) -> Option<Duration> {
         let of_device = |device: &Device| {
             let goes = device.presence.next_change(now.time, &self.rules.presence);
-            let due =
-                device.routes.values().filter(|_| device.carrying.is_none()).filter_map(|held| held.route.wake_at());
-            due.chain(goes).min()
+            let free = device.routes.iter().filter(|_| device.carrying.is_none());
+            free.filter_map(|(way, held)| self.due_at(way, held, now)).chain(goes).min()
         };
         self.devices.values().filter_map(of_device).min()
     }
 
     /// The next notice that is due, if there is one: save the turn, and carry it.
     pub fn claim(&mut self, given: &Given, now: Moment) -> Option<Carriage> {
-        let due = |(_, device): &(&DeviceName, &Device)| device.carrying.is_none();
-        let routes = self.devices.iter().filter(due).flat_map(|(_, device)| &device.routes);
-        let mut due: Vec<_> = routes.filter_map(|(way, held)| Some((held.route.wake_at()?, way.clone()))).collect();
-        due.retain(|(at, _)| *at <= now.time);
+        let free = self.devices.values().filter(|device| device.carrying.is_none());
+        let routes = free.flat_map(|device| &device.routes);
+        let due = routes.filter_map(|(way, held)| Some((self.due_at(way, held, now)?, way.clone())));
+        let mut due: Vec<_> = due.filter(|(at, _)| *at <= now.time).collect();
         due.sort();
-        due.into_iter().find_map(|(_, way)| self.claim_from(way, given, now))
+        due.into_iter().find_map(|(_, way)| match self.proof(&way) {
+            Proof::Given => self.claim_from(way, given, now),
+            proof => self.ask(way, proof, given, now),
+        })
     }
 
     fn claim_from(&mut self, way: Way, given: &Given, now: Moment) -> Option<Carriage> {
@@ -460,7 +496,7 @@ impl Desk {
         let subject = held.route.subject();
         let since = held.route.marks.oldest_fresh().unwrap_or(now.time);
         let own = || self.subscriptions.iter().filter(|one| one.way == way);
-        let limit = own().map(|one| one.limit).reduce(|one, other| one.least(other)).unwrap_or_default();
+        let (limit, was_new, is_again) = (self.limit(&way), held.route.is_new, held.route.in_flight.is_some());
         let mut written = [Err(Undeliverable::TooLarge), Err(Undeliverable::TooLarge)];
         if let Some(subject) = &subject {
             let address = subscription::address(&way);
@@ -484,7 +520,7 @@ impl Desk {
             // It takes its number and its pause like one that a provider has refused.
             sizes.wakeup = Some(0);
         }
-        let (now_at, mailbox) = (at(&rules, now), subject.map(|subject| subject.mailbox));
+        let (now_at, mailbox) = (at(&rules, held.zone, now), subject.map(|subject| subject.mailbox));
         let route = &mut self.held(&way)?.route;
         let flight = route.claim(sizes, limit, now_at).map(|flight| (flight.subject.seq, flight.format, flight.octets));
         self.dirty.insert(way.clone());
@@ -497,6 +533,9 @@ impl Desk {
         }
         let what = format!("sent as {kind}={format}, {octets} octets");
         self.note(Some(&way.device), &mailbox, "", seq, &what, now);
+        if !is_again {
+            self.count(&way, was_new, now);
+        }
         let [extended, wakeup] = written;
         let delivery = if format == Format::Extended { extended } else { wakeup }.ok()?;
         self.devices.get_mut(&way.device)?.carrying = Some(way.clone());
@@ -510,7 +549,10 @@ impl Desk {
         }
         let rules = Arc::clone(&self.rules);
         let Some(held) = self.held(way) else { return };
-        held.route.settle(seq, outcome, at(&rules, now));
+        let is_question = held.route.answered(seq, outcome, at(&rules, held.zone, now));
+        if !is_question {
+            held.route.settle(seq, outcome, at(&rules, held.zone, now));
+        }
         self.dirty.insert(way.clone());
         let what = match outcome {
             Outcome::Accepted => "accepted".to_owned(),
@@ -522,6 +564,9 @@ impl Desk {
             Outcome::Dead => "the address is none any more".to_owned(),
         };
         self.note(Some(&way.device), &Name(Box::default()), "", seq, &what, now);
+        if is_question && outcome == Outcome::Delivered {
+            self.answered(way, seq, now);
+        }
     }
 
     /// The network says later what has become of a notice.
@@ -543,7 +588,8 @@ impl Desk {
             (way, held.map(|held| held.route.write().into()))
         };
         let routes = std::mem::take(&mut self.dirty).into_iter().map(row).collect();
-        Turn { routes, journal: std::mem::take(&mut self.journal), ..Turn::default() }
+        let (entries, journal) = (std::mem::take(&mut self.edits), std::mem::take(&mut self.journal));
+        Turn { routes, memos: self.used.take().into_iter().collect(), entries, journal, ..Turn::default() }
     }
 
     /// All routes, as one may look at them.
@@ -562,6 +608,7 @@ impl Desk {
                 fresh: mailboxes().filter(|mailbox| mailbox.fresh_since.is_some()).count(),
                 dirty: mailboxes().filter(|mailbox| mailbox.dirty).count(),
                 present: self.is_present(&way.device, now),
+                barred: self.bar(way, route, now).map(Bar::says),
             }
         };
         self.devices.values().flat_map(|device| device.routes.iter().map(view)).collect()
@@ -573,6 +620,12 @@ impl Desk {
         away.flat_map(|device| device.routes.values()).filter(|held| held.route.marks.any_fresh()).count()
     }
 
+    /// Why routes tell nothing yet.
+    pub fn bars(&self, now: Moment) -> Vec<Bar> {
+        let routes = self.devices.values().flat_map(|device| &device.routes);
+        routes.filter_map(|(way, held)| self.bar(way, &held.route, now)).collect()
+    }
+
     /// Whether a device is there.
     pub fn is_present(&self, device: &DeviceName, now: Moment) -> bool {
         self.devices.get(device).is_some_and(|device| device.presence.is_present(now.time, &self.rules.presence))
@@ -581,7 +634,10 @@ impl Desk {
     fn turned(&mut self, device: &DeviceName, change: Option<Change>, now: Moment) {
         let (input, what) = match change {
             None => return,
-            Some(Change::Came) => (Input::Came, "the device is there"),
+            Some(Change::Came) => {
+                self.ask_who_answers(device);
+                (Input::Came, "the device is there")
+            }
             Some(Change::Left { grace }) => (Input::Left { grace }, "the device has gone"),
         };
         let ways = self.ways(device);
@@ -600,6 +656,11 @@ impl Desk {
     /// Messages of a mailbox that are new to a device.
     fn happened(&mut self, one: &Subscription, news: &News, uids: UidSet, rings: bool, what: &str, now: Moment) {
         self.note(Some(&one.way.device), &one.mailbox, &uids.to_string(), 0, what, now);
+        let route = self.devices.get(&one.way.device).and_then(|device| device.routes.get(&one.way));
+        if let Some(bar) = route.and_then(|held| self.bar(&one.way, &held.route, now)).filter(|_| rings) {
+            let what = format!("not told yet: {}", bar.says());
+            self.note(Some(&one.way.device), &one.mailbox, &uids.to_string(), 0, &what, now);
+        }
         let uidvalidity = Some(news.uidvalidity).filter(|uidvalidity| *uidvalidity > 0);
         let event = Event { uids, uidvalidity, ..Event::of_mailbox(event::Kind::MessageNew, &*one.mailbox.0) };
         self.on(&one.way, Input::Event(marks::News { event: &event, unseen: None, rings, urgent: false }), now);
@@ -619,12 +680,13 @@ impl Desk {
             counts: Counts { uidnext: counts.uidnext.or(next), modseq: about.modseq, unseen: about.unseen, ..counts },
             message: held.messages.get(mailbox).cloned(),
             urgent: about.urgent,
+            code: None,
         }
     }
 
     fn on(&mut self, way: &Way, input: Input<'_>, now: Moment) {
         let rules = Arc::clone(&self.rules);
-        let effect = self.held(way).map(|held| held.route.on(input, at(&rules, now)));
+        let effect = self.held(way).map(|held| held.route.on(input, at(&rules, held.zone, now)));
         if effect.is_some_and(|effect| effect != Effect::Nothing) {
             self.dirty.insert(way.clone());
         }
@@ -632,7 +694,10 @@ impl Desk {
 
     fn hold(&mut self, way: Way, route: Route) {
         let device = self.devices.entry(way.device.clone()).or_default();
-        device.routes.insert(way, Held { route: Box::new(route), messages: BTreeMap::new() });
+        device.routes.insert(
+            way,
+            Held { route: Box::new(route), messages: BTreeMap::new(), zone: 0, asks_from: Duration::ZERO },
+        );
     }
 
     fn end(&mut self, way: &Way) -> Option<Held> {
@@ -663,8 +728,8 @@ impl Device {
 }
 
 /// The moment as a route wants to know it.
-fn at(rules: &Rules, now: Moment) -> Now<'_> {
-    Now { time: now.time, zone: 0, chance: now.chance, patience: &rules.patience }
+fn at(rules: &Rules, zone: i32, now: Moment) -> Now<'_> {
+    Now { time: now.time, zone, chance: now.chance, patience: &rules.patience }
 }
 
 /// What a route would have told.

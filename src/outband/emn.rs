@@ -146,7 +146,7 @@ impl Xemn {
         Self {
             mailbox: mailbox(notice),
             timestamp: whole(notice.at),
-            event: Some(format!("{:?}", notice.event)),
+            event: Some(notice.event_name()),
             // A name that is cut is the name of another mailbox; none: it concerns the whole account.
             view: Some(clean(&mailbox_name::as_people_read(&notice.mailbox)))
                 .filter(|it| (1..=VIEW).contains(&it.len())),
@@ -155,7 +155,7 @@ impl Xemn {
             sender: heading(sender.as_deref()),
             datetime: message.sent.and_then(whole),
             subject: heading(message.subject.as_deref()),
-            text: cut(&clean(message.snippet.as_deref().unwrap_or_default()), SNIPPET),
+            text: cut(&clean(notice.code.as_deref().or(message.snippet.as_deref()).unwrap_or_default()), SNIPPET),
         }
     }
 
@@ -287,6 +287,7 @@ mod tests {
                 id: None,
             }),
             urgent: false,
+            code: None,
         }
     }
 

@@ -18,6 +18,7 @@
 //! | [`mem1`], [`sealed`] | how is it hidden from who carries it, and how does a device say that it has it? |
 //! | [`feed`] | what is another server told, which tells devices itself? |
 //! | [`route`] | when is a device told, when again, and when no more? |
+//! | [`quota`] | how much may an account make us write? |
 //! | [`patience`] | how long do we wait for it to react? |
 
 pub mod channel;
@@ -29,6 +30,7 @@ pub mod feed;
 pub mod mem1;
 pub mod notice;
 pub mod patience;
+pub mod quota;
 pub mod redial;
 pub mod route;
 pub mod sealed;

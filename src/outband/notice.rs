@@ -36,7 +36,12 @@ pub struct Notice {
     pub message: Option<Message>,
     /// Somebody should look at once.
     pub urgent: bool,
+    /// No news: whoever reads this is to say that the address is his, by giving this back over IMAP.
+    pub code: Option<Box<str>>,
 }
+
+/// What a question is called where events have names.
+const CONFIRM: &str = "vnd.lemonade.Confirm";
 
 /// How a mailbox stands, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -77,6 +82,11 @@ pub struct Message {
 }
 
 impl Notice {
+    /// What has happened, by its name in RFC 5423 or ours.
+    pub fn event_name(&self) -> String {
+        if self.code.is_some() { CONFIRM.to_owned() } else { format!("{:?}", self.event) }
+    }
+
     /// The same, and nothing of the message: WAKEUP.
     pub fn wakeup(&self) -> Self {
         Self { message: None, ..self.clone() }

@@ -36,6 +36,7 @@
 //! Requirements N3, N4, N11, N13.
 
 pub mod marks;
+pub mod question;
 pub mod ring;
 mod rows;
 mod send;
@@ -49,6 +50,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     marks::{Mailbox, Marks, News, Shown},
+    question::Question,
     ring::Ring,
     stored::{Name, maybe},
 };
@@ -120,6 +122,12 @@ pub struct Route {
     /// The notice without an outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<InFlight>,
+    /// The question without one, whether the address is the user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
+    /// Nothing has gone to this address yet.
+    #[serde(default)]
+    pub is_new: bool,
     /// What the device has not seen.
     pub marks: Marks,
     /// What it will not find by itself.
@@ -244,6 +252,8 @@ impl Route {
             last_delivered: 0,
             last_reacted_at: None,
             in_flight: None,
+            question: None,
+            is_new: true,
             marks: Marks::default(),
             ring: Ring::default(),
         }

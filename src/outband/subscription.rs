@@ -14,10 +14,12 @@ use super::route::stored::Name;
 use crate::{
     account::{
         channel::{Channel, Format, Kind},
+        enrolment::{self, Question, Standing},
         preference::{Limit, Preference, Preferences},
         registration,
         ringing::{self, Ringing},
         settings::Outband,
+        zone,
     },
     imap::search,
     store::{DeviceName, Entry, Owner, Way},
@@ -40,10 +42,25 @@ pub struct Subscription {
     pub format: Format,
     /// How much a day.
     pub limit: Limit,
+    /// Seconds by which that day is ahead of UTC's.
+    pub zone: i32,
     /// Of which mailbox.
     pub mailbox: Name,
     /// What rings: messages that match this search program; none: all that come.
     pub program: Option<Box<[u8]>>,
+    /// Whether the address is the user's own.
+    pub proof: Proof,
+}
+
+/// Whether an address is the user's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It is, or nobody wants to know.
+    Given,
+    /// Somebody there was asked.
+    Asked(Question),
+    /// Somebody there is to be asked.
+    Open,
 }
 
 /// What is wanted of a mailbox.
@@ -84,7 +101,7 @@ fn of_device(entries: &[Entry], device: &DeviceName, offered: &Outband, now: i64
     let named = |entry: &&Entry| !entry.key.mailbox.is_empty() && entry.key.name.as_str() == channel;
     let mailboxes = entries.iter().filter(own).filter(named).map(|entry| &*entry.key.mailbox);
     let mailboxes: BTreeSet<_> = [INBOX].into_iter().chain(mailboxes).take(MOST_MAILBOXES).collect();
-    let registered = registration::reached(entries, device, now);
+    let (registered, zone) = (registration::reached(entries, device, now), zone::of(entries, device));
     let subscribe = |mailbox: &[u8]| {
         let preferences = Preferences::resolve(entries, device, mailbox);
         let filter = preferences.value(Preference::Filter).0;
@@ -98,19 +115,38 @@ fn of_device(entries: &[Entry], device: &DeviceName, offered: &Outband, now: i64
             }
         };
         let Channel::Over(kind, format) = channel else { return None };
-        let is_offered =
-            offered.running.contains(&kind) && (channel != preferences.channel() || offered.offers(kind, format));
+        let is_registered = channel != preferences.channel();
+        let is_offered = offered.running.contains(&kind) && (is_registered || offered.offers(kind, format));
         let is_told = is_offered && !address.is_empty() && !filter.eq_ignore_ascii_case("NONE");
+        let way = way(device, kind, &address);
         is_told.then(|| Subscription {
-            way: way(device, kind, &address),
+            proof: proof(entries, &way, asks(kind, is_registered, offered)),
+            way,
             kind,
             format,
             limit,
+            zone,
             mailbox: Name(mailbox.into()),
             program: program(entries, device, mailbox),
         })
     };
     mailboxes.into_iter().filter_map(subscribe).collect()
+}
+
+/// Whether an address has to be confirmed. A token proves itself, and a subscription of COI never does.
+fn asks(kind: Kind, is_registered: bool, offered: &Outband) -> bool {
+    match is_registered {
+        true => kind == Kind::WebPush,
+        false => offered.confirm.contains(&kind),
+    }
+}
+
+fn proof(entries: &[Entry], way: &Way, asks: bool) -> Proof {
+    match enrolment::standing(entries, &way.device, &way.to) {
+        Some(Standing::Asked(question)) if asks => Proof::Asked(question),
+        None if asks => Proof::Open,
+        _ => Proof::Given,
+    }
 }
 
 /// What rings in a mailbox: its own program, or the device's for all. One that is none lets all pass.

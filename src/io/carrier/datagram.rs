@@ -118,6 +118,7 @@ mod tests {
             counts: Counts::default(),
             message: None,
             urgent: false,
+            code: None,
         };
         let address = format!("127.0.0.1:9|{KEY}");
         match Udp.write(&notice, &address, &Given { now, chance: [7; 64] }) {

@@ -34,8 +34,11 @@ impl Channel for DeltaChat {
         false
     }
 
-    fn write(&self, _: &Notice, address: &str, _: &Given) -> Result<Delivery, Undeliverable> {
+    fn write(&self, notice: &Notice, address: &str, _: &Given) -> Result<Delivery, Undeliverable> {
         Kind::DeltaChat.check(address).map_err(|_| Undeliverable::Address)?;
+        if notice.code.is_some() {
+            return Err(Undeliverable::Ours("a notifier of Delta Chat carries no code"));
+        }
         Ok(Delivery::Http(Request {
             url: self.notifier.clone(),
             headers: Vec::new(),

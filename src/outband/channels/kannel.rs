@@ -11,12 +11,13 @@
 //!
 //!     01 06 06 03 02 03 0A AF 89 03 0D ...    the push of `outband::wap`         202 "0: Accepted for delivery"
 //!
-//! Posted rather than asked for, so that the password stands in no URL. Kannel cuts what is longer than a message by itself. Networks read
-//! along, so that a telephone is only woken, unless its mail program has a key. Requirements N9, N20.
+//! A code goes as text, in ASCII, and without the header. Posted rather than asked for, so that the password stands in no URL. Kannel cuts what is
+//! longer than a message by itself. Networks read along, so that a telephone is only woken, unless its mail program has a key. Requirements N9,
+//! N20.
 
 use std::time::Duration;
 
-use super::http;
+use super::{http, text};
 use crate::{
     account::channel::{Kind, Telephone},
     imap::secret::Secret,
@@ -54,17 +55,26 @@ impl Channel for Kannel {
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
         let telephone = Telephone::parse(address).ok_or(Undeliverable::Address)?;
         let password = str::from_utf8(self.password.expose()).map_err(|_| HEADER)?;
-        let (header, body) = wap::content(notice, &telephone, given)?;
+        let hex = |header: wap::Header| header.iter().map(|octet| format!("{octet:02x}")).collect();
+        let (content, coding, header, body): (_, _, Option<String>, _) = match text::question(notice) {
+            Some(text) => ("text/plain", "0", None, text.replace(|it: char| !it.is_ascii(), "?").into_bytes()),
+            None => {
+                let (header, body) = wap::content(notice, &telephone, given)?;
+                ("application/octet-stream", "1", Some(hex(header)), body)
+            }
+        };
         let minutes = self.validity.as_secs().div_ceil(60);
         let mut headers = vec![
             ("X-Kannel-Username", self.user.clone()),
             ("X-Kannel-Password", password.to_owned()),
             ("X-Kannel-To", telephone.number.to_owned()),
-            ("X-Kannel-UDH", header.iter().map(|octet| format!("{octet:02x}")).collect()),
-            ("X-Kannel-Coding", "1".to_owned()),
-            ("X-Kannel-Validity", minutes.to_string()),
-            ("Content-Type", "application/octet-stream".to_owned()),
         ];
+        headers.extend(header.map(|header| ("X-Kannel-UDH", header)));
+        headers.extend([
+            ("X-Kannel-Coding", coding.to_owned()),
+            ("X-Kannel-Validity", minutes.to_string()),
+            ("Content-Type", content.to_owned()),
+        ]);
         headers.extend(self.from.clone().map(|from| ("X-Kannel-From", from)));
         if headers.iter().any(|(_, value)| !value.bytes().all(|octet| (b' '..=b'~').contains(&octet))) {
             return Err(HEADER);

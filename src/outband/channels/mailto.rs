@@ -23,6 +23,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::DateTime;
 
+use super::text;
 use crate::{
     account::channel::Kind,
     imap::mailbox_name,
@@ -99,9 +100,10 @@ impl Mailto {
         let (seq, at) = (notice.seq.to_be_bytes(), notice.at.as_nanos().to_be_bytes());
         let id = hash(&[b"notice", notice.account.as_bytes(), to.as_bytes(), &seq, &at]);
         let message = notice.message.as_ref();
-        let subject = match message {
-            Some(message) => message.subject.as_deref().unwrap_or_default().to_owned(),
-            None => format!("New mail for {}", notice.account),
+        let subject = match (&notice.code, message) {
+            (Some(code), _) => format!("Confirm this address: {code}"),
+            (None, Some(message)) => message.subject.as_deref().unwrap_or_default().to_owned(),
+            (None, None) => format!("New mail for {}", notice.account),
         };
         let mut headers = vec![
             ("Auto-Submitted", format!("auto-notified; owner-token={token}")),
@@ -123,12 +125,15 @@ impl Mailto {
             ("Content-Transfer-Encoding", "base64".to_owned()),
         ]);
         let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        Some(format!("{head}\r\n{}", body(&text(notice))))
+        Some(format!("{head}\r\n{}", body(&content(notice))))
     }
 }
 
 /// What a person reads.
-fn text(notice: &Notice) -> String {
+fn content(notice: &Notice) -> String {
+    if let Some(question) = text::question(notice) {
+        return question + "\r\n";
+    }
     let mailbox = mailbox_name::as_people_read(&notice.mailbox);
     let mut lines = vec![format!("{}: {:?} in {}", notice.account, notice.event, mailbox)];
     if let Some(message) = &notice.message {

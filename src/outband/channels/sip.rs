@@ -72,10 +72,11 @@ impl Channel for Sip {
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
         Kind::Sip.check(address).map_err(|_| Undeliverable::Address)?;
         let to = address.parse().map_err(|_| Undeliverable::Address)?;
-        let content = match (self.body, &notice.message) {
+        let says = notice.message.is_some() || notice.code.is_some();
+        let content = match (self.body, says) {
             (Body::Text, _) => "text/plain;charset=UTF-8",
-            (Body::Emn, None) => "application/vnd.wap.emn+wbxml",
-            (Body::Emn, Some(_)) => "application/vnd.lemonade.xemn+xml",
+            (Body::Emn, false) => "application/vnd.wap.emn+wbxml",
+            (Body::Emn, true) => "application/vnd.lemonade.xemn+xml",
         };
         let headers = vec![
             // RFC 6468 section 2.4; nothing is an emergency.
@@ -86,10 +87,10 @@ impl Channel for Sip {
         ];
         let mut message = Message { to, from: self.from.clone(), headers, body: Vec::new(), chance: given.chance };
         let room = message.room(self.answers);
-        message.body = match (self.body, &notice.message) {
+        message.body = match (self.body, says) {
             (Body::Text, _) => text(notice, room)?,
-            (Body::Emn, None) => Emn::of(notice).wbxml(),
-            (Body::Emn, Some(_)) => Xemn::of(notice).xml(room).into_bytes(),
+            (Body::Emn, false) => Emn::of(notice).wbxml(),
+            (Body::Emn, true) => Xemn::of(notice).xml(room).into_bytes(),
         };
         if message.body.len() <= room { Ok(Delivery::Sip(message)) } else { Err(Undeliverable::TooLarge) }
     }
@@ -120,9 +121,10 @@ impl Channel for Sip {
 
 /// What a person reads, in so many octets.
 fn text(notice: &Notice, room: usize) -> Result<Vec<u8>, Undeliverable> {
-    let whole = match &notice.message {
-        None => format!("Mail for {}", notice.account),
-        Some(message) => {
+    let whole = match (super::text::question(notice), &notice.message) {
+        (Some(question), _) => question,
+        (None, None) => format!("Mail for {}", notice.account),
+        (None, Some(message)) => {
             let address = message.from.as_ref().map(|address| format!("<{address}>"));
             let parts: Vec<&str> = [message.name.as_deref(), address.as_deref()].into_iter().flatten().collect();
             let sender = if parts.is_empty() { "Somebody".to_owned() } else { cut(&parts.join(" "), SENDER) };

@@ -3,6 +3,7 @@
 //!     SMS=WAKEUP      0605040b8423f0 010606...           a WAP push, in up to four messages (`outband::wap`)
 //!     SMS=EXTENDED    Juliet: Contact me immediately!    text, for people; where the operator wants that
 //!     SMS=EXTENDED    06050400 8f0000 4d454d31...        XEMN under the key of a mail program, at port 143
+//!     a code          49001731 confirms this address...  text
 //!
 //! Text is one message, and is cut to it: 160 characters that ASCII and the network's alphabet have at the same place, or else 70 of UCS-2.
 //! Networks read along. Whether that is good enough for what a text says is for the operator to know, so that this channel is private where he
@@ -37,9 +38,10 @@ impl Channel for Smpp {
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
         let telephone = Telephone::parse(address).ok_or(Undeliverable::Address)?;
         let to = telephone.number.to_owned();
-        Ok(Delivery::ShortMessages(match notice.message.as_ref().filter(|_| self.text && telephone.key.is_none()) {
-            Some(message) => {
-                let (coding, octets) = written(&text(message));
+        let extended = notice.message.as_ref().filter(|_| self.text && telephone.key.is_none()).map(text);
+        Ok(Delivery::ShortMessages(match super::text::question(notice).or(extended) {
+            Some(text) => {
+                let (coding, octets) = written(&text);
                 ShortMessages { to, parts: vec![octets], have_header: false, coding }
             }
             None => {

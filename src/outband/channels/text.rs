@@ -4,6 +4,8 @@
 //!     Juliet <juliet@example.org> wrote: Contact me immediately!       EXTENDED
 //!     Romeo, where are you?
 //!
+//!     49001731 confirms this address for joe@foo.com. Not yours? Do nothing.                 a code
+//!
 //! A line stays one, whatever a subject has in it. Requirements N9, N10.
 
 use crate::outband::notice::{Notice, cut};
@@ -13,8 +15,17 @@ const HEADING: usize = 200;
 /// The longest beginning of a text, in octets.
 const SNIPPET: usize = 1000;
 
+/// What somebody is asked who may be the owner of an address. The code stands first: whatever is cut, it is not.
+pub(super) fn question(notice: &Notice) -> Option<String> {
+    let code = notice.code.as_ref()?;
+    Some(line(&format!("{code} confirms this address for {}. Not yours? Do nothing.", cut(&notice.account, HEADING))))
+}
+
 /// The lines, without their ends.
 pub(super) fn lines(notice: &Notice) -> Vec<String> {
+    if let Some(question) = question(notice) {
+        return vec![question];
+    }
     let Some(message) = &notice.message else { return vec![line(&format!("Mail for {}", notice.account))] };
     let address = message.from.as_ref().map(|address| format!("<{address}>"));
     let sender: Vec<&str> = [message.name.as_deref(), address.as_deref()].into_iter().flatten().collect();
@@ -45,6 +56,9 @@ mod tests {
             lines(&notice()),
             ["Juliet <juliet@example.org> wrote: Contact me immediately!", "Romeo, where are you?"]
         );
+        let code = Some("49001731".into());
+        let question = "49001731 confirms this address for joe@foo.com. Not yours? Do nothing.";
+        assert_eq!(lines(&Notice { code, ..notice() }), [question]);
         let told = |message| lines(&Notice { message: Some(message), ..notice() });
         assert_eq!(told(Message::default()), ["Somebody wrote"]);
         let message =

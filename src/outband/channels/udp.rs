@@ -4,14 +4,17 @@
 //!     UDP=EXTENDED   phone.example.org:4000|a1b2c3d4:AAEC...   XEMN in an envelope of MEM1, acknowledged
 //!
 //! The key stands behind the address, as those of Web Push do: whoever gives the device a key changes its address, and a new key counts
-//! from then on. A notice that is written again is a new envelope, while the carrier sends one envelope several times. Without a key, or where the device does not answer, a device that
-//! is not at its address is not told from one that is. Requirements N9, N10, N20, N21.
+//! from then on. A notice that is written again is a new envelope, while the carrier sends one envelope several times. Without a key, or where
+//! the device does not answer, a device that is not at its address is not told from one that is.
+//!
+//! A device with a key proves that it is at its address by answering a probe; one without is sent a code, in an XEMN in clear. Requirements N9,
+//! N10, N20, N21.
 
 use crate::{
     account::channel::Kind,
     outband::{
         channel::{Answer, Channel, Datagram, Delivery, Given, Outcome, Undeliverable},
-        emn::Emn,
+        emn::{Emn, Xemn},
         mem1::{Key, LONGEST},
         notice::Notice,
         sealed,
@@ -31,11 +34,16 @@ impl Channel for Udp {
         matches!(parts(address), Ok((_, Some(_))))
     }
 
+    fn is_proof(&self, address: &str) -> bool {
+        self.is_private(address)
+    }
+
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
         let (to, key) = parts(address)?;
-        let octets = match &key {
-            Some(key) => sealed::envelope(notice, key, given)?,
-            None => Emn::of(notice).wbxml(),
+        let octets = match (&key, &notice.code) {
+            (Some(key), _) => sealed::envelope(notice, key, given)?,
+            (None, None) => Emn::of(notice).wbxml(),
+            (None, Some(_)) => Xemn::of(notice).xml(LONGEST).into_bytes(),
         };
         if octets.len() > LONGEST {
             return Err(Undeliverable::TooLarge);
@@ -98,6 +106,7 @@ mod tests {
                 ..Message::default()
             }),
             urgent: false,
+            code: None,
         }
     }
 

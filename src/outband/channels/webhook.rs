@@ -31,7 +31,6 @@ use crate::{
         template::{Field, Template},
     },
     imap::{mailbox_name, secret::Secret},
-    mailbox::event,
     outband::{
         channel::{Answer, Channel, Delivery, Given, NamedBy, Outcome, Request, Undeliverable},
         emn::timestamp,
@@ -134,9 +133,10 @@ impl Channel for Webhook {
             Some((url, template)) => (url, Some(template.parse().map_err(|_| Undeliverable::Address)?)),
             None => (address, None),
         };
-        let (content, body) = match &template {
-            Some(template) => ("text/plain; charset=utf-8", text(notice, template).into_bytes()),
-            None => ("application/json", json(notice)),
+        let (content, body) = match (&template, super::text::question(notice)) {
+            (Some(_), Some(question)) => ("text/plain; charset=utf-8", question.into_bytes()),
+            (Some(template), None) => ("text/plain; charset=utf-8", text(notice, template).into_bytes()),
+            (None, _) => ("application/json", json(notice)),
         };
         if body.len() > LONGEST {
             return Err(Undeliverable::TooLarge);
@@ -146,7 +146,7 @@ impl Channel for Webhook {
         let mut headers = vec![
             ("Content-Type", content.to_owned()),
             ("ce-specversion", "1.0".to_owned()),
-            ("ce-type", format!("org.rfc5423.{:?}", notice.event)),
+            ("ce-type", kind(notice)),
             ("ce-source", self.source.clone()),
             ("ce-id", id.clone()),
             ("webhook-timestamp", seconds.to_string()),
@@ -165,6 +165,12 @@ impl Channel for Webhook {
             answer => http::judge(answer),
         }
     }
+}
+
+/// What it is, as a type of CloudEvents: a name of ours is one already.
+fn kind(notice: &Notice) -> String {
+    let prefix = if notice.code.is_some() { "" } else { "org.rfc5423." };
+    prefix.to_owned() + &notice.event_name()
 }
 
 /// The mailbox, as people read it.
@@ -207,7 +213,9 @@ impl fmt::Display for Encoded<'_> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Told<'a> {
-    event: event::Kind,
+    event: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<String>,
     user: &'a str,
@@ -246,7 +254,8 @@ fn json(notice: &Notice) -> Vec<u8> {
     let message = notice.message.as_ref();
     let heading = |text: &Option<Box<str>>| text.as_deref().map(|text| cut(text, HEADING));
     let told = Told {
-        event: notice.event,
+        event: notice.event_name(),
+        code: notice.code.as_deref(),
         timestamp: timestamp(notice.at),
         user: &notice.account,
         mailbox: name(notice),

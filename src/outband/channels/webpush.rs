@@ -130,6 +130,9 @@ impl Channel for WebPush {
     }
 
     fn write(&self, notice: &Notice, address: &str, given: &Given) -> Result<Delivery, Undeliverable> {
+        if let Some(code) = &notice.code {
+            return self.question(code, address, given);
+        }
         let device = Device::of(address)?;
         let urgency = if notice.urgent { "high" } else { "normal" };
         let headers =

@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::{
-    account::{preference::Limit, presence::End},
-    outband::channels::udp::Udp,
-    store::Way,
+    account::{
+        enrolment::{self, Question, Standing},
+        preference::Limit,
+        presence::End,
+    },
+    outband::{channels::udp::Udp, quota::tomorrow},
+    store::{Entry, Key, Way},
 };
 
 const CLEAR: &str = "192.0.2.7:5000";
@@ -20,8 +24,10 @@ fn subscription(name: &str, mailbox: &str, address: &str, format: Format) -> Sub
         kind: Kind::Udp,
         format,
         limit: Limit::default(),
+        zone: 0,
         mailbox: Name(mailbox.as_bytes().into()),
         program: None,
+        proof: Proof::Given,
     }
 }
 
@@ -31,18 +37,32 @@ struct World {
     time: Duration,
     /// As it is stored.
     rows: BTreeMap<Way, Box<str>>,
+    memos: Vec<Memo>,
+    entries: BTreeMap<Key, Option<Box<[u8]>>>,
+    rules: Rules,
     journal: Vec<Line>,
 }
 
-fn desk() -> Desk {
+fn desk(rules: &Rules) -> Desk {
     let channels: Channels = [(Kind::Udp, Arc::new(Udp) as Arc<dyn Channel>)].into();
-    Desk::new("joe@example.org", Arc::default(), Arc::new(channels))
+    Desk::new("joe@example.org", Arc::new(rules.clone()), Arc::new(channels))
+}
+
+/// The same where nobody knows whose the address is.
+fn open(one: Subscription) -> Subscription {
+    Subscription { proof: Proof::Open, ..one }
 }
 
 impl World {
     fn new(subscriptions: &[Subscription]) -> Self {
-        let mut world =
-            Self { desk: desk(), time: Duration::from_secs(1_000_000), rows: BTreeMap::new(), journal: Vec::new() };
+        Self::with(Quota::default(), subscriptions)
+    }
+
+    fn with(quota: Quota, subscriptions: &[Subscription]) -> Self {
+        let rules = Rules { quota, ..Rules::default() };
+        let (desk, time) = (desk(&rules), Duration::from_secs(1_000_000));
+        let (rows, memos, entries, journal) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
+        let mut world = Self { desk, time, rows, memos, entries, rules, journal };
         world.desk.subscribe(subscriptions.to_vec(), world.now());
         world.save();
         world
@@ -53,7 +73,11 @@ impl World {
     }
 
     fn save(&mut self) {
-        let Turn { routes, journal, .. } = self.desk.take_turn();
+        let Turn { routes, memos, entries, journal, .. } = self.desk.take_turn();
+        if !memos.is_empty() {
+            self.memos = memos;
+        }
+        self.entries.extend(entries);
         for (way, row) in routes {
             match row {
                 Some(row) => _ = self.rows.insert(way, row),
@@ -104,10 +128,45 @@ impl World {
 
     /// The process is killed, and another one begins with what was saved.
     fn killed(&mut self, subscriptions: &[Subscription]) {
-        self.desk = desk();
+        self.desk = desk(&self.rules);
         let rows = self.rows.iter().map(|(way, row)| (way.clone(), row.clone())).collect();
-        assert_eq!(self.desk.restore(rows, self.now()), 0);
+        assert_eq!(self.desk.restore(rows, &self.memos, self.now()), 0);
         self.desk.subscribe(subscriptions.to_vec(), self.now());
+        self.save();
+    }
+
+    /// What is known of an address.
+    fn standing(&self, one: &Subscription) -> Option<Standing> {
+        let entries =
+            self.entries.iter().filter_map(|(key, value)| Some(Entry { key: key.clone(), value: value.clone()? }));
+        enrolment::standing(&entries.collect::<Vec<_>>(), &one.way.device, &one.way.to)
+    }
+
+    /// The same subscription, as the entries say now.
+    fn as_known(&self, one: &Subscription) -> Subscription {
+        let proof = match self.standing(one) {
+            Some(Standing::Asked(question)) => Proof::Asked(question),
+            Some(Standing::Confirmed) => Proof::Given,
+            None => Proof::Open,
+        };
+        Subscription { proof, ..one.clone() }
+    }
+
+    /// The code that somebody was sent.
+    fn code(&self, one: &Subscription) -> Box<str> {
+        let Some(Standing::Asked(Question { code: Some(code), .. })) = self.standing(one) else { panic!("no code") };
+        code
+    }
+
+    fn subscribe(&mut self, subscriptions: &[Subscription]) {
+        let now = self.now();
+        self.desk.subscribe(subscriptions.to_vec(), now);
+        self.save();
+    }
+
+    fn settle(&mut self, carried: &Carriage, outcome: Outcome) {
+        let now = self.now();
+        self.desk.settle(&carried.way, carried.seq, outcome, now);
         self.save();
     }
 
@@ -447,4 +506,187 @@ fn an_address_that_changes_while_a_notice_is_on_its_way_is_told() {
     world.wait(3);
     let carriage = world.claim().unwrap();
     assert_eq!((&*carriage.way.to, carriage.seq), ("UDP 192.0.2.8:1", carried.seq + 1));
+}
+
+fn octets(carried: &Carriage) -> Vec<u8> {
+    match &carried.delivery {
+        Delivery::Datagram(datagram) => datagram.octets.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const LATER: Outcome = Outcome::Later { after: None };
+
+#[test]
+fn an_address_that_may_be_a_strangers_is_asked_about_and_told_nothing_until_somebody_answers() {
+    let phone = open(subscription("phone", "INBOX", CLEAR, Format::Wakeup));
+    let mut world = World::new(std::slice::from_ref(&phone));
+    // Also while the device is there: its user waits for it.
+    world.sign("phone", Sign::Comes);
+    let carried = world.claim().unwrap();
+    let (code, octets) = (world.code(&phone), octets(&carried));
+    assert!(octets.ends_with(format!(">{code}</xemn>").as_bytes()), "{}", octets.escape_ascii());
+    world.settle(&carried, Outcome::Accepted);
+    world.sign("phone", Sign::Goes(End::Logout));
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert_eq!((carried.seq, world.sent()), (1, vec![]));
+    assert_eq!(world.desk.next_at(world.now()), None, "nobody waits for nothing");
+    assert_eq!(world.desk.bars(world.now()), [Bar::Unconfirmed]);
+    world.subscribe(&[Subscription { proof: Proof::Given, ..phone }]);
+    assert_eq!(world.sent(), one("phone", 2));
+    let said = [
+        "the device is there",
+        "asked to confirm the address",
+        "accepted",
+        "the device has gone",
+        "new",
+        "not told yet: the address is not confirmed",
+        "the address is confirmed",
+        "sent as UDP=WAKEUP, 34 octets",
+        "accepted",
+    ];
+    assert_eq!(world.says(), said);
+}
+
+#[test]
+fn a_device_with_a_key_answers_by_itself() {
+    let phone = open(subscription("phone", "INBOX", KEYED, Format::Wakeup));
+    let mut world = World::new(std::slice::from_ref(&phone));
+    world.arrives("INBOX", "18");
+    let carried = world.claim().unwrap();
+    assert_eq!(octets(&carried)[..6], *b"MEM1\x02\x00", "a probe");
+    assert!(matches!(world.standing(&phone), Some(Standing::Asked(Question { code: None, .. }))));
+    world.settle(&carried, Outcome::Delivered);
+    assert_eq!(world.standing(&phone), Some(Standing::Confirmed));
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 2));
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_asked_again_when_it_is_there() {
+    let phone = open(subscription("phone", "INBOX", KEYED, Format::Wakeup));
+    let mut world = World::new(std::slice::from_ref(&phone));
+    for pause in [10, 40, 160] {
+        let carried = world.claim().unwrap();
+        world.settle(&carried, LATER);
+        assert_eq!((carried.seq, world.sent()), (1, vec![]));
+        world.wait(pause);
+    }
+    let carried = world.claim().unwrap();
+    world.settle(&carried, LATER);
+    world.wait(3600);
+    assert_eq!(world.sent(), []);
+    for seq in [2, 3] {
+        world.sign("phone", Sign::Comes);
+        assert_eq!(world.sent(), one("phone", seq));
+        world.sign("phone", Sign::Goes(End::Logout));
+    }
+    world.sign("phone", Sign::Comes);
+    assert_eq!(world.sent(), [], "three times a day");
+    world.sign("phone", Sign::Goes(End::Logout));
+    assert_eq!(world.desk.next_at(world.now()), Some(tomorrow(world.time)));
+    world.time = tomorrow(world.time);
+    assert_eq!(world.sent(), one("phone", 4));
+}
+
+#[test]
+fn a_question_of_which_nobody_knows_is_asked_again_with_its_number_and_its_code() {
+    let phone = open(subscription("phone", "INBOX", CLEAR, Format::Wakeup));
+    let mut world = World::new(std::slice::from_ref(&phone));
+    let first = world.claim().unwrap();
+    world.wait(60);
+    world.killed(&[world.as_known(&phone)]);
+    let second = world.claim().unwrap();
+    assert_eq!((first.seq, octets(&first)), (second.seq, octets(&second)));
+    world.settle(&second, Outcome::Accepted);
+    world.killed(&[world.as_known(&phone)]);
+    assert_eq!(world.sent(), [], "it has arrived");
+}
+
+#[test]
+fn who_sets_an_address_again_gets_another_code_three_times_a_day() {
+    let phone = open(subscription("phone", "INBOX", CLEAR, Format::Wakeup));
+    let mut world = World::new(std::slice::from_ref(&phone));
+    let mut set_again = |seq| {
+        let sent = world.sent();
+        let Proof::Asked(question) = world.as_known(&phone).proof else { panic!() };
+        world.wait(60);
+        world.subscribe(&[Subscription { proof: Proof::Asked(Question { again: true, ..question }), ..phone.clone() }]);
+        assert_eq!(sent, one("phone", seq));
+    };
+    (1..=3).for_each(&mut set_again);
+    assert_eq!(world.sent(), []);
+    world.time = tomorrow(world.time);
+    assert_eq!(world.sent(), one("phone", 4));
+}
+
+#[test]
+fn notices_beyond_the_quota_wait_for_the_next_day() {
+    let phone = subscription("phone", "INBOX", CLEAR, Format::Wakeup);
+    let tablet = subscription("tablet", "INBOX", KEYED, Format::Wakeup);
+    let both = [phone, tablet];
+    let mut world = World::with(Quota { notices: 1, ..Quota::default() }, &both);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+    assert_eq!(world.says()[3], "the notices of today are used up: more are told tomorrow");
+    assert_eq!(world.desk.next_at(world.now()), Some(tomorrow(world.time)));
+    world.killed(&both);
+    world.wait(200);
+    assert_eq!(world.sent(), [], "a restart gives nobody more");
+    assert_eq!(world.desk.bars(world.now()), [Bar::Notices, Bar::Notices]);
+    world.time = tomorrow(world.time);
+    assert_eq!(world.sent(), one("tablet", 1), "nothing is lost");
+}
+
+#[test]
+fn new_addresses_beyond_the_quota_wait_for_the_next_day() {
+    let both = [
+        subscription("phone", "INBOX", CLEAR, Format::Wakeup),
+        open(subscription("tablet", "INBOX", "192.0.2.8:5000", Format::Wakeup)),
+    ];
+    let mut world = World::with(Quota { destinations: 1, ..Quota::default() }, &both);
+    assert_eq!(world.sent(), one("tablet", 1), "a question is something that goes there");
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert_eq!(world.sent(), []);
+    assert_eq!(world.says()[3], "not told yet: the new addresses of today are used up");
+    world.time = tomorrow(world.time);
+    assert_eq!(world.sent(), one("phone", 1));
+}
+
+#[test]
+fn devices_beyond_the_quota_wait_until_others_go() {
+    let [a, b, c] = ["a", "b", "c"].map(|name| subscription(name, "INBOX", CLEAR, Format::Wakeup));
+    let mut world = World::with(Quota { devices: 1, ..Quota::default() }, &[b.clone(), c.clone()]);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert_eq!(world.sent(), one("b", 1));
+    world.subscribe(&[a.clone(), b, c.clone()]);
+    world.arrives("INBOX", "19");
+    world.wait(3);
+    assert_eq!(world.desk.bars(world.now()), [Bar::Devices, Bar::Devices], "who was told of something stays");
+    assert_eq!(world.sent(), []);
+    world.subscribe(&[c]);
+    assert_eq!(world.sent(), one("c", 1), "with what has come in between");
+}
+
+#[test]
+fn a_limit_is_of_the_users_day() {
+    let limit = Limit { total: Some(1), size: None };
+    let phone = Subscription { limit, zone: 2 * 3600, ..subscription("phone", "INBOX", CLEAR, Format::Wakeup) };
+    let mut world = World::new(&[phone]);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+    world.wait(200);
+    assert_eq!(world.sent(), [], "the day has one");
+    // Midnight is two hours sooner than that of UTC.
+    let midnight = tomorrow(world.time) - Duration::from_secs(2 * 3600);
+    assert_eq!(world.desk.next_at(world.now()), Some(midnight));
+    world.time = midnight;
+    world.wait(0);
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 2));
 }

@@ -160,6 +160,7 @@ impl Route {
 
     fn provisioned(&mut self, channel: Option<Kind>, now: Now<'_>) -> bool {
         self.address_version += 1;
+        (self.question, self.is_new) = (None, true);
         (self.channel, self.dead) = (channel, false);
         self.abandon();
         self.react();
@@ -182,7 +183,7 @@ impl Route {
     }
 
     pub(super) fn die(&mut self) -> bool {
-        self.dead = true;
+        (self.dead, self.question) = (true, None);
         self.abandon();
         if !matches!(self.state, State::Online | State::Grace) {
             self.wait(State::Disabled, None);
@@ -191,6 +192,7 @@ impl Route {
     }
 
     fn restarted(&mut self, grace: Duration, now: Now<'_>) -> bool {
+        self.ask_again(now);
         if self.state == State::Online {
             self.wait(State::Grace, Some(now.time.saturating_add(grace)));
         }

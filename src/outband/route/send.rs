@@ -45,7 +45,7 @@ impl Route {
             }
             return None;
         };
-        self.seq = subject.seq;
+        (self.seq, self.is_new) = (subject.seq, false);
         self.day_notices += 1;
         self.day_octets += u64::from(octets);
         self.marks.tell(self.seq);
@@ -108,7 +108,7 @@ impl Route {
     }
 
     /// The largest candidate for which the day has room, and its octets.
-    fn fitting(&self, sizes: Sizes, limit: Limit) -> Option<(Format, u32)> {
+    pub(super) fn fitting(&self, sizes: Sizes, limit: Limit) -> Option<(Format, u32)> {
         let has_room = |notices: u32, octets: u64| {
             limit.total.is_none_or(|total| self.day_notices.saturating_add(notices) <= total)
                 && limit.size.is_none_or(|size| self.day_octets + octets <= u64::from(size))
