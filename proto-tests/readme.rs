@@ -18,7 +18,7 @@ const README: &str = include_str!("../README.md");
 const BOUNDS: [&str; 5] = ["limits", "timeouts", "tcp", "admission", "drain"];
 
 /// Bounds that stand among other settings, and what holds their defaults.
-const OTHERS: [(&str, &[&str]); 8] = [
+const OTHERS: [(&str, &[&str]); 9] = [
     ("account", &["entries", "octets"]),
     ("account.events", &["messages", "longest"]),
     ("account.notify", &["mailboxes", "every", "round", "names"]),
@@ -26,6 +26,7 @@ const OTHERS: [(&str, &[&str]); 8] = [
     ("backends.NAME.pace", &["shortest", "longest"]),
     ("feed", &["retention", "events", "octets"]),
     ("feed.batch", &["events", "octets"]),
+    ("outband.quota", &["devices", "notices", "destinations"]),
     ("routing.lookup", &["cache", "timeout"]),
 ];
 
@@ -50,6 +51,7 @@ fn the_readme_lists_every_bound_with_its_default() {
         table(&Backend::default().pace),
         feed.clone(),
         feed["batch"].as_table().expect("a section").clone(),
+        table(&Config::default().outband.quota),
         table(&Lookup::default()),
     ]) {
         built.extend(keys.iter().map(|key| (format!("{path}.{key}"), text(&defaults[*key]))));

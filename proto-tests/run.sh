@@ -75,6 +75,7 @@ else
   step push proto-tests/live/push.py --proxy "$target/tests/lemonade-proxy"
   step sip proto-tests/live/sip.py --proxy "$target/tests/lemonade-proxy"
   step smpp proto-tests/live/smpp.py --proxy "$target/tests/lemonade-proxy"
+  step enrol proto-tests/live/enrol.py --proxy "$target/tests/lemonade-proxy"
   step handover proto-tests/live/handover.py --proxy "$target/tests/lemonade-proxy"
   step watching proto-tests/live/watching.py --proxy "$target/tests/lemonade-proxy"
   step away proto-tests/live/away.py --proxy "$target/tests/lemonade-proxy" --steps "$([ "$long" ] && echo 2000 || echo 80)"

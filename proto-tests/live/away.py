@@ -42,6 +42,7 @@ udp = true
 allow = ["127.0.0.0/8"]
 every = "500ms"
 spread = "0s"
+quota = {{ notices = 1000000 }}
 {watch}
 
 [outband.patience]

@@ -58,6 +58,7 @@ WATCH = {
     "master": """
 watch = "master"
 master = {{ user = "master", password_file = "{secret}" }}
+quota = {{ notices = 1000000 }}
 
 [outband.patience]
 debounce = "100ms"

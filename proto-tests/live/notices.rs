@@ -75,6 +75,7 @@ fn notice(account: &str, seq: u64, at: Duration) -> Notice {
         counts: Counts::default(),
         message: Some(message),
         urgent: false,
+        code: None,
     }
 }
 
