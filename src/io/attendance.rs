@@ -69,17 +69,17 @@ impl Attendance {
         (std::mem::replace(&mut self.idles, idles) != idles).then_some(idles)
     }
 
-    /// The client was told this, perhaps just now. If that is new: the mailbox, and the UID below which all was told.
-    pub(super) fn saw(&mut self, shown: Option<Shown<'_>>) -> Option<(Box<[u8]>, u32)> {
+    /// The client was told this, perhaps just now. That, if it is new.
+    pub(super) fn saw(&mut self, shown: Option<Shown<'_>>) -> Option<Seen> {
         let Shown { mailbox, uidvalidity, uidnext } = shown?;
         let is_it = |seen: &Seen| *seen.0 == *mailbox && (seen.1, seen.2) == (uidvalidity, uidnext);
         let known = self.told.as_ref().map(|told| &told.seen).or(self.confirmed.as_ref());
         if known.is_some_and(is_it) {
             return None;
         }
-        let seen = (mailbox.into(), uidvalidity, uidnext);
-        self.told = Some(Told { seen, at: Instant::now(), answers: 0 });
-        Some((mailbox.into(), uidnext))
+        let seen: Seen = (mailbox.into(), uidvalidity, uidnext);
+        self.told = Some(Told { seen: seen.clone(), at: Instant::now(), answers: 0 });
+        Some(seen)
     }
 
     /// The client says something: what it has seen by now, if that is new.

@@ -14,7 +14,10 @@ use std::{
     collections::BTreeMap,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -29,6 +32,7 @@ mod keys;
 
 use self::keys::{Keys, Opener};
 use super::{
+    backends::Rewriting,
     events,
     line::Line,
     metrics::{Channel, Held, Peer, WatchMode, Watching},
@@ -44,7 +48,7 @@ use crate::{
         registration, watching,
     },
     imap::entry::EntryName,
-    mailbox::event::Event,
+    mailbox::{event::Event, news::News},
     outband::{
         channel::{self, Answer, Given},
         desk::{Bar, Carriage, Desk, Moment, RouteView},
@@ -57,7 +61,8 @@ use crate::{
         key::Key,
     },
     store::{
-        AccountName, Change, DeviceName, Edit, Entry, Found, Key as EntryKey, Looked, Owner, Query, Quota, Turn, Way,
+        AccountName, Change, DeviceName, Edit, Entry, Found, Key as EntryKey, Looked, Memo, Owner, Query, Quota, Turn,
+        Way,
     },
     watch::{Next, Pace, Watch, Wish, cursor::Cursor},
 };
@@ -65,9 +70,17 @@ use crate::{
 /// The desks, by account.
 #[derive(Debug)]
 pub struct Desks {
-    desks: DashMap<Arc<AccountName>, mpsc::UnboundedSender<Order>>,
+    desks: DashMap<Arc<AccountName>, Door>,
     /// Turns for reading what is stored: at a start all want to.
     reads: Semaphore,
+}
+
+/// The way to a desk.
+#[derive(Debug)]
+struct Door {
+    orders: mpsc::UnboundedSender<Order>,
+    /// A connection that a client leaves is wanted: one at a time, so that none wait where nobody takes them.
+    wants_line: Arc<AtomicBool>,
 }
 
 /// Accounts that are read out of the store at a time: enough to keep it busy, and few enough to leave room for sessions.
@@ -86,12 +99,14 @@ pub enum Order {
     Sign(SessionId, DeviceName, Sign),
     /// A session can be logged in to so once more.
     Key(SessionId, Arc<Key>),
+    /// So the user calls himself.
+    Named(Arc<str>),
     /// A session has gone, and has left its connection, logged in.
     Left(Box<Line>),
     /// A session of this device has done something that leaves no trace in a mailbox.
     Happened(DeviceName, Box<Event>),
     /// A session sees messages in a mailbox up to this UID.
-    Stirred(Box<[u8]>, u32),
+    Stirred(Box<[u8]>, Option<u32>, u32),
     /// A device was shown a mailbox up to this UID.
     Shown(DeviceName, Box<[u8]>, Option<u32>, u32),
     /// The network says this of a notice.
@@ -116,7 +131,7 @@ pub struct View {
 impl Desks {
     /// Tells the desk of an account; whether there is one.
     pub fn tell(&self, account: &AccountName, order: Order) -> bool {
-        self.desks.get(account).is_some_and(|desk| desk.send(order).is_ok())
+        self.desks.get(account).is_some_and(|desk| desk.orders.send(order).is_ok())
     }
 
     /// Whether the account has one.
@@ -124,9 +139,19 @@ impl Desks {
         self.desks.contains_key(account)
     }
 
+    /// Whether it wants a connection that a client of the account leaves.
+    pub fn wants_line(&self, account: &AccountName) -> bool {
+        self.desks.get(account).is_some_and(|desk| desk.wants_line.load(Relaxed))
+    }
+
+    /// The same, where there is one: whoever hears so is to bring it, and nobody else.
+    pub fn takes_line(&self, account: &AccountName) -> bool {
+        self.desks.get(account).is_some_and(|desk| desk.wants_line.swap(false, Relaxed))
+    }
+
     /// The program ends: nothing more is begun, and what is known is on the disk behind this.
     pub async fn close(&self) {
-        self.desks.iter_mut().for_each(|mut desk| *desk = mpsc::unbounded_channel().0);
+        self.desks.iter_mut().for_each(|mut desk| desk.orders = mpsc::unbounded_channel().0);
         let until = Instant::now() + 2 * PATIENCE;
         while !self.desks.is_empty() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -189,21 +214,24 @@ fn begin(shell: &Arc<Shell>, account: Arc<AccountName>, delay: Duration) {
         return;
     }
     let (orders, waiting) = mpsc::unbounded_channel();
+    let wants_line = Arc::<AtomicBool>::default();
+    let door = Door { orders, wants_line: Arc::clone(&wants_line) };
     match shell.desks.desks.entry(Arc::clone(&account)) {
-        Slot::Occupied(mut there) if there.get().is_closed() => _ = there.insert(orders),
+        Slot::Occupied(mut there) if there.get().orders.is_closed() => _ = there.insert(door),
         Slot::Occupied(_) => return,
-        Slot::Vacant(vacant) => _ = vacant.insert(orders),
+        Slot::Vacant(vacant) => _ = vacant.insert(door),
     }
-    tokio::spawn(run(Arc::clone(shell), account, waiting, delay));
+    tokio::spawn(run(Arc::clone(shell), account, waiting, wants_line, delay));
 }
 
 async fn run(
     shell: Arc<Shell>,
     account: Arc<AccountName>,
     mut orders: mpsc::UnboundedReceiver<Order>,
+    wants_line: Arc<AtomicBool>,
     delay: Duration,
 ) {
-    if let Some(mut task) = Task::new(&shell, &account, delay).await {
+    if let Some(mut task) = Task::new(&shell, &account, wants_line, delay).await {
         // Who is there says so.
         shell.registry.attend(&account);
         task.work(&mut orders).await;
@@ -229,15 +257,19 @@ struct Task {
     known: BTreeMap<Box<[u8]>, Cursor>,
     /// What of that is to be stored.
     looked: Vec<Looked>,
-    /// What is known of addresses that are none any more.
+    /// Entries that are to be stored with it: what is known of addresses that are none any more, what a device has missed.
     over: Vec<Edit>,
     /// How to log in.
     keys: Keys,
     /// Sessions that are there.
     sessions: BTreeMap<SessionId, DeviceName>,
-    /// A connection with nothing to do, and whose secret has opened it.
+    /// So the user calls himself, and whether that is stored.
+    name: Option<Arc<str>>,
+    is_named: bool,
+    /// A connection with nothing to do, and what has opened it; none: a client has left it.
     line: Option<Line>,
-    opened_by: Opener,
+    opened_by: Option<(Arc<Key>, Opener)>,
+    wants_line: Arc<AtomicBool>,
     /// It has answered.
     proven: bool,
     looking: Option<Looking>,
@@ -277,12 +309,20 @@ const IDLE: u32 = 4;
 /// Between two attempts to connect; each is longer or shorter by up to a half, so that not all accounts of a backend come at once.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
+/// Under which name it is stored how the user calls himself.
+const NAME: &str = "name";
+
 /// A backend before which the pause has become so long does not answer.
 const SILENT: Duration = Duration::from_secs(30);
 
 impl Task {
     /// With what is stored of the account; none: nothing is, and nobody wants to hear of anything.
-    async fn new(shell: &Arc<Shell>, account: &Arc<AccountName>, delay: Duration) -> Option<Self> {
+    async fn new(
+        shell: &Arc<Shell>,
+        account: &Arc<AccountName>,
+        wants_line: Arc<AtomicBool>,
+        delay: Duration,
+    ) -> Option<Self> {
         let setup = shell.setup.load();
         let config = &setup.config.outband;
         let pace = Pace { every: config.every.0, idle: (IDLE * config.every.0).min(RENEWAL) };
@@ -297,8 +337,11 @@ impl Task {
             over: Vec::new(),
             keys: Keys::default(),
             sessions: BTreeMap::new(),
+            name: None,
+            is_named: true,
             line: None,
-            opened_by: Opener::Session,
+            opened_by: None,
+            wants_line,
             proven: false,
             looking: None,
             enough: Arc::default(),
@@ -320,6 +363,9 @@ impl Task {
             .unknown()
             .iter()
             .for_each(|(mailbox, uidvalidity, uid)| task.watch.fetch(mailbox, *uidvalidity, *uid));
+        if !task.desk.is_subscribed() {
+            task.tell_status(false).await;
+        }
         task.save().await;
         (task.desk.is_subscribed() || !task.desk.views(moment()).is_empty()).then_some(task)
     }
@@ -340,6 +386,8 @@ impl Task {
                 return self.close().await;
             }
             let rest = self.look();
+            let is_wanted = self.line.is_none() && self.looking.is_none() && self.lingers() && self.key().is_none();
+            self.wants_line.store(is_wanted, Relaxed);
             self.desk.look_after(!self.blind, moment());
             self.count();
             self.tell_status(true).await;
@@ -364,6 +412,8 @@ impl Task {
         let read = |(mailbox, row): (Box<[u8]>, Box<str>)| Some((mailbox, serde_json::from_str(&row).ok()?));
         let senders = Arc::clone(&self.shell.setup.load().senders);
         self.keys.restore(&found.memos, &self.account, senders.seal.as_ref());
+        let name = found.memos.iter().find(|memo| *memo.name == *NAME).and_then(|memo| memo.state.as_deref());
+        self.name = name.map(Into::into);
         let count = found.looked.len();
         self.known = found.looked.into_iter().filter_map(read).collect();
         if unreadable + count - self.known.len() > 0 {
@@ -414,6 +464,9 @@ impl Task {
         for (memo, what) in self.keys.take_turns() {
             self.desk.remember(what, moment());
             memos.push(memo);
+        }
+        if !std::mem::replace(&mut self.is_named, true) {
+            memos.push(Memo { name: NAME.into(), state: self.name.as_deref().map(Into::into) });
         }
         let mut turn = self.desk.take_turn();
         turn.looked = std::mem::take(&mut self.looked);
@@ -485,18 +538,18 @@ impl Task {
                 self.keys.came(session, key, &self.account, senders.seal.as_ref());
                 (self.from, self.pause) = (self.from.min(Instant::now()), PAUSES.0);
             }
+            Order::Named(name) => {
+                self.is_named &= self.name.as_ref() == Some(&name);
+                self.name = Some(name);
+            }
             Order::Left(line) if self.line.is_none() && self.looking.is_none() => {
                 self.watch.may_listen(line.idles(), line.notifies());
                 self.watch.lost();
-                (self.line, self.opened_by, self.proven) = (Some(*line), Opener::Session, true);
+                (self.line, self.opened_by, self.proven) = (Some(*line), None, true);
+                (self.blind, self.pause) = (false, PAUSES.0);
             }
             Order::Left(line) => line.close().await,
-            Order::Stirred(mailbox, uidnext) => {
-                if self.watch.cursor(&mailbox).is_some_and(|cursor| cursor.next < uidnext) {
-                    self.watch.stir(&mailbox);
-                    self.enough.notify_one();
-                }
-            }
+            Order::Stirred(mailbox, uidvalidity, next) => self.stirred(&mailbox, uidvalidity, next, now),
             Order::Shown(device, mailbox, uidvalidity, uidnext) => {
                 if let Some(uidvalidity) = uidvalidity {
                     self.watch.begin_at(&mailbox, Cursor { uidvalidity, next: uidnext });
@@ -538,6 +591,22 @@ impl Task {
         self.until = self.sessions.is_empty().then(|| self.until.unwrap_or_else(|| Instant::now() + linger));
     }
 
+    /// A session sees what comes. Where nobody else can look, that is all there is.
+    fn stirred(&mut self, mailbox: &[u8], uidvalidity: Option<u32>, next: u32, now: Moment) {
+        let can_look = self.line.is_some() || self.looking.is_some() || self.key().is_some();
+        match uidvalidity {
+            Some(uidvalidity) if !can_look => {
+                let news = self.watch.seen(mailbox, Cursor { uidvalidity, next });
+                news.into_iter().for_each(|news| self.tell(&news, now));
+            }
+            _ if self.watch.cursor(mailbox).is_some_and(|cursor| cursor.next < next) => {
+                self.watch.stir(mailbox);
+                self.enough.notify_one();
+            }
+            _ => {}
+        }
+    }
+
     /// A device is back: what its user is to be told, and what he will not find by himself.
     async fn welcome(&mut self, device: &DeviceName, now: Moment) {
         for text in self.desk.alerts(device) {
@@ -551,8 +620,11 @@ impl Task {
         let Found::Entries(entries) = self.load(Query::Mailbox(Box::default())).await else { return };
         let key = EntryKey { mailbox: Box::default(), owner: Owner::Device(device.clone()), name };
         let before = entries.into_iter().find(|entry| entry.key == key).map(|entry| entry.value).unwrap_or_default();
-        let edits = vec![(key, Some(missed.write(&before).into_bytes().into()))];
-        write_entries(&self.shell, &self.account, edits).await;
+        let what = Annotated { mailbox: Box::default(), owner: key.owner.clone(), entries: vec![key.name.clone()] };
+        // With the ring that is empty by it, or not at all.
+        self.over.push((key, Some(missed.write(&before).into_bytes().into())));
+        self.save().await;
+        self.shell.registry.publish(&self.account, None, Notice::Annotated(what));
     }
 
     /// Begins the next look, if there is one to begin; when there may be another one, if nothing happens.
@@ -609,10 +681,12 @@ impl Task {
                 Some(self.from)
             }
             Some((key, opener)) => {
-                self.opened_by = opener;
+                self.opened_by = Some((Arc::clone(&key), opener));
                 self.looking = Some(Box::pin(connect(Arc::clone(&self.shell), Arc::clone(&self.account), key)));
                 self.leaves_at()
             }
+            // While a session of it is there, it sees at least its own mailbox, and may leave its connection.
+            None if self.lingers() && !self.sessions.is_empty() => None,
             None => {
                 self.blind = true;
                 None
@@ -637,11 +711,11 @@ impl Task {
             _ => {
                 self.from = Instant::now() + around(self.pause);
                 self.pause = (2 * self.pause).min(PAUSES.1);
-                if outcome == Outcome::Refused {
-                    if self.opened_by == Opener::Master {
+                if let (Outcome::Refused, Some((key, opener))) = (&outcome, &self.opened_by) {
+                    if *opener == Opener::Master {
                         tracing::error!(backend = %self.account.backend, "the backend refuses outband.master for an account");
                     }
-                    self.keys.refused(self.opened_by);
+                    self.keys.refused(key, *opener);
                 }
                 self.watch.lost();
             }
@@ -649,14 +723,26 @@ impl Task {
     }
 
     fn found(&mut self, outcome: Outcome, examined: Examined, now: Moment) {
-        let Some(news) = self.watch.told(outcome, examined, now.time) else { return };
+        if let Some(news) = self.watch.told(outcome, examined, now.time) {
+            self.tell(&news, now);
+        }
+    }
+
+    /// So it stands in a mailbox.
+    fn tell(&mut self, news: &News, now: Moment) {
         let cursor = Cursor { uidvalidity: news.uidvalidity, next: news.next };
         if self.known.insert(news.mailbox.clone(), cursor) != Some(cursor) {
             let row = serde_json::to_string(&cursor).unwrap_or_default();
             self.looked.push((news.mailbox.clone(), Some(row.into())));
         }
-        events::tell_found(&self.shell, &self.account, &news);
-        self.desk.found(&news, now);
+        let setup = self.shell.setup.load();
+        let dialer = setup.dialers.get(&self.account.backend);
+        // Where names are rewritten, nobody knows his own before he has signed in.
+        let is_own = dialer.is_some_and(|dialer| dialer.settings.user == Rewriting::default());
+        if let Some(user) = self.name.as_ref().or(is_own.then_some(&self.account.user)) {
+            events::tell_found(&self.shell, &self.account, user, news);
+        }
+        self.desk.found(news, now);
     }
 
     /// Whether sessions may be sent to the backend, as far as we know.
@@ -673,6 +759,10 @@ impl Task {
             let AccountName { backend, user } = &*self.account;
             Some(Key::master(Arc::clone(backend), user, name, password))
         })
+    }
+
+    fn lingers(&self) -> bool {
+        self.shell.setup.load().config.outband.lingers()
     }
 
     fn mode(&self) -> WatchMode {
@@ -708,8 +798,9 @@ impl Task {
     async fn tell_status(&mut self, looks: bool) {
         let (mode, watching) = self.watching();
         let how = match watching {
-            Watching::Connected => format!("watched ({})", mode.name()),
-            Watching::Blind => "asleep: sign in to be told".to_owned(),
+            _ if !looks => String::new(),
+            _ if self.proven && self.pause == PAUSES.0 => format!("watched ({})", mode.name()),
+            Watching::Blind | Watching::Connected => "asleep: sign in to be told".to_owned(),
             Watching::Waiting if self.pause > SILENT => "waiting: the mail server does not answer".to_owned(),
             // It is soon known.
             Watching::Waiting => return,

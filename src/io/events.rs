@@ -272,8 +272,9 @@ impl Waiting {
     }
 }
 
-/// What was found in a mailbox behind its owner's back is told too, where no session has an eye on the mailbox.
-pub fn tell_found(shell: &Shell, account: &Arc<AccountName>, news: &News) {
+/// What was found in a mailbox behind its owner's back is told too, where no session has an eye on the mailbox. `user`: so he calls himself; the
+/// backend may call him otherwise.
+pub fn tell_found(shell: &Shell, account: &Arc<AccountName>, user: &str, news: &News) {
     let config = &shell.setup.load().config;
     let settings = &config.account.events;
     let is_told = settings.tells(Kind::MessageNew) && settings.tell_messages();
@@ -287,7 +288,7 @@ pub fn tell_found(shell: &Shell, account: &Arc<AccountName>, news: &News) {
         uidnext: Some(news.next),
         ..Event::of_mailbox(Kind::MessageNew, news.mailbox.clone())
     };
-    shell.events.publish(Some(&account.user), || {
+    shell.events.publish(Some(user), || {
         // Nobody is connected, and so it is where users come in.
         let address = config.listeners.first().map(|listener| listener.address);
         let (ip, port) = address.map_or_else(Default::default, |address| (address.ip().to_string(), address.port()));
@@ -295,7 +296,7 @@ pub fn tell_found(shell: &Shell, account: &Arc<AccountName>, news: &News) {
         Report {
             event: &event,
             at: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
-            user: Some(&account.user),
+            user: Some(user),
             admin: None,
             client: None,
             server: (host, port),
@@ -426,8 +427,8 @@ mod tests {
         let (arrived, messages) = ([18].into_iter().collect(), Some(3));
         let news = News { arrived, messages, ..News::of((*b"INBOX").into(), 7, 19) };
         let mut follower = shell.events.follow(Some("joe".to_owned())).unwrap();
-        tell_found(&shell, &account, &News { arrived: Default::default(), ..news.clone() });
-        tell_found(&shell, &account, &news);
+        tell_found(&shell, &account, "joe", &News { arrived: Default::default(), ..news.clone() });
+        tell_found(&shell, &account, "joe", &news);
         let told: Vec<Value> = heard(&mut follower).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(told.len(), 1);
         assert_eq!((&told[0]["event"], &told[0]["uidset"]), (&"MessageNew".into(), &"18".into()));
@@ -435,7 +436,7 @@ mod tests {
         assert_eq!(told[0]["uri"], "imap://joe@127.0.0.1:1143/INBOX;UIDVALIDITY=7/;UID=18");
         let session = shell.shadows.hold(&account, b"INBOX");
         session.see(Sight::Whole(Shadow::new(7)), Messages::Simple, &shell.events.following(Some("joe")));
-        tell_found(&shell, &account, &news);
+        tell_found(&shell, &account, "joe", &news);
         assert_eq!(heard(&mut follower), [""; 0], "the session tells it");
     }
 

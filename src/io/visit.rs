@@ -248,8 +248,11 @@ impl Visit {
         if idles {
             self.tell_desk(Order::Sign(session, device, Sign::Idles(true)));
         }
-        if let Some(key) = self.who.as_ref().and_then(|who| who.key.clone()) {
-            self.tell_desk(Order::Key(session, key));
+        if let Some(who) = &self.who {
+            who.user.iter().for_each(|user| self.tell_desk(Order::Named(Arc::clone(user))));
+            // Who acts for the user has not left his secret for that.
+            let own = who.key.as_ref().filter(|_| who.admin.is_none());
+            own.into_iter().for_each(|key| self.tell_desk(Order::Key(session, Arc::clone(key))));
         }
         let limit = self.shell.setup.load().senders.rules.presence.unacknowledged.0;
         let patience = client.and_then(|client| client.give_up_after(limit).ok());
@@ -330,13 +333,14 @@ impl Visit {
 
     /// Whether the connection to the backend is wanted when the client has gone: nobody can log in once more.
     pub(super) fn is_kept(&self) -> bool {
-        let has_key = || self.who.as_ref().is_some_and(|who| who.key.is_some());
-        self.desk.is_some() && !has_key() && self.shell.setup.load().config.outband.lingers()
+        let is_own = || self.who.as_ref().is_some_and(|who| who.key.is_none() && who.admin.is_none());
+        self.desk.is_some() && is_own() && self.client.seat.account().is_some_and(|it| self.shell.desks.wants_line(it))
     }
 
     /// It is left to who looks after the account.
     pub(super) fn leave(&self, transport: Transport, idling: bool, told: bool) {
-        let Some(meters) = self.meters() else { return };
+        let account = self.client.seat.account().filter(|account| self.shell.desks.takes_line(account));
+        let Some(meters) = account.and_then(|_| self.meters()) else { return };
         let timeout = self.shell.setup.load().config.timeouts.backend.0;
         let line = Line::left(transport, idling, told, Held::new(&meters.auxiliary), timeout, meters);
         line.into_iter().for_each(|line| self.tell_desk(Order::Left(Box::new(line))));
@@ -545,8 +549,8 @@ impl Visit {
         if std::mem::take(&mut self.arrives) {
             self.attend(session.is_idle(), client);
         }
-        if let Some((mailbox, uidnext)) = self.desk.as_mut().and_then(|desk| desk.saw(session.shown())) {
-            self.tell_desk(Order::Stirred(list::canonical(&mailbox), uidnext));
+        if let Some((mailbox, uidvalidity, next)) = self.desk.as_mut().and_then(|desk| desk.saw(session.shown())) {
+            self.tell_desk(Order::Stirred(list::canonical(&mailbox), uidvalidity, next));
         }
         if let Some(idles) = self.desk.as_mut().and_then(|desk| desk.idles(session.is_idle())) {
             self.sign(Sign::Idles(idles));

@@ -122,6 +122,8 @@ pub struct Examined {
     pub uidvalidity: Option<u32>,
     /// The UID that the next message will have.
     pub uidnext: Option<u32>,
+    /// Messages have come behind that, and were perhaps not seen by what was asked.
+    pub has_grown: bool,
 }
 
 /// An auxiliary connection.
@@ -313,9 +315,9 @@ impl Aside {
         self.idles
     }
 
-    /// Whether who listens hears of other mailboxes too.
+    /// Whether who listens hears of other mailboxes too: the backend was asked to, and has said OK.
     pub fn notifies(&self) -> bool {
-        self.notifies
+        !self.asked.is_empty()
     }
 
     /// What the mailbox of the last errand has said of itself.
@@ -383,6 +385,10 @@ impl Aside {
             }
             Line::Untagged { kind: Kind::Exists, number } if matches!(self.state, State::AwaitExamined) => {
                 self.examined.messages = Some(number);
+                None
+            }
+            Line::Untagged { kind: Kind::Exists, number } if matches!(errand.task, Task::Ask { .. }) => {
+                self.examined.has_grown |= self.examined.messages.is_some_and(|known| number > known);
                 None
             }
             Line::Untagged { kind, number } => match &errand.task {
@@ -618,10 +624,11 @@ mod tests {
         assert_eq!(talk.said(), "A0000007-e1 EXAMINE \"A b\"\r\n");
         assert_eq!(talk.hear(b"* 2 EXISTS\r\n* OK [UIDVALIDITY 7] UIDs\r\nA0000007-e1 OK [READ-ONLY] in\r\n"), None);
         assert_eq!(talk.said(), "A0000007-e2 FETCH 1:* (RFC822.SIZE)\r\n");
+        assert!(!talk.aside.examined().has_grown);
         let answers = b"* 1 FETCH (RFC822.SIZE 3)\r\n* 3 EXISTS\r\n* 2 FETCH (X {4}\r\n\n)\r\n RFC822.SIZE 4)\r\nA0000007-e2 OK done\r\n";
         let kept = vec![b"* 1 FETCH (RFC822.SIZE 3)".to_vec(), b"* 2 FETCH (X {4}\r\n\n)\r\n RFC822.SIZE 4)".to_vec()];
         assert_eq!(talk.hear(answers), Some(Outcome::Done(kept, Status::Ok, b"done".to_vec())));
-        assert!(talk.aside.is_free());
+        assert!(talk.aside.is_free() && talk.aside.examined().has_grown);
         talk.run(None);
         assert_eq!(talk.said(), "A0000007-e3 EXAMINE \"A b\"\r\n");
         let refused = Outcome::Done(Vec::new(), Status::No, b"[NONEXISTENT] gone".to_vec());

@@ -130,7 +130,7 @@ impl ClientEdge {
             self.down,
             Down::AwaitContinuation | Down::AwaitBoundary(_) | Down::AwaitLayer | Down::AwaitUpgrade
         );
-        self.held.is_none() && !waits && self.has_room()
+        self.held.is_none() && !waits && self.has_room() && !self.has_left
     }
 
     /// Whether more words of ours may wait for a boundary.

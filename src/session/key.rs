@@ -39,9 +39,19 @@ impl Key {
         Self { attempt, id: Fields::default(), backend, user: master }
     }
 
-    /// The key as octets, to be sealed: they are the secret itself. None where it is a token, which lives too short to be kept.
+    /// Whether it says the same as another one.
+    pub fn is(&self, other: &Self) -> bool {
+        let same = |(own, theirs): (Secret, Secret)| own.expose() == theirs.expose();
+        std::ptr::eq(self, other) || self.write().zip(other.write()).is_some_and(same)
+    }
+
+    /// The key as octets, to be sealed: they are the secret itself. None where it is a token, which lives too short to be kept, and where somebody acts
+    /// for the user: that secret is not the user's.
     pub fn write(&self) -> Option<Secret> {
         let Credentials::Password { authzid, password } = &self.attempt.credentials else { return None };
+        if !authzid.is_empty() && Some(authzid.as_str()) != self.attempt.user.as_deref() {
+            return None;
+        }
         let names = [&*self.backend, &*self.user, self.attempt.user.as_deref()?, authzid];
         let parts: Vec<_> = names.into_iter().map(str::as_bytes).chain([password.expose()]).collect();
         // No name has NUL in it (RFC 4616 section 2).
@@ -108,6 +118,16 @@ pub(crate) mod tests {
         for wrong in [&b""[..], b"main\0joe\0joe\0", b"main\0\xff\0joe\0\0secret"] {
             assert!(Key::read(&Secret::new(wrong.to_vec())).is_none(), "{}", wrong.escape_ascii());
         }
+    }
+
+    #[test]
+    fn what_is_not_the_users_is_not_written() {
+        let credentials = Credentials::Password { authzid: "joe".into(), password: Secret::new(b"secret".to_vec()) };
+        let user = Some("admin".into());
+        let attempt = Attempt { tag: Tag::default(), user, credentials, device: None, again: false };
+        let acting = Key::new(&attempt, &dialled(), Fields::default());
+        assert!(acting.write().is_none());
+        assert!(acting.is(&acting) && !acting.is(&key()) && key().is(&key()));
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl Open {
                 self.noticed(notice, out);
                 0
             }
-            Input::Gone(Side::Client) if self.is_to_be_finished() => {
+            Input::Gone(Side::Client) if self.is_to_be_finished(out) => {
                 self.left = Some(now);
                 0
             }
@@ -243,10 +243,14 @@ impl Open {
                 return Err(End::Fault(Fault::Ours("unexpected input")));
             }
         };
-        self.advance(now, out);
+        match self.client.has_left || (self.left.is_some() && !self.has_to_finish()) {
+            // Nothing more is begun: the connection is for somebody else.
+            true => self.at_boundary(out),
+            false => self.advance(now, out),
+        }
         self.owed_since =
             if self.gate.is_owed() && self.news.idle.since().is_none() { self.owed_since.or(Some(now)) } else { None };
-        if self.left.is_some() && !self.is_to_be_finished() {
+        if self.left.is_some() && !self.is_to_be_finished(out) {
             return Err(End::ClientGone);
         }
         if self.client.has_left {
@@ -275,8 +279,13 @@ impl Open {
     }
 
     /// Something is under way that does not stop when the client goes.
-    fn is_to_be_finished(&self) -> bool {
+    fn has_to_finish(&self) -> bool {
         self.gate.is_followed() || self.stack.finishes(&self.plan)
+    }
+
+    /// The same, or the connection is wanted when the backend has answered.
+    fn is_to_be_finished(&self, out: &Effects) -> bool {
+        self.has_to_finish() || (out.kept && !self.is_mid_command() && !self.is_backend_free())
     }
 
     /// Between two responses to the client: only here is there room for words of ours (architecture 4.10).
@@ -302,7 +311,8 @@ impl Open {
 
     /// The client has gone: who wants the backend's connection has it, if it can be spoken on.
     pub(super) fn leave_backend(&self, why: End, out: &mut Effects) {
-        let has_gone = matches!(why, End::Logout | End::ClientGone | End::Idle);
+        // A LOGOUT that the backend has heard ends the connection.
+        let has_gone = self.client.has_left || matches!(why, End::ClientGone | End::Idle);
         if out.kept && has_gone && self.is_backend_free() {
             let told = self.plan.idle && self.news.mode() == Look::Idle;
             out.push(Effect::Leave { idling: self.news.idle.since().is_some(), told });

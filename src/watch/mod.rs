@@ -54,8 +54,8 @@ pub struct Watch {
     deaf: bool,
     /// In IDLE, it tells of all mailboxes.
     notifies: bool,
-    /// How many messages the mailbox has that was looked at last.
-    last: Option<(Box<[u8]>, u32)>,
+    /// The mailbox that was looked at last.
+    last: Option<Box<[u8]>>,
 }
 
 /// What is wanted of a mailbox.
@@ -73,6 +73,8 @@ struct Place {
     wish: Wish,
     cursor: Option<Cursor>,
     due: Duration,
+    /// How many messages it had when it was looked at last.
+    count: Option<u32>,
     /// A message that is to be looked into again, under this UIDVALIDITY.
     head: Option<(u32, u32)>,
 }
@@ -112,7 +114,7 @@ impl Watch {
             let cursor = known.get(&mailbox).copied();
             let place = match before.remove(&mailbox) {
                 Some(place) => Place { wish, ..place },
-                None => Place { wish, cursor, due: Duration::ZERO, head: None },
+                None => Place { wish, cursor, due: Duration::ZERO, count: None, head: None },
             };
             self.places.insert(mailbox, place);
         }
@@ -143,6 +145,21 @@ impl Watch {
         self.notifies = notifies;
     }
 
+    /// A session sees all messages of a mailbox below this UID. Where nobody else can look, what is new among them is found so: which of them match
+    /// what, and what they say, nobody knows, and a UID may be larger than it was taken for.
+    pub fn seen(&mut self, mailbox: &[u8], seen: Cursor) -> Option<News> {
+        let place = self.places.get_mut(mailbox)?;
+        let known = place.cursor.filter(|known| known.uidvalidity == seen.uidvalidity);
+        if known.is_some_and(|known| known.next >= seen.next) {
+            return None;
+        }
+        place.cursor = Some(seen);
+        let most = u32::try_from(MOST).unwrap_or(u32::MAX);
+        let arrived: UidSet = (known?.next.max(seen.next.saturating_sub(most))..seen.next).collect();
+        let matched = place.wish.programs.iter().map(|program| (program.clone(), arrived.clone())).collect();
+        Some(News { arrived, matched, ..News::of(mailbox.into(), seen.uidvalidity, seen.next) })
+    }
+
     /// What this message of a mailbox says is wanted once more: who knew it is no more.
     pub fn fetch(&mut self, mailbox: &[u8], uidvalidity: u32, uid: u32) {
         if let Some(place) = self.places.get_mut(mailbox) {
@@ -164,7 +181,7 @@ impl Watch {
     /// The connection was lost: on the next one all is looked at, from where it was.
     pub fn lost(&mut self) {
         (self.doing, self.last) = (None, None);
-        self.places.values_mut().for_each(|place| place.due = Duration::ZERO);
+        self.places.values_mut().for_each(|place| (place.due, place.count) = (Duration::ZERO, None));
     }
 
     /// What is to be done now. What came of an errand is told before the next one is asked for.
@@ -212,6 +229,12 @@ impl Watch {
             // An IDLE that ends by itself, more than can be held.
             Outcome::Lost | Outcome::Refused | Outcome::Busy => (Vec::new(), false),
         };
+        if let Doing::Match(news, _) | Doing::Head(news, _) = &doing
+            && let Some(place) = self.places.get_mut(&news.mailbox)
+            && (examined.has_grown || examined.messages.zip(place.count).is_some_and(|(now, known)| now > known))
+        {
+            place.due = now;
+        }
         match doing {
             Doing::Listen(mailbox) => {
                 self.deaf |= !done;
@@ -252,12 +275,14 @@ impl Watch {
         let hears = self.notifies && !self.deaf;
         let every = if hears { self.pace.idle } else { self.pace.every };
         let place = self.places.get_mut(&mailbox)?;
-        place.due = now.saturating_add(every);
+        // What has come behind the look it may not have seen.
+        place.due = if examined.has_grown { now } else { now.saturating_add(every) };
+        place.count = examined.messages;
         // An empty mailbox has no `*`, and some backends say so by NO or BAD.
         if !done && examined.messages != Some(0) {
             return None;
         }
-        self.last = examined.messages.map(|messages| (mailbox.clone(), messages));
+        self.last = Some(mailbox.clone());
         let told = told(kept);
         let last = told.last().map(|(uid, _)| *uid);
         let behind = Cursor::behind(examined, last);
@@ -302,7 +327,7 @@ impl Watch {
     /// Where news are most likely: INBOX, else the mailbox that was looked at last.
     fn foremost(&self) -> Option<Box<[u8]>> {
         let named = |name: &[u8]| self.places.get_key_value(name).map(|(name, _)| name.clone());
-        let last = || named(&self.last.as_ref()?.0);
+        let last = || named(self.last.as_ref()?);
         named(b"INBOX").or_else(last).filter(|_| !self.deaf)
     }
 
@@ -331,12 +356,17 @@ impl Watch {
                 (&news.mailbox, Task::Ask { verb: FETCH, arguments, keep: Errand::whole })
             }
             Doing::Listen(mailbox) => {
-                let known = self.last.as_ref().filter(|(name, _)| name == mailbox);
+                let count = self.places.get(mailbox).and_then(|place| place.count);
                 let also = self.places.keys().filter(|name| *name != mailbox).cloned().collect();
-                (mailbox, Task::Listen { count: known.map(|(_, count)| *count), also })
+                (mailbox, Task::Listen { count, also })
             }
         };
-        Errand { mailbox: mailbox.clone(), uidvalidity: None, task }
+        // What UIDs name must be what they have named.
+        let uidvalidity = match doing {
+            Doing::Match(news, _) | Doing::Head(news, _) => Some(news.uidvalidity).filter(|known| *known > 0),
+            Doing::Look(_) | Doing::Listen(_) => None,
+        };
+        Errand { mailbox: mailbox.clone(), uidvalidity, task }
     }
 }
 

@@ -21,6 +21,8 @@ struct Mailbox {
     uidvalidity: u32,
     next: u32,
     messages: Vec<(u32, bool, String)>,
+    /// Something comes while it is looked at.
+    grows: bool,
 }
 
 impl Mailbox {
@@ -34,7 +36,8 @@ impl Mailbox {
 
 impl Backend {
     fn with(names: &[&'static str]) -> Self {
-        let new = |name: &&'static str| (*name, Mailbox { uidvalidity: 7, next: 1, messages: Vec::new() });
+        let new =
+            |name: &&'static str| (*name, Mailbox { uidvalidity: 7, next: 1, messages: Vec::new(), grows: false });
         Self { mailboxes: names.iter().map(new).collect(), idles: true, said: Vec::new() }
     }
 
@@ -52,13 +55,14 @@ impl Backend {
         };
         let arguments = String::from_utf8(arguments.clone()).unwrap();
         self.said.push(format!("{name}: {} {arguments}", verb.name));
-        let Some(mailbox) = self.mailboxes.get(name) else {
+        let Some(mailbox) = self.mailboxes.get_mut(name) else {
             return (Outcome::Done(Vec::new(), Status::No, Vec::new()), Examined::default());
         };
         let examined = Examined {
             messages: Some(mailbox.messages.len() as u32),
             uidvalidity: Some(mailbox.uidvalidity),
             uidnext: Some(mailbox.next),
+            has_grown: std::mem::take(&mut mailbox.grows),
         };
         let mut kept = Vec::new();
         let last = mailbox.messages.last().map_or(0, |(uid, ..)| *uid);
@@ -206,7 +210,7 @@ fn inbox_is_listened_to_and_the_others_are_looked_at_in_their_turn() {
     look(&mut watch, &mut backend, at(0));
     let Next::Listen(errand, until) = watch.next(at(10)) else { panic!("{watch:?}") };
     assert_eq!((&*errand.mailbox, until), (&b"INBOX"[..], at(60)));
-    let Task::Listen { count: None, also } = &errand.task else { panic!("Work was looked at last: {errand:?}") };
+    let Task::Listen { count: Some(0), also } = &errand.task else { panic!("{errand:?}") };
     assert_eq!(also, &[Box::from(*b"Work")]);
     let (outcome, examined) = backend.run(&errand);
     watch.told(outcome, examined, at(60));
@@ -227,6 +231,38 @@ fn where_the_backend_tells_of_all_mailboxes_they_are_looked_at_when_it_does() {
     let rung = Outcome::Done(vec![b"Work".to_vec(), b"Lists".to_vec()], Status::Ok, Vec::new());
     assert_eq!(watch.told(rung, Examined::default(), at(20)), None);
     assert_eq!(arrived(&look(&mut watch, &mut backend, at(20))), ["INBOX ", "Work 1"]);
+}
+
+#[test]
+fn what_comes_while_a_mailbox_is_looked_at_is_looked_for_at_once() {
+    let mut backend = Backend::with(&["INBOX"]);
+    let mut watch = watching(&[("INBOX", Wish::default())], &[("INBOX", Cursor { uidvalidity: 7, next: 1 })]);
+    backend.inbox().grows = true;
+    assert_eq!(look(&mut watch, &mut backend, at(0)).len(), 2);
+    let mut watch = watching(
+        &[("INBOX", Wish { heads: true, ..Wish::default() })],
+        &[("INBOX", Cursor { uidvalidity: 7, next: 1 })],
+    );
+    backend.inbox().deliver("x");
+    let Next::Run(errand) = watch.next(at(0)) else { panic!("{watch:?}") };
+    let (outcome, examined) = backend.run(&errand);
+    assert_eq!(watch.told(outcome, examined, at(0)), None);
+    backend.inbox().deliver("y");
+    assert_eq!(arrived(&look(&mut watch, &mut backend, at(0))), ["INBOX 1", "INBOX 2"]);
+}
+
+#[test]
+fn where_nobody_else_can_look_a_session_has_eyes() {
+    let mut watch = watching(&[("INBOX", Wish { programs: vec![(*b"FROM x").into()], heads: true })], &[]);
+    let seen = |uidvalidity, next| Cursor { uidvalidity, next };
+    assert_eq!(watch.seen(b"INBOX", seen(7, 4)), None, "all that is there is old");
+    let news = watch.seen(b"INBOX", seen(7, 6)).unwrap();
+    assert_eq!((news.arrived.to_string(), news.next, news.matched[0].1.to_string()), ("4:5".into(), 6, "4:5".into()));
+    assert_eq!(watch.seen(b"INBOX", seen(7, 6)), None);
+    assert_eq!(watch.seen(b"INBOX", seen(7, 5)), None);
+    assert_eq!(watch.cursor(b"INBOX"), Some(seen(7, 6)), "it does not go back");
+    assert_eq!(watch.seen(b"INBOX", seen(8, 3)), None, "another mailbox");
+    assert_eq!((watch.cursor(b"INBOX"), watch.seen(b"Lists", seen(7, 5))), (Some(seen(8, 3)), None));
 }
 
 #[test]
@@ -291,7 +327,8 @@ fn walk(seed: u64) {
             4 if below(50) == 0 => {
                 let uidvalidity = backend.inbox().uidvalidity;
                 found.retain(|key, count| key.0 != uidvalidity || *count > 0);
-                *backend.inbox() = Mailbox { uidvalidity: uidvalidity + 1, next: 1, messages: Vec::new() };
+                *backend.inbox() =
+                    Mailbox { uidvalidity: uidvalidity + 1, next: 1, messages: Vec::new(), grows: false };
                 settled = false;
             }
             5 => watch.lost(),

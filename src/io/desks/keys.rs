@@ -6,7 +6,7 @@
 //!
 //! A secret that was refused is not said again, and not kept. Requirement N16, architecture section 12.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     io::{metrics::WatchMode, registry::SessionId, seal::Seal, senders::Mode},
@@ -28,8 +28,8 @@ pub(super) enum Opener {
 /// The keys of an account.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    /// What sessions have logged in with.
-    sessions: BTreeMap<SessionId, Arc<Key>>,
+    /// What sessions have logged in with, the newest last. Those of a backend's user are bounded where they are admitted.
+    sessions: Vec<(SessionId, Arc<Key>)>,
     /// A device wants the secret kept; and that, if it is.
     is_wanted: bool,
     sealed: Option<Arc<Key>>,
@@ -45,13 +45,14 @@ const SEALED: &str = "sealed";
 impl Keys {
     /// A session can be logged in to so once more.
     pub(super) fn came(&mut self, session: SessionId, key: Arc<Key>, account: &AccountName, seal: Option<&Seal>) {
-        self.sessions.insert(session, key);
+        self.went(session);
+        self.sessions.push((session, key));
         self.keep(account, seal);
     }
 
     /// It is over.
     pub(super) fn went(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
+        self.sessions.retain(|(known, _)| *known != session);
     }
 
     /// Whether a device wants the secret kept. What is kept goes where none does.
@@ -77,28 +78,27 @@ impl Keys {
     /// Keeps what a session has logged in with, where that is wanted and is not what is kept.
     fn keep(&mut self, account: &AccountName, seal: Option<&Seal>) {
         let Some(seal) = seal.filter(|_| self.is_wanted) else { return };
-        let Some(key) = self.sessions.values().next_back().cloned() else { return };
-        let Some(secret) = key.write() else { return };
-        let known = self.sealed.as_ref().and_then(|sealed| sealed.write());
-        if known.is_some_and(|known| known.expose() == secret.expose()) {
+        let Some(key) = self.newest() else { return };
+        let Some(secret) = key.write().filter(|_| self.sealed.as_ref().is_none_or(|sealed| !sealed.is(&key))) else {
             return;
-        }
+        };
         if let Some(sealed) = seal.seal(account, &secret) {
             self.sealed = Some(key);
             self.turn(Some(sealed.into()), "the secret is kept, sealed");
         }
     }
 
-    /// The backend has refused what this one has opened.
-    pub(super) fn refused(&mut self, opener: Opener) {
-        match opener {
-            Opener::Master => self.shut = true,
-            // Those of other sessions are the same secret, as a rule; and so is the one that is kept.
-            Opener::Session | Opener::Sealed => {
-                self.sessions.clear();
-                self.forget("the backend refuses the secret: it is not kept any more");
-            }
+    /// The backend has refused this one: it is not said again, whoever has it.
+    pub(super) fn refused(&mut self, key: &Key, opener: Opener) {
+        self.shut |= opener == Opener::Master;
+        self.sessions.retain(|(_, known)| !known.is(key));
+        if self.sealed.as_ref().is_some_and(|sealed| sealed.is(key)) {
+            self.forget("the backend refuses the secret: it is not kept any more");
         }
+    }
+
+    fn newest(&self) -> Option<Arc<Key>> {
+        self.sessions.last().map(|(_, key)| Arc::clone(key))
     }
 
     fn forget(&mut self, why: &'static str) {
@@ -118,7 +118,7 @@ impl Keys {
 
     /// How to log in, if that is possible now; and whose secret it is.
     pub(super) fn best(&self, mode: Mode, master: impl FnOnce() -> Option<Key>) -> Option<(Arc<Key>, Opener)> {
-        let of_session = || Some((Arc::clone(self.sessions.values().next_back()?), Opener::Session));
+        let of_session = || Some((self.newest()?, Opener::Session));
         match mode {
             Mode::Off => None,
             Mode::Linger => of_session(),
@@ -141,7 +141,7 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{io::seal::tests::seal, session::key::tests::key};
+    use crate::{imap::Secret, io::seal::tests::seal, session::key::tests::key};
 
     fn account() -> AccountName {
         AccountName { backend: "main".into(), user: "joe".into() }
@@ -149,6 +149,11 @@ mod tests {
 
     fn session(number: u8) -> SessionId {
         SessionId::parse(&format!("aaaaaaaaaaaaaaa{number}")).unwrap()
+    }
+
+    /// Joe's, with another password.
+    fn other() -> Arc<Key> {
+        Arc::new(Key::read(&Secret::new(b"main\0joe\0joe\0\0other".to_vec())).unwrap())
     }
 
     fn opener(keys: &Keys, mode: Mode) -> Option<Opener> {
@@ -178,7 +183,7 @@ mod tests {
         assert_eq!(opener(&later, Mode::Sealed), Some(Opener::Sealed));
         assert_eq!(later.mode(Mode::Sealed), WatchMode::Sealed);
         assert_eq!(opener(&later, Mode::Linger), None, "the operator has changed his mind");
-        later.refused(Opener::Sealed);
+        later.refused(&key(), Opener::Sealed);
         assert_eq!(opener(&later, Mode::Sealed), None);
         assert_eq!(later.mode(Mode::Sealed), WatchMode::Linger);
         let (memos, said) = turns(&mut later);
@@ -207,10 +212,14 @@ mod tests {
         let mut keys = Keys::default();
         keys.came(session(1), key(), &account(), None);
         assert_eq!(opener(&keys, Mode::Linger), Some(Opener::Session));
-        keys.refused(Opener::Session);
+        keys.came(session(2), other(), &account(), None);
+        keys.came(session(3), key(), &account(), None);
+        keys.refused(&key(), Opener::Session);
+        assert!(keys.best(Mode::Linger, || None).unwrap().0.is(&other()), "another password may be the new one");
+        keys.refused(&other(), Opener::Session);
         assert_eq!(opener(&keys, Mode::Linger), None);
         assert_eq!(opener(&keys, Mode::Master), Some(Opener::Master));
-        keys.refused(Opener::Master);
+        keys.refused(&key(), Opener::Master);
         assert_eq!(opener(&keys, Mode::Master), None);
         assert_eq!(opener(&keys, Mode::Off), None);
     }
