@@ -108,6 +108,11 @@ def walk(part, name, npm, program, tally):
     push = smsc.next()
     tally.check(f"{name}: told of what had come", [push.get("to"), push.get("udh")], [NUMBER[1:], [PORTS]])
 
+    # Who has been told and does not react is told again after a minute.
+    sign_in(proxy, "u1").ok("LOGOUT")
+    until = time.monotonic() + SECONDS
+    while told(proxy, "state") == ["SENT"] and time.monotonic() < until:
+        time.sleep(0.02)
     proxy.kill()
     proxy.start(fresh=False)
     push = smsc.next()

@@ -18,10 +18,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 
-from handover import DEFAULT, KEY, OUTBAND, Device, deliver, sign_in, watched
+from handover import DEFAULT, KEY, OUTBAND, SECONDS, Device, deliver, sign_in, watched
 from stage import Stage, Tally, ended_early, options, say
 
 WATCH = "/private/vendor/lemonade/notify/watch"
@@ -67,7 +68,7 @@ def sealed(part, server, program, folder, tally):
         first = device.notice()
         tally.check("sealed: away", first.get("subject"), "one")
         # Who has been told and does not react is told again after an hour.
-        sign_in(proxy, "u1").ok("LOGOUT")
+        react(proxy)
         proxy.kill()
         deliver(server, "u1", "two")
         proxy.start(fresh=False)
@@ -76,7 +77,7 @@ def sealed(part, server, program, folder, tally):
         stored = b"".join(open(entry.path, "rb").read() for entry in os.scandir(proxy.state) if entry.name.startswith("store"))
         tally.check("sealed: what is stored does not show it", b"\0pw" in stored, False)
 
-        sign_in(proxy, "u1").ok("LOGOUT")
+        react(proxy)
         proxy.kill()
         passwords(server, "other")
         proxy.start(fresh=False)
@@ -88,6 +89,18 @@ def sealed(part, server, program, folder, tally):
         tally.check("sealed: signed in again", status(wire), "watched (sealed)")
         say(f"sealed: watched; behind a kill told of {second.get('subject')}; with another password asleep")
     proxy.stop()
+
+
+def react(proxy):
+    """The device signs in, and that is known."""
+    sign_in(proxy, "u1").ok("LOGOUT")
+    wait_until(lambda: '"state": "SENT"' not in queue(proxy))
+
+
+def wait_until(fact):
+    until = time.monotonic() + SECONDS
+    while not fact() and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def passwords(server, word):
@@ -131,8 +144,7 @@ def left(part, server, program, folder, tally):
         cram = Cram(proxy, "u2")
         provision(cram, device)
         # What a session leaves is taken where somebody takes it.
-        while '"present": true' not in queue(proxy):
-            pass
+        wait_until(lambda: '"present": true' in queue(proxy))
         told = []
         cram.session.logout()
         for number, leave in enumerate([None, Cram.idle, lambda cram: cram.ok("NOOP")]):
