@@ -9,12 +9,14 @@
 //! | [`overview`] | what is known of a whole account while somebody follows, and what of it is news? |
 //! | [`tree`] | which mailboxes are there, and what has become of their names? |
 //! | [`groups`] | of which events in which of them does a client want to hear? |
+//! | [`membership`] | is a message one of those that a search program means? |
 //! | [`news`] | what has a look at a mailbox found? |
 //! | [`watch`] | what is known of those, and what has become of it? |
 
 pub mod diff;
 pub mod event;
 pub mod groups;
+pub mod membership;
 pub mod news;
 pub mod overview;
 pub mod shadow;

@@ -13,7 +13,8 @@
 //! It is a state machine: what it says next is an errand ([`crate::session::aside`]), and what came of it makes the next one. Which messages are
 //! new only UIDs tell, so every message is found once, whatever is lost and had again; what was counted may fall meanwhile. A mailbox
 //! that was made anew has another UIDVALIDITY: nothing in it is known, and that is said. A backend that refuses IDLE is asked instead.
-//! Where a filter cannot be asked, a message passes: too much is told rather than too little.
+//! Where a filter cannot be asked, the headers are looked at instead, and what they do not tell lets a message pass: too much is told rather
+//! than too little.
 //!
 //! Times are since 1970. Requirements N3, N11, A6.
 
@@ -24,7 +25,10 @@ use std::{collections::BTreeMap, time::Duration};
 use self::cursor::Cursor;
 use crate::{
     imap::{fetch::Fetched, response::Status, token, uid_set::UidSet, verb},
-    mailbox::news::News,
+    mailbox::{
+        membership::{Candidate, matches},
+        news::News,
+    },
     session::aside::{Errand, Examined, Outcome, Task},
 };
 
@@ -33,6 +37,9 @@ pub const HEAD: u32 = 16 << 10;
 
 /// Messages that one look finds at most: the next look finds the rest.
 const MOST: usize = 100_000;
+
+/// Messages whose headers are asked for where the backend cannot search: of more at once, all pass.
+const MOST_JUDGED: u32 = 100;
 
 /// How often mailboxes are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +103,8 @@ enum Doing {
     Look(Box<[u8]>),
     /// Asking which of it match the first of these programs.
     Match(Box<News>, Vec<Box<[u8]>>),
+    /// Looking at their headers, because the backend cannot be asked that.
+    Judge(Box<News>, Vec<Box<[u8]>>),
     /// Looking into this one.
     Head(Box<News>, u32),
     Listen(Box<[u8]>),
@@ -224,12 +233,12 @@ impl Watch {
     /// found, and a connection that is lost meanwhile begins where the last look ended.
     pub fn told(&mut self, outcome: Outcome, examined: Examined, now: Duration) -> Option<News> {
         let doing = self.doing.take()?;
-        let (kept, done) = match outcome {
-            Outcome::Done(kept, status, _) => (kept, status == Status::Ok),
+        let (kept, done, refused) = match outcome {
+            Outcome::Done(kept, status, _) => (kept, status == Status::Ok, status != Status::Ok),
             // An IDLE that ends by itself, more than can be held.
-            Outcome::Lost | Outcome::Refused | Outcome::Busy => (Vec::new(), false),
+            Outcome::Lost | Outcome::Refused | Outcome::Busy => (Vec::new(), false, false),
         };
-        if let Doing::Match(news, _) | Doing::Head(news, _) = &doing
+        if let Doing::Match(news, _) | Doing::Judge(news, _) | Doing::Head(news, _) = &doing
             && let Some(place) = self.places.get_mut(&news.mailbox)
             && (examined.has_grown || examined.messages.zip(place.count).is_some_and(|(now, known)| now > known))
         {
@@ -247,6 +256,10 @@ impl Watch {
                 let programs = self.places.get(&news.mailbox)?.wish.programs.clone();
                 self.further(news, programs)
             }
+            Doing::Match(news, programs) if refused && news.arrived.len() <= MOST_JUDGED => {
+                self.doing = Some(Doing::Judge(news, programs));
+                None
+            }
             Doing::Match(mut news, mut programs) => {
                 // Who cannot be asked is not to decide that nobody hears of it.
                 let mut matched = news.arrived.clone();
@@ -254,6 +267,13 @@ impl Watch {
                     matched.narrow(&found(&kept));
                 }
                 news.matched.push((programs.remove(0), matched));
+                self.further(news, programs)
+            }
+            Doing::Judge(mut news, mut programs) => {
+                let program = programs.remove(0);
+                let others = judged(&kept).into_iter().filter(|other| matches(&program, other) == Some(false));
+                let others: UidSet = others.map(|other| other.uid).collect();
+                news.matched.push((program, news.arrived.without(&others).collect()));
                 self.further(news, programs)
             }
             Doing::Head(mut news, uid) => {
@@ -351,6 +371,10 @@ impl Watch {
                 let arguments = [format!("{charset}UID {first}:{last} ").as_bytes(), program].concat();
                 (&news.mailbox, Task::Ask { verb: SEARCH, arguments, keep: Errand::whole })
             }
+            Doing::Judge(news, _) => {
+                let arguments = format!("{} (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER])", news.arrived);
+                (&news.mailbox, Task::Ask { verb: FETCH, arguments: arguments.into_bytes(), keep: Errand::whole })
+            }
             Doing::Head(news, uid) => {
                 let arguments = format!("{uid} (UID BODY.PEEK[]<0.{HEAD}>)").into_bytes();
                 (&news.mailbox, Task::Ask { verb: FETCH, arguments, keep: Errand::whole })
@@ -363,7 +387,9 @@ impl Watch {
         };
         // What UIDs name must be what they have named.
         let uidvalidity = match doing {
-            Doing::Match(news, _) | Doing::Head(news, _) => Some(news.uidvalidity).filter(|known| *known > 0),
+            Doing::Match(news, _) | Doing::Judge(news, _) | Doing::Head(news, _) => {
+                Some(news.uidvalidity).filter(|known| *known > 0)
+            }
             Doing::Look(_) | Doing::Listen(_) => None,
         };
         Errand { mailbox: mailbox.clone(), uidvalidity, task }
@@ -408,6 +434,20 @@ fn found(kept: &[Vec<u8>]) -> UidSet {
         words.filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok()).collect::<Vec<u32>>()
     };
     kept.iter().flat_map(numbers).collect()
+}
+
+/// What is known of messages by their headers.
+fn judged(kept: &[Vec<u8>]) -> Vec<Candidate<'_>> {
+    fn candidate(response: &[u8]) -> Option<Candidate<'_>> {
+        let fetched = Fetched::parse(response)?;
+        let uid = fetched.uid()?;
+        let flags = String::from_utf8_lossy(fetched.value("FLAGS")?.trim_ascii());
+        let flags = flags.trim_matches(['(', ')']).split(' ').map(|flag| flag.to_owned().into()).collect();
+        let size = fetched.value("RFC822.SIZE").and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
+        let header = token::Cursor::new(fetched.value("BODY[HEADER]")?).string().ok()?.octets;
+        Some(Candidate { uid, flags, arrived: fetched.value("INTERNALDATE").unwrap_or_default(), size, header })
+    }
+    kept.iter().filter_map(|response| candidate(response)).collect()
 }
 
 /// How a message begins.

@@ -197,10 +197,42 @@ fn filters_are_asked_of_what_is_new_and_one_that_cannot_be_asked_lets_all_pass()
     assert_eq!(watch.told(outcome, examined, at(1)), None);
     for _ in 0..2 {
         let refused = Outcome::Done(Vec::new(), Status::No, b"[BADCHARSET]".to_vec());
+        watch.next(at(1));
         assert_eq!(watch.told(refused, examined, at(1)), None);
+        let Next::Run(errand) = watch.next(at(1)) else { panic!("{watch:?}") };
+        assert_eq!(watch.told(backend.run(&errand).0, examined, at(1)), None);
     }
     let news = look(&mut watch, &mut backend, at(1)).remove(0);
     assert!(news.matched.iter().all(|(_, uids)| uids.to_string() == "4"), "{news:?}");
+}
+
+#[test]
+fn where_the_backend_cannot_search_the_headers_are_looked_at() {
+    let mut backend = Backend::with(&["INBOX"]);
+    let wish = Wish { programs: vec![Box::from("FROM \"jürgen\"".as_bytes())], heads: false };
+    let mut watch = watching(&[("INBOX", wish)], &[("INBOX", Cursor { uidvalidity: 7, next: 1 })]);
+    (0..3).for_each(|_| _ = backend.inbox().deliver("x"));
+    let Next::Run(errand) = watch.next(at(0)) else { panic!("{watch:?}") };
+    let (outcome, examined) = backend.run(&errand);
+    assert_eq!(watch.told(outcome, examined, at(0)), None);
+    let refused = Outcome::Done(Vec::new(), Status::No, b"[BADCHARSET]".to_vec());
+    assert_eq!(watch.told(refused, examined, at(0)), None);
+    let Next::Run(errand) = watch.next(at(0)) else { panic!("{watch:?}") };
+    let Task::Ask { verb, arguments, .. } = errand.task else { panic!("{errand:?}") };
+    assert_eq!(
+        (verb.name, &*arguments),
+        ("UID FETCH", &b"1:3 (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER])"[..])
+    );
+    let one = |uid: u32, from: &str| {
+        let header = format!("From: {from} <a@example.org>\r\n\r\n");
+        let len = header.len();
+        format!("* {uid} FETCH (UID {uid} FLAGS (\\Recent) RFC822.SIZE 310 BODY[HEADER] {{{len}}}\r\n{header})")
+            .into_bytes()
+    };
+    // Of the third one nothing is said.
+    let kept = vec![one(1, "=?utf-8?q?J=C3=BCrgen?="), one(2, "Romeo")];
+    let news = watch.told(Outcome::Done(kept, Status::Ok, Vec::new()), examined, at(0)).unwrap();
+    assert_eq!(news.matched[0].1.to_string(), "1,3");
 }
 
 #[test]
