@@ -1,4 +1,5 @@
-//! The desks of all accounts of which a device wants to hear while it is away: one task each, which drives the [`Desk`] and the [`Watch`].
+//! The desks of all accounts of which a device wants to hear while it is away: one task each, which drives the
+//! [desk](crate::outband::desk::Desk) and the [watch](crate::watch::Watch).
 //!
 //!     sessions     -> sign, key, shown      who is there, how one logs in, what was seen
 //!     the store    -> entries, routes       at the start, and when they have changed
@@ -11,60 +12,35 @@
 //! said again, and not kept. How it stands a device reads in an entry. Requirements N3, N9, N16.
 
 use std::{
-    collections::BTreeMap,
-    io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use dashmap::{DashMap, Entry as Slot};
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, oneshot},
-    task::{JoinError, JoinSet},
+    sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
 
 mod keys;
+mod task;
 
-use self::keys::{Keys, Opener};
+use self::task::{MOMENT, PATIENCE, Task};
 use super::{
-    backends::Rewriting,
-    events,
     line::Line,
-    metrics::{Channel, Held, Peer, WatchMode, Watching},
+    metrics::{WatchMode, Watching},
     registry::SessionId,
-    senders::{self, RENEWAL},
     shell::Shell,
 };
 use crate::{
-    account::{
-        channel::Kind,
-        enrolment,
-        presence::{End, Sign},
-        registration, watching,
-    },
-    imap::entry::EntryName,
-    mailbox::{event::Event, news::News},
-    outband::{
-        channel::{self, Answer, Given},
-        desk::{Bar, Carriage, Desk, Moment, RouteView},
-        route::{marks, ring::Ring},
-        subscription::{self, Wanted},
-    },
-    session::{
-        aside::{Examined, Outcome},
-        effect::{Annotated, Keeping, Kept, Notice},
-        key::Key,
-    },
-    store::{
-        AccountName, Change, DeviceName, Edit, Entry, Found, Key as EntryKey, Looked, Memo, Owner, Query, Quota, Turn,
-        Way,
-    },
-    watch::{Next, Pace, Watch, Wish, cursor::Cursor},
+    account::presence::Sign,
+    mailbox::event::Event,
+    outband::{channel, desk::RouteView},
+    session::key::Key,
+    store::{AccountName, DeviceName, Way},
 };
 
 /// The desks, by account.
@@ -73,6 +49,8 @@ pub struct Desks {
     desks: DashMap<Arc<AccountName>, Door>,
     /// Turns for reading what is stored: at a start all want to.
     reads: Semaphore,
+    /// The program ends: none is begun.
+    closes: AtomicBool,
 }
 
 /// The way to a desk.
@@ -88,7 +66,7 @@ const READS: usize = 32;
 
 impl Default for Desks {
     fn default() -> Self {
-        Self { desks: DashMap::new(), reads: Semaphore::new(READS) }
+        Self { desks: DashMap::new(), reads: Semaphore::new(READS), closes: AtomicBool::new(false) }
     }
 }
 
@@ -151,6 +129,7 @@ impl Desks {
 
     /// The program ends: nothing more is begun, and what is known is on the disk behind this.
     pub async fn close(&self) {
+        self.closes.store(true, Relaxed);
         self.desks.iter_mut().for_each(|mut desk| desk.orders = mpsc::unbounded_channel().0);
         let until = Instant::now() + 2 * PATIENCE;
         while !self.desks.is_empty() && Instant::now() < until {
@@ -210,7 +189,7 @@ pub async fn provision(shell: Arc<Shell>, mut changed: mpsc::UnboundedReceiver<A
 
 /// Begins a desk, unless there is one. Where nobody sends, what is stored waits for who will.
 fn begin(shell: &Arc<Shell>, account: Arc<AccountName>, delay: Duration) {
-    if shell.setup.load().senders.channels.is_empty() {
+    if shell.setup.load().senders.channels.is_empty() || shell.desks.closes.load(Relaxed) {
         return;
     }
     let (orders, waiting) = mpsc::unbounded_channel();
@@ -245,685 +224,4 @@ async fn run(
     if again {
         begin(&shell, account, Duration::ZERO);
     }
-}
-
-/// An account that is looked after.
-struct Task {
-    shell: Arc<Shell>,
-    account: Arc<AccountName>,
-    desk: Desk,
-    watch: Watch,
-    /// How far mailboxes were looked at, as it is stored.
-    known: BTreeMap<Box<[u8]>, Cursor>,
-    /// What of that is to be stored.
-    looked: Vec<Looked>,
-    /// Entries that are to be stored with it: what is known of addresses that are none any more, what a device has missed.
-    over: Vec<Edit>,
-    /// How to log in.
-    keys: Keys,
-    /// Sessions that are there.
-    sessions: BTreeMap<SessionId, DeviceName>,
-    /// So the user calls himself, and whether that is stored.
-    name: Option<Arc<str>>,
-    is_named: bool,
-    /// A connection with nothing to do, and what has opened it; none: a client has left it.
-    line: Option<Line>,
-    opened_by: Option<(Arc<Key>, Opener)>,
-    wants_line: Arc<AtomicBool>,
-    /// It has answered.
-    proven: bool,
-    looking: Option<Looking>,
-    /// Ends a listening that has something better to do.
-    enough: Arc<Notify>,
-    /// When a connection may be tried.
-    from: Instant,
-    /// How long behind the next failure.
-    pause: Duration,
-    /// Without a session, the connection is kept until then.
-    until: Option<Instant>,
-    /// Those that are away were told that nobody can look any more.
-    blind: bool,
-    carries: JoinSet<Carried>,
-    watching: Option<((WatchMode, Watching), Held)>,
-    /// What devices read of how it stands.
-    statuses: BTreeMap<DeviceName, String>,
-    waiting: Vec<Held>,
-    barred: Vec<(Bar, Held)>,
-}
-
-/// The connection, if it is there, and what came of an errand.
-type Looking = Pin<Box<dyn Future<Output = (Option<Line>, Outcome)> + Send>>;
-
-/// What has become of a notice: of which route, its number, since when there was something to tell, and over which channel.
-type Carried = (Way, u64, Duration, Kind, Answer);
-
-/// So long sessions have to say that they are there, before somebody is told that nobody can look.
-const MOMENT: Duration = Duration::from_secs(1);
-
-/// So long behind the start nothing is sent while it is asked what messages say of which that is to be told.
-const LATEST: Duration = Duration::from_secs(10);
-
-/// Looks that an IDLE spares: one at a backend that has gone silent ends when as many are due.
-const IDLE: u32 = 4;
-
-/// Between two attempts to connect; each is longer or shorter by up to a half, so that not all accounts of a backend come at once.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-
-/// Under which name it is stored how the user calls himself.
-const NAME: &str = "name";
-
-/// A backend before which the pause has become so long does not answer.
-const SILENT: Duration = Duration::from_secs(30);
-
-impl Task {
-    /// With what is stored of the account; none: nothing is, and nobody wants to hear of anything.
-    async fn new(
-        shell: &Arc<Shell>,
-        account: &Arc<AccountName>,
-        wants_line: Arc<AtomicBool>,
-        delay: Duration,
-    ) -> Option<Self> {
-        let setup = shell.setup.load();
-        let config = &setup.config.outband;
-        let pace = Pace { every: config.every.0, idle: (IDLE * config.every.0).min(RENEWAL) };
-        let desk = Desk::new(&account.user, Arc::clone(&setup.senders.rules), Arc::clone(&setup.senders.channels));
-        let mut task = Self {
-            shell: Arc::clone(shell),
-            account: Arc::clone(account),
-            desk,
-            watch: Watch::new(pace),
-            known: BTreeMap::new(),
-            looked: Vec::new(),
-            over: Vec::new(),
-            keys: Keys::default(),
-            sessions: BTreeMap::new(),
-            name: None,
-            is_named: true,
-            line: None,
-            opened_by: None,
-            wants_line,
-            proven: false,
-            looking: None,
-            enough: Arc::default(),
-            from: Instant::now() + delay.max(MOMENT),
-            pause: PAUSES.0,
-            until: None,
-            blind: false,
-            carries: JoinSet::new(),
-            watching: None,
-            statuses: BTreeMap::new(),
-            waiting: Vec::new(),
-            barred: Vec::new(),
-        };
-        let turn = shell.desks.reads.acquire().await;
-        task.restore().await;
-        task.provision().await;
-        drop(turn);
-        task.desk
-            .unknown()
-            .iter()
-            .for_each(|(mailbox, uidvalidity, uid)| task.watch.fetch(mailbox, *uidvalidity, *uid));
-        if !task.desk.is_subscribed() {
-            task.tell_status(false).await;
-        }
-        task.save().await;
-        (task.desk.is_subscribed() || !task.desk.views(moment()).is_empty()).then_some(task)
-    }
-
-    async fn work(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
-        let (begins, latest) = (Instant::now() + MOMENT, Instant::now() + LATEST);
-        loop {
-            self.save().await;
-            // Before that, sessions may not have said that they are there, and what messages say may not be known again.
-            let begins = if self.watch.fetches() { latest } else { begins };
-            let may_carry = Instant::now() >= begins;
-            if may_carry {
-                self.carry().await;
-            }
-            if !self.desk.is_subscribed() && self.carries.is_empty() {
-                self.tell_status(false).await;
-                self.save().await;
-                return self.close().await;
-            }
-            let rest = self.look();
-            let is_wanted = self.line.is_none() && self.looking.is_none() && self.lingers() && self.key().is_none();
-            self.wants_line.store(is_wanted, Relaxed);
-            self.desk.look_after(!self.blind, moment());
-            self.count();
-            self.tell_status(true).await;
-            let due = self.desk.next_at(moment()).map(instant).map(|due| if may_carry { due } else { due.max(begins) });
-            let wake = [due, rest].into_iter().flatten().min();
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(order) => self.take(order).await,
-                    None => return self.end().await,
-                },
-                Some(carried) = self.carries.join_next() => self.settle(carried),
-                (line, outcome) = looked(&mut self.looking), if self.looking.is_some() => self.told(line, outcome),
-                () = sleep(wake) => self.desk.advance(moment()),
-            }
-        }
-    }
-
-    /// What an earlier process has stored.
-    async fn restore(&mut self) {
-        let Found::Outband(found) = self.load(Query::Outband).await else { return };
-        let unreadable = self.desk.restore(found.routes, &found.memos, moment());
-        let read = |(mailbox, row): (Box<[u8]>, Box<str>)| Some((mailbox, serde_json::from_str(&row).ok()?));
-        let senders = Arc::clone(&self.shell.setup.load().senders);
-        self.keys.restore(&found.memos, &self.account, senders.seal.as_ref());
-        let name = found.memos.iter().find(|memo| *memo.name == *NAME).and_then(|memo| memo.state.as_deref());
-        self.name = name.map(Into::into);
-        let count = found.looked.len();
-        self.known = found.looked.into_iter().filter_map(read).collect();
-        if unreadable + count - self.known.len() > 0 {
-            tracing::error!(backend = %self.account.backend, unreadable, "rows of the outband side cannot be read: they begin anew");
-        }
-    }
-
-    /// So the devices want to be told now.
-    async fn provision(&mut self) {
-        let Found::Entries(entries) = self.load(Query::Entries).await else { return };
-        let offered = Arc::clone(&self.shell.setup.load().config.account);
-        self.statuses = statuses(&entries);
-        let senders = Arc::clone(&self.shell.setup.load().senders);
-        self.keys.want(watching::wants_sealed(&entries), &self.account, senders.seal.as_ref());
-        let now = moment();
-        let seconds = i64::try_from(now.time.as_secs()).unwrap_or(i64::MAX);
-        self.desk.subscribe(subscription::subscriptions(&entries, &offered.outband, seconds), now);
-        self.over.extend(enrolment::left_over(&entries));
-        self.over.extend(registration::discarded(&entries, seconds));
-        let wishes = self.desk.wishes().into_iter();
-        let wish = |Wanted { programs, heads }| Wish { programs, heads };
-        let wishes: BTreeMap<_, _> = wishes.map(|(mailbox, wanted)| (mailbox, wish(wanted))).collect();
-        let over: Vec<_> = self.known.keys().filter(|mailbox| !wishes.contains_key(*mailbox)).cloned().collect();
-        for mailbox in over {
-            self.known.remove(&mailbox);
-            self.looked.push((mailbox, None));
-        }
-        self.watch.look_after(wishes, &self.known);
-        self.enough.notify_one();
-    }
-
-    /// Asks the store until it answers: without it nothing can be decided.
-    async fn load(&mut self, query: Query) -> Found {
-        let keeping = Keeping::Load(query);
-        let mut pause = PAUSES.0;
-        loop {
-            match self.shell.keeper.ask(&self.account, &keeping).await {
-                Ok(Kept::Found(found)) => return found,
-                _ => tokio::time::sleep(pause).await,
-            }
-            pause = (2 * pause).min(PAUSES.1);
-        }
-    }
-
-    /// What has changed is on the disk behind this: until it is, nothing else happens.
-    async fn save(&mut self) {
-        let mut memos = Vec::new();
-        for (memo, what) in self.keys.take_turns() {
-            self.desk.remember(what, moment());
-            memos.push(memo);
-        }
-        if !std::mem::replace(&mut self.is_named, true) {
-            memos.push(Memo { name: NAME.into(), state: self.name.as_deref().map(Into::into) });
-        }
-        let mut turn = self.desk.take_turn();
-        turn.looked = std::mem::take(&mut self.looked);
-        turn.memos.append(&mut memos);
-        turn.entries.append(&mut self.over);
-        if turn == Turn::default() {
-            return;
-        }
-        let keeping = Keeping::Save(Change::Turn(turn));
-        let mut pause = Duration::from_millis(500);
-        // Counted and said where it fails.
-        while self.shell.keeper.ask(&self.account, &keeping).await.is_err() {
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(Duration::from_secs(30));
-        }
-    }
-
-    /// Lets go what is due.
-    async fn carry(&mut self) {
-        let mut chance = [0; 64];
-        loop {
-            // The system's random numbers do not end.
-            let _ = aws_lc_rs::rand::fill(&mut chance);
-            let now = moment();
-            let claimed = self.desk.claim(&Given { now: now.time, chance }, now);
-            self.save().await;
-            let Some(Carriage { way, kind, seq, since, delivery }) = claimed else { return };
-            let (shell, account) = (Arc::clone(&self.shell), Arc::clone(&self.account));
-            self.carries.spawn(async move {
-                let senders = Arc::clone(&shell.setup.load().senders);
-                let carrying = tokio::spawn(async move { senders.carry(&delivery).await });
-                // A carrier that breaks has brought nothing.
-                let broken = |_| senders::Carried { answer: Answer::Unreachable, receipt: None };
-                let senders::Carried { answer, receipt } = carrying.await.unwrap_or_else(broken);
-                if let Some(receipt) = receipt {
-                    tokio::spawn(await_receipt(shell, account, way.clone(), seq, receipt));
-                }
-                (way, seq, since, kind, answer)
-            });
-        }
-    }
-
-    fn settle(&mut self, carried: Result<Carried, JoinError>) {
-        // It breaks with its carrier only, and that is caught.
-        let Ok((way, seq, since, kind, answer)) = carried else { return };
-        let setup = self.shell.setup.load();
-        let Some(channel) = setup.senders.channels.get(&kind) else { return };
-        let outcome = channel.judge(&answer);
-        let (now, label) = (moment(), Channel::from(kind));
-        self.shell.meters.notices[(label, outcome.into())].increment(1);
-        if matches!(outcome, channel::Outcome::Accepted | channel::Outcome::Delivered) {
-            self.shell.meters.notice_latency[label].record(now.time.saturating_sub(since));
-        }
-        self.desk.settle(&way, seq, outcome, now);
-    }
-
-    async fn take(&mut self, order: Order) {
-        let now = moment();
-        match order {
-            Order::Sign(session, device, sign) => {
-                if matches!(sign, Sign::Unacknowledged(Some(_))) {
-                    self.shell.meters.silent_deaths[Peer::Client].increment(1);
-                }
-                self.sign(session, device, sign, now).await;
-            }
-            Order::Happened(device, event) => self.desk.happened_by(&device, &event, now),
-            Order::Key(session, key) => {
-                let senders = Arc::clone(&self.shell.setup.load().senders);
-                self.keys.came(session, key, &self.account, senders.seal.as_ref());
-                (self.from, self.pause) = (self.from.min(Instant::now()), PAUSES.0);
-            }
-            Order::Named(name) => {
-                self.is_named &= self.name.as_ref() == Some(&name);
-                self.name = Some(name);
-            }
-            Order::Left(line) if self.line.is_none() && self.looking.is_none() => {
-                self.watch.may_listen(line.idles(), line.notifies());
-                self.watch.lost();
-                (self.line, self.opened_by, self.proven) = (Some(*line), None, true);
-                (self.blind, self.pause) = (false, PAUSES.0);
-            }
-            Order::Left(line) => line.close().await,
-            Order::Stirred(mailbox, uidvalidity, next) => self.stirred(&mailbox, uidvalidity, next, now),
-            Order::Shown(device, mailbox, uidvalidity, uidnext) => {
-                if let Some(uidvalidity) = uidvalidity {
-                    self.watch.begin_at(&mailbox, Cursor { uidvalidity, next: uidnext });
-                }
-                let shown =
-                    marks::Shown { mailbox: &mailbox, uidvalidity, uidnext: Some(uidnext), ..marks::Shown::default() };
-                self.desk.shown(&device, shown, now);
-            }
-            Order::Receipt(way, seq, receipt) => self.desk.receipt(&way, seq, receipt, now),
-            Order::Provisioned => self.provision().await,
-            // Who has asked may have gone.
-            Order::Operator(device, again, say) => _ = say.send(self.desk.order(&device, again, now)),
-            Order::View(say) => {
-                let _ = say.send(View { routes: self.desk.views(now), watching: self.watching() });
-            }
-        }
-    }
-
-    async fn sign(&mut self, session: SessionId, device: DeviceName, sign: Sign, now: Moment) {
-        let mut came = false;
-        match sign {
-            Sign::Goes(_) => {
-                self.keys.went(session);
-                self.sessions.remove(&session);
-            }
-            _ => {
-                // It said of itself that it is another device.
-                if let Some(before) = self.sessions.insert(session, device.clone()).filter(|before| *before != device) {
-                    self.desk.sign(&before, session.number(), Sign::Goes(End::Logout), now);
-                    came |= self.desk.sign(&device, session.number(), Sign::Comes, now);
-                }
-            }
-        }
-        came |= self.desk.sign(&device, session.number(), sign, now);
-        if came {
-            self.welcome(&device, now).await;
-        }
-        let linger = self.shell.setup.load().config.outband.linger.0;
-        self.until = self.sessions.is_empty().then(|| self.until.unwrap_or_else(|| Instant::now() + linger));
-    }
-
-    /// A session sees what comes. Where nobody else can look, that is all there is.
-    fn stirred(&mut self, mailbox: &[u8], uidvalidity: Option<u32>, next: u32, now: Moment) {
-        let can_look = self.line.is_some() || self.looking.is_some() || self.key().is_some();
-        match uidvalidity {
-            Some(uidvalidity) if !can_look => {
-                let news = self.watch.seen(mailbox, Cursor { uidvalidity, next });
-                news.into_iter().for_each(|news| self.tell(&news, now));
-            }
-            _ if self.watch.cursor(mailbox).is_some_and(|cursor| cursor.next < next) => {
-                self.watch.stir(mailbox);
-                self.enough.notify_one();
-            }
-            _ => {}
-        }
-    }
-
-    /// A device is back: what its user is to be told, and what he will not find by himself.
-    async fn welcome(&mut self, device: &DeviceName, now: Moment) {
-        for text in self.desk.alerts(device) {
-            self.shell.registry.publish(&self.account, None, Notice::Alert(device.clone(), text.into()));
-        }
-        let missed = self.desk.missed(device, now);
-        let Ok(name) = EntryName::parse(watching::MISSED.as_bytes()) else { return };
-        if missed == Ring::default() {
-            return;
-        }
-        let Found::Entries(entries) = self.load(Query::Mailbox(Box::default())).await else { return };
-        let key = EntryKey { mailbox: Box::default(), owner: Owner::Device(device.clone()), name };
-        let before = entries.into_iter().find(|entry| entry.key == key).map(|entry| entry.value).unwrap_or_default();
-        let what = Annotated { mailbox: Box::default(), owner: key.owner.clone(), entries: vec![key.name.clone()] };
-        // With the ring that is empty by it, or not at all.
-        self.over.push((key, Some(missed.write(&before).into_bytes().into())));
-        self.save().await;
-        self.shell.registry.publish(&self.account, None, Notice::Annotated(what));
-    }
-
-    /// Begins the next look, if there is one to begin; when there may be another one, if nothing happens.
-    fn look(&mut self) -> Option<Instant> {
-        let now = Instant::now();
-        let is_over = self.leaves_at().is_some_and(|until| until <= now);
-        match () {
-            () if self.looking.is_some() && !is_over => return self.leaves_at(),
-            () if self.looking.is_some() => {
-                self.enough.notify_one();
-                return None;
-            }
-            () if is_over => (self.line, self.proven) = (None, false),
-            () => {}
-        }
-        let Some(line) = self.line.take() else { return self.connect(is_over, now) };
-        let time = moment().time;
-        let (errand, longest) = match self.watch.next(time) {
-            Next::Run(errand) => (errand, RENEWAL),
-            Next::Listen(errand, until) => (errand, until.saturating_sub(time).min(RENEWAL)),
-            Next::Rest(at) => {
-                self.line = Some(line);
-                return [at.map(instant), self.leaves_at()].into_iter().flatten().min();
-            }
-        };
-        let (enough, shell) = (Arc::clone(&self.enough), Arc::clone(&self.shell));
-        self.looking = Some(Box::pin(async move {
-            let mut line = line;
-            let outcome = line.converse(errand, longest, enough.notified()).await.unwrap_or_else(|error| {
-                if error.kind() == io::ErrorKind::TimedOut {
-                    shell.meters.silent_deaths[Peer::Backend].increment(1);
-                }
-                Outcome::Lost
-            });
-            (Some(line).filter(Line::is_free), outcome)
-        }));
-        self.leaves_at()
-    }
-
-    /// When the connection is given up because no session has come back.
-    fn leaves_at(&self) -> Option<Instant> {
-        self.until.filter(|_| self.mode() == WatchMode::Linger)
-    }
-
-    /// The same where there is no connection.
-    fn connect(&mut self, is_over: bool, now: Instant) -> Option<Instant> {
-        if self.from > now {
-            return Some(self.from);
-        }
-        match self.key().filter(|_| !is_over) {
-            Some(_) if !self.is_backend_up() => {
-                // Who probes it finds out when it is back; and then not all come at the same moment.
-                self.from = now + around(2 * PAUSES.0);
-                Some(self.from)
-            }
-            Some((key, opener)) => {
-                self.opened_by = Some((Arc::clone(&key), opener));
-                self.looking = Some(Box::pin(connect(Arc::clone(&self.shell), Arc::clone(&self.account), key)));
-                self.leaves_at()
-            }
-            // While a session of it is there, it sees at least its own mailbox, and may leave its connection.
-            None if self.lingers() && !self.sessions.is_empty() => None,
-            None => {
-                self.blind = true;
-                None
-            }
-        }
-    }
-
-    /// What has come of it.
-    fn told(&mut self, line: Option<Line>, outcome: Outcome) {
-        self.looking = None;
-        let examined = line.as_ref().map(Line::examined).unwrap_or_default();
-        self.line = line;
-        self.proven = self.line.is_some() && (self.proven || matches!(outcome, Outcome::Done(..)));
-        match (&self.line, &outcome) {
-            (Some(_), Outcome::Busy) => {}
-            (Some(_), Outcome::Done(..) | Outcome::Lost) => {
-                (self.pause, self.blind) = (PAUSES.0, false);
-                let line = self.line.as_ref();
-                self.watch.may_listen(line.is_some_and(Line::idles), line.is_some_and(Line::notifies));
-                self.found(outcome, examined, moment());
-            }
-            _ => {
-                self.from = Instant::now() + around(self.pause);
-                self.pause = (2 * self.pause).min(PAUSES.1);
-                if let (Outcome::Refused, Some((key, opener))) = (&outcome, &self.opened_by) {
-                    if *opener == Opener::Master {
-                        tracing::error!(backend = %self.account.backend, "the backend refuses outband.master for an account");
-                    }
-                    self.keys.refused(key, *opener);
-                }
-                self.watch.lost();
-            }
-        }
-    }
-
-    fn found(&mut self, outcome: Outcome, examined: Examined, now: Moment) {
-        if let Some(news) = self.watch.told(outcome, examined, now.time) {
-            self.tell(&news, now);
-        }
-    }
-
-    /// So it stands in a mailbox.
-    fn tell(&mut self, news: &News, now: Moment) {
-        let cursor = Cursor { uidvalidity: news.uidvalidity, next: news.next };
-        if self.known.insert(news.mailbox.clone(), cursor) != Some(cursor) {
-            let row = serde_json::to_string(&cursor).unwrap_or_default();
-            self.looked.push((news.mailbox.clone(), Some(row.into())));
-        }
-        let setup = self.shell.setup.load();
-        let dialer = setup.dialers.get(&self.account.backend);
-        // Where names are rewritten, nobody knows his own before he has signed in.
-        let is_own = dialer.is_some_and(|dialer| dialer.settings.user == Rewriting::default());
-        if let Some(user) = self.name.as_ref().or(is_own.then_some(&self.account.user)) {
-            events::tell_found(&self.shell, &self.account, user, news);
-        }
-        self.desk.found(news, now);
-    }
-
-    /// Whether sessions may be sent to the backend, as far as we know.
-    fn is_backend_up(&self) -> bool {
-        let setup = self.shell.setup.load();
-        setup.dialers.get(&self.account.backend).is_none_or(|dialer| dialer.condition.load().is_up())
-    }
-
-    /// How to log in, if that is possible now; and whose secret it is.
-    fn key(&self) -> Option<(Arc<Key>, Opener)> {
-        let setup = self.shell.setup.load();
-        self.keys.best(setup.config.outband.watch, || {
-            let (name, password) = setup.senders.master.clone()?;
-            let AccountName { backend, user } = &*self.account;
-            Some(Key::master(Arc::clone(backend), user, name, password))
-        })
-    }
-
-    fn lingers(&self) -> bool {
-        self.shell.setup.load().config.outband.lingers()
-    }
-
-    fn mode(&self) -> WatchMode {
-        self.keys.mode(self.shell.setup.load().config.outband.watch)
-    }
-
-    /// How it stands.
-    fn watching(&self) -> (WatchMode, Watching) {
-        let watching = match () {
-            () if self.blind => Watching::Blind,
-            () if self.proven && self.watch.is_settled() => Watching::Connected,
-            () => Watching::Waiting,
-        };
-        (self.mode(), watching)
-    }
-
-    /// What others count.
-    fn count(&mut self) {
-        let watching = self.watching();
-        if self.watching.as_ref().is_none_or(|(before, _)| *before != watching) {
-            let meters = self.shell.meters.backend(&self.account.backend);
-            self.watching = Some((watching, Held::new(&meters.watches[watching])));
-        }
-        self.waiting.resize_with(self.desk.waiting(moment()), || Held::new(&self.shell.meters.notices_waiting));
-        let bars = self.desk.bars(moment());
-        if !self.barred.iter().map(|(bar, _)| *bar).eq(bars.iter().copied()) {
-            let held = |bar: Bar| (bar, Held::new(&self.shell.meters.notices_barred[bar.into()]));
-            self.barred = bars.into_iter().map(held).collect();
-        }
-    }
-
-    /// Writes down for the devices how it stands, where that has changed; where nobody looks after them any more, nothing.
-    async fn tell_status(&mut self, looks: bool) {
-        let (mode, watching) = self.watching();
-        let how = match watching {
-            _ if !looks => String::new(),
-            _ if self.proven && self.pause == PAUSES.0 => format!("watched ({})", mode.name()),
-            Watching::Blind | Watching::Connected => "asleep: sign in to be told".to_owned(),
-            Watching::Waiting if self.pause > SILENT => "waiting: the mail server does not answer".to_owned(),
-            // It is soon known.
-            Watching::Waiting => return,
-        };
-        let remarks = if looks { self.desk.remarks() } else { BTreeMap::new() };
-        let line =
-            |(device, remarks)| (device, [how.clone()].into_iter().chain(remarks).collect::<Vec<_>>().join("; "));
-        let statuses: BTreeMap<_, _> = remarks.into_iter().map(line).collect();
-        if statuses == self.statuses {
-            return;
-        }
-        let Ok(name) = EntryName::parse(watching::STATUS.as_bytes()) else { return };
-        let over = self.statuses.keys().filter(|device| !statuses.contains_key(*device)).map(|device| (device, None));
-        let is_new = |(device, status): &(&DeviceName, &String)| self.statuses.get(*device) != Some(*status);
-        let new = statuses.iter().filter(is_new).map(|(device, status)| (device, Some(status.as_bytes().into())));
-        let key = |device: &DeviceName| EntryKey {
-            mailbox: Box::default(),
-            owner: Owner::Device(device.clone()),
-            name: name.clone(),
-        };
-        let edits: Vec<Edit> = over.chain(new).map(|(device, status)| (key(device), status)).collect();
-        // Where it fails it is told with the next change.
-        write_entries(&self.shell, &self.account, edits).await;
-        self.statuses = statuses;
-    }
-
-    /// The program ends: what is on its way has a moment.
-    async fn end(&mut self) {
-        let until = Instant::now() + PATIENCE;
-        while let Ok(Some(carried)) = tokio::time::timeout_at(until, self.carries.join_next()).await {
-            self.settle(carried);
-        }
-        self.save().await;
-        self.close().await;
-    }
-
-    async fn close(&mut self) {
-        if let Some(line) = self.line.take() {
-            line.close().await;
-        }
-    }
-}
-
-/// How long the end of the program waits for answers of providers.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Longer than a process runs.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
-
-/// Tells the desk what the network says of a notice later.
-async fn await_receipt(
-    shell: Arc<Shell>,
-    account: Arc<AccountName>,
-    way: Way,
-    seq: u64,
-    receipt: oneshot::Receiver<channel::Receipt>,
-) {
-    if let Ok(receipt) = receipt.await {
-        // An account that nobody looks after any more need not hear of it.
-        let _ = shell.desks.tell(&account, Order::Receipt(way, seq, receipt));
-    }
-}
-
-/// Connects. Whether we are let in is found out with the first errand.
-async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) -> (Option<Line>, Outcome) {
-    let connected = shell.dial_for(&account, Arc::clone(key.name())).await;
-    let meters = shell.meters.backend(&account.backend);
-    let counted = Held::new(&meters.auxiliary);
-    let timeout = shell.setup.load().config.timeouts.backend.0;
-    let line = connected.ok().and_then(|connected| Line::new(connected, &key, counted, timeout, meters));
-    let outcome = if line.is_some() { Outcome::Busy } else { Outcome::Lost };
-    (line, outcome)
-}
-
-/// Writes entries of devices, and tells their sessions. Where that cannot be done it is counted and said.
-async fn write_entries(shell: &Shell, account: &AccountName, edits: Vec<Edit>) {
-    let told: Vec<_> = edits.iter().map(|(key, _)| (key.owner.clone(), vec![key.name.clone()])).collect();
-    let keeping = Keeping::Save(Change::Entries { edits, quota: Quota::NONE });
-    if shell.keeper.ask(account, &keeping).await.is_ok() {
-        for (owner, entries) in told {
-            let what = Annotated { mailbox: Box::default(), owner, entries };
-            shell.registry.publish(account, None, Notice::Annotated(what));
-        }
-    }
-}
-
-/// What devices read of how it stands.
-fn statuses(entries: &[Entry]) -> BTreeMap<DeviceName, String> {
-    let status = |entry: &Entry| match &entry.key.owner {
-        Owner::Device(device) if entry.key.name.as_str() == watching::STATUS => {
-            Some((device.clone(), String::from_utf8_lossy(&entry.value).into_owned()))
-        }
-        _ => None,
-    };
-    entries.iter().filter_map(status).collect()
-}
-
-async fn looked(looking: &mut Option<Looking>) -> (Option<Line>, Outcome) {
-    match looking {
-        Some(looking) => looking.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// So long, and by chance up to a half more or less.
-fn around(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + f64::from(moment().chance % 1000) / 1000.0)
-}
-
-/// The time of day.
-fn moment() -> Moment {
-    let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Moment { time, chance: time.subsec_nanos() }
-}
-
-/// When that will be.
-fn instant(time: Duration) -> Instant {
-    Instant::now() + time.saturating_sub(moment().time).min(FOREVER)
 }

@@ -5,7 +5,7 @@
 //!
 //! What has come while the disk was busy is written at once. An event is safe when it is written, some milliseconds behind the moment in which
 //! it happened; a kill in between loses it, a power failure too. Where the disk takes nothing, 2 MiB wait in memory, and what is beyond is
-//! counted: its numbers are given, and the server hears that they are lost. What is to be sent is decided in [`feed`](crate::outband::feed).
+//! counted: its numbers are given, and the server hears that they are lost. What is to be sent is decided in [`feed`].
 //! Requirements N17, N18, N19.
 
 use std::{
