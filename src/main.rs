@@ -205,6 +205,12 @@ enum QueueCommand {
         #[command(flatten)]
         device: Named,
     },
+    /// Ask a device to sign in, where it will read what has changed for it
+    SignIn {
+        /// Whose, and which.
+        #[command(flatten)]
+        device: Named,
+    },
 }
 
 /// A user of the running proxy.
@@ -334,6 +340,7 @@ impl QueueCommand {
             Self::Show { person } => person.ask("GET", "/queue/", "", ""),
             Self::Retry { device } => device.ask_at("POST", "/queue/", ""),
             Self::Drop { device } => device.ask_at("DELETE", "/queue/", ""),
+            Self::SignIn { device } => device.ask_at("PUT", "/queue/", ""),
         }
     }
 }
@@ -439,6 +446,7 @@ mod tests {
             "p queue show joe",
             "p queue retry joe pixel",
             "p queue drop joe pixel --backend main",
+            "p queue sign-in joe pixel",
             "p explain joe pixel INBOX 18",
             "p events --follow",
             "p events --follow --user joe --config f",

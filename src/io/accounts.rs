@@ -32,6 +32,7 @@ use crate::{
         mailbox_name::{as_people_read, on_the_wire},
         uid_set::UidSet,
     },
+    outband::desk::Instruction,
     session::effect::{Annotated, DialError, Keeping, Kept, Notice},
     store::{
         AccountName, Change, Changed, Device, DeviceName, Entry, Found, Key, Line, Owner, Query, Source, StoreError,
@@ -66,6 +67,8 @@ pub enum Order {
     Retry(DeviceName),
     /// Tell a device of nothing that has come so far.
     Drop(DeviceName),
+    /// Ask a device to sign in.
+    SignIn(DeviceName),
     /// Say what has become of a message, for this device.
     Explain(DeviceName, Message),
 }
@@ -130,8 +133,9 @@ impl Shell {
                 Some(view) => Ok(queued(&account, &view)),
                 None => Err(AccountError::Device),
             },
-            Order::Retry(device) => self.order(&account, device, true).await,
-            Order::Drop(device) => self.order(&account, device, false).await,
+            Order::Retry(device) => self.order(&account, device, Instruction::Again).await,
+            Order::Drop(device) => self.order(&account, device, Instruction::Nothing).await,
+            Order::SignIn(device) => self.order(&account, device, Instruction::SignIn).await,
             Order::Explain(device, message) => self.explain(&account, &device, &message).await,
             Order::Purge => {
                 let (changed, removed) = self.remove(&account, Change::Purge, |_| true).await?;
@@ -146,8 +150,8 @@ impl Shell {
         json!(views.iter().map(|(account, view)| queued(account, view)).collect::<Vec<_>>())
     }
 
-    async fn order(&self, account: &AccountName, device: DeviceName, again: bool) -> Result<Value, AccountError> {
-        match self.desks.ask(account, |say| desks::Order::Operator(device, again, say)).await {
+    async fn order(&self, account: &AccountName, device: DeviceName, what: Instruction) -> Result<Value, AccountError> {
+        match self.desks.ask(account, |say| desks::Order::Operator(device, what, say)).await {
             Some(true) => Ok(json!({ "done": true })),
             _ => Err(AccountError::Device),
         }

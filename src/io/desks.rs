@@ -38,7 +38,10 @@ use super::{
 use crate::{
     account::presence::Sign,
     mailbox::event::Event,
-    outband::{channel, desk::RouteView},
+    outband::{
+        channel,
+        desk::{Instruction, RouteView},
+    },
     session::key::Key,
     store::{AccountName, DeviceName, Way},
 };
@@ -93,8 +96,8 @@ pub enum Order {
     Provisioned,
     /// Say how it stands.
     View(oneshot::Sender<View>),
-    /// Tell this device again, or of nothing that has come so far; say whether it has a route.
-    Operator(DeviceName, bool, oneshot::Sender<bool>),
+    /// An operator wants this of a device; say whether it has a route.
+    Operator(DeviceName, Instruction, oneshot::Sender<bool>),
 }
 
 /// How a desk stands.

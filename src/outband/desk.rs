@@ -136,6 +136,27 @@ pub struct Carriage {
     pub delivery: Delivery,
 }
 
+/// What an operator wants done with the routes of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// It is told again of what it has not seen.
+    Again,
+    /// It is told of nothing that has come so far.
+    Nothing,
+    /// It is asked to sign in, and so to read its provisioning anew.
+    SignIn,
+}
+
+impl Instruction {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Again => "the operator wants it told again",
+            Self::Nothing => "the operator wants none of it told",
+            Self::SignIn => "the operator wants it to sign in",
+        }
+    }
+}
+
 /// How a route stands, for those who look from outside.
 #[derive(Clone, Debug, Serialize)]
 pub struct RouteView {
@@ -424,33 +445,39 @@ impl Desk {
             if self.is_present(&one.way.device, now) || !self.asleep.insert(one.way.clone()) {
                 continue;
             }
-            let event = Event::of_mailbox(event::Kind::MessageNew, &*one.mailbox.0);
             let what = "nobody can look any more: asked to sign in";
             self.note(Some(&one.way.device), &one.mailbox, "", 0, what, now);
-            let news = marks::News { event: &event, unseen: None, rings: true, urgent: false };
-            self.on(&one.way, Input::Event(news), now);
+            self.call(&one, false, now);
         }
     }
 
-    /// An operator wants a device told again of what it has not seen, or of nothing that has come so far. Whether it has a route.
-    pub fn order(&mut self, device: &DeviceName, again: bool, now: Moment) -> bool {
+    /// An operator wants this done with the routes of a device. Whether it has one.
+    pub fn order(&mut self, device: &DeviceName, what: Instruction, now: Moment) -> bool {
         let (ways, rules) = (self.ways(device), Arc::clone(&self.rules));
         for way in &ways {
-            if let Some(held) = self.held(way) {
-                let now = at(&rules, held.zone, now);
-                if again {
-                    held.route.again(now)
-                } else {
-                    held.route.forget(now)
-                };
-                self.dirty.insert(way.clone());
+            let Some(held) = self.held(way) else { continue };
+            let at = at(&rules, held.zone, now);
+            match what {
+                Instruction::Again => _ = held.route.again(at),
+                Instruction::Nothing => _ = held.route.forget(at),
+                Instruction::SignIn => {}
             }
+            self.dirty.insert(way.clone());
         }
-        let what = if again { "the operator wants it told again" } else { "the operator wants none of it told" };
+        if what == Instruction::SignIn {
+            let own = self.subscriptions.iter().filter(|one| one.way.device == *device).cloned().collect::<Vec<_>>();
+            own.iter().for_each(|one| self.call(one, true, now));
+        }
         if !ways.is_empty() {
-            self.note(Some(device), &Name(Box::default()), "", 0, what, now);
+            self.note(Some(device), &Name(Box::default()), "", 0, what.words(), now);
         }
         !ways.is_empty()
+    }
+
+    /// A device is asked to sign in: nothing has come that could be named.
+    fn call(&mut self, one: &Subscription, urgent: bool, now: Moment) {
+        let event = Event::of_mailbox(event::Kind::MessageNew, &*one.mailbox.0);
+        self.on(&one.way, Input::Event(marks::News { event: &event, unseen: None, rings: true, urgent }), now);
     }
 
     /// It is as late as [`Desk::next_at`] has said.

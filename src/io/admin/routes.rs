@@ -45,7 +45,7 @@ pub(super) fn router(door: Door, state: Arc<AdminState>) -> Router {
         .route("/accounts/{user}", delete(purge))
         .route("/queue", get(queue))
         .route("/queue/{user}", get(queue_of))
-        .route("/queue/{user}/{device}", post(retry).delete(drop_notices))
+        .route("/queue/{user}/{device}", post(retry).put(sign_in).delete(drop_notices))
         .route("/explain/{user}/{device}", get(explain))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .route_layer(guard);
@@ -184,6 +184,10 @@ async fn queue_of(State(state): Admin, Path(user): Path<String>, Query(at): Quer
 
 async fn retry(State(state): Admin, Path((user, device)): Path<(String, String)>, Query(at): Query<At>) -> Response {
     manage(&state, user, at, DeviceName::parse(device.as_bytes()).map(Order::Retry)).await
+}
+
+async fn sign_in(State(state): Admin, Path((user, device)): Path<(String, String)>, Query(at): Query<At>) -> Response {
+    manage(&state, user, at, DeviceName::parse(device.as_bytes()).map(Order::SignIn)).await
 }
 
 async fn drop_notices(

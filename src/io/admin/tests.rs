@@ -150,6 +150,7 @@ const PATHS: &[(&str, &str, bool)] = &[
     ("GET", "/queue", true),
     ("GET", "/queue/joe", true),
     ("POST", "/queue/joe/pixel", true),
+    ("PUT", "/queue/joe/pixel", true),
     ("DELETE", "/queue/joe/pixel", true),
     ("GET", "/explain/joe/pixel?mailbox=INBOX&uid=18", true),
     ("DELETE", "/accounts/joe", true),

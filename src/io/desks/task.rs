@@ -376,7 +376,7 @@ impl Task {
             Order::Receipt(way, seq, receipt) => self.desk.receipt(&way, seq, receipt, now),
             Order::Provisioned => self.provision().await,
             // Who has asked may have gone.
-            Order::Operator(device, again, say) => _ = say.send(self.desk.order(&device, again, now)),
+            Order::Operator(device, what, say) => _ = say.send(self.desk.order(&device, what, now)),
             Order::View(say) => {
                 let _ = say.send(View { routes: self.desk.views(now), watching: self.watching() });
             }

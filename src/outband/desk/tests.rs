@@ -456,16 +456,27 @@ fn an_operator_has_it_told_again_or_not_at_all() {
     world.wait(3);
     assert_eq!(world.sent(), one("phone", 1));
     let now = world.now();
-    assert!(world.desk.order(&device("phone"), true, now) && !world.desk.order(&device("tablet"), true, now));
+    assert!(world.desk.order(&device("phone"), Instruction::Again, now));
+    assert!(!world.desk.order(&device("tablet"), Instruction::Again, now));
     world.wait(3);
     assert_eq!(world.sent(), one("phone", 2));
     let now = world.now();
-    world.desk.order(&device("phone"), false, now);
+    world.desk.order(&device("phone"), Instruction::Nothing, now);
     world.wait(3600);
     assert_eq!((world.sent(), world.desk.waiting(world.now())), (vec![], 0));
     world.arrives("INBOX", "19");
     world.wait(3);
     assert_eq!(world.sent(), one("phone", 3));
+}
+
+#[test]
+fn an_operator_asks_a_device_to_sign_in() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    let now = world.now();
+    assert!(world.desk.order(&device("phone"), Instruction::SignIn, now));
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+    assert_eq!(world.says()[0], "the operator wants it to sign in");
 }
 
 #[test]
