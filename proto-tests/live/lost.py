@@ -213,8 +213,7 @@ def away(chosen, pick, tally, server, proxy, devices):
     say(f"notices heard {heard}, sent again under their number {again} ({share:.2%}); lost {lost}, found twice {twice}")
     tally.check("lost", lost, 0)
     tally.check("found twice", twice, 0)
-    # Of a short run one notice may be more than that: each kill may meet one on its way.
-    tally.check("told again, at most 1 %, or one for each kill", share <= 0.01 or again <= kills[0], True)
+    tally.check("told again, at most 1 %", share <= 0.01, True)
     tally.check("somebody was told", heard >= USERS, True)
 
 
