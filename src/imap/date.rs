@@ -3,12 +3,21 @@
 //!     INTERNALDATE "17-Jul-1996 02:44:25 -0700"      a moment
 //!     SINCE 17-Jul-1996                              a day, wherever the server is
 
-use chrono::{DateTime, Days, NaiveDate};
+use chrono::{DateTime, Days, FixedOffset, NaiveDate};
 
 /// Seconds since 1970 of a date-time, with its quotes or without.
 pub fn moment(text: &[u8]) -> Option<i64> {
+    date_time(text).map(|moment| moment.timestamp())
+}
+
+/// The day of a date-time where it was written: what searches compare, "disregarding time and timezone" (RFC 3501 section 6.4.4).
+pub fn written_day(text: &[u8]) -> Option<NaiveDate> {
+    date_time(text).map(|moment| moment.date_naive())
+}
+
+fn date_time(text: &[u8]) -> Option<DateTime<FixedOffset>> {
     let text = std::str::from_utf8(text).ok()?.trim_matches('"').trim_start();
-    DateTime::parse_from_str(text, "%e-%b-%Y %H:%M:%S %z").ok().map(|moment| moment.timestamp())
+    DateTime::parse_from_str(text, "%e-%b-%Y %H:%M:%S %z").ok()
 }
 
 /// A day, as UTC has it.

@@ -9,10 +9,10 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, NaiveDate};
+use chrono::NaiveDate;
 use mail_parser::{Address, HeaderValue, MessageParser};
 
-use crate::imap::{command::SyntaxError, token::Cursor, uid_set::UidSet};
+use crate::imap::{command::SyntaxError, date::written_day, token::Cursor, uid_set::UidSet};
 
 /// What is known of a message.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +116,7 @@ impl Reader<'_> {
             }
             b"BEFORE" | b"ON" | b"SINCE" => {
                 let day = self.day()?;
-                compare(&word, arrived(self.message.arrived), day)
+                compare(&word, written_day(self.message.arrived), day)
             }
             b"SENTBEFORE" | b"SENTON" | b"SENTSINCE" => {
                 let day = self.day()?;
@@ -211,12 +211,6 @@ fn and(one: Option<bool>, other: Option<bool>) -> Option<bool> {
 
 fn contains(text: &str, part: &str) -> bool {
     text.to_lowercase().contains(&part.to_lowercase())
-}
-
-/// The day of INTERNALDATE where the server is.
-fn arrived(text: &[u8]) -> Option<NaiveDate> {
-    let text = std::str::from_utf8(text).ok()?.trim_matches('"').trim_start();
-    DateTime::parse_from_str(text, "%e-%b-%Y %H:%M:%S %z").ok().map(|moment| moment.date_naive())
 }
 
 fn compare(word: &[u8], own: Option<NaiveDate>, day: NaiveDate) -> Option<bool> {
