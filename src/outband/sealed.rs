@@ -1,8 +1,12 @@
 //! A notice in an envelope of MEM1, for channels that carry octets and hide nothing: datagrams, and short messages to a mail program.
 //!
-//! With a message it is XEMN, without one EMN; a question is a probe, which the device answers by itself. The sequence of an envelope is the hour in nanoseconds: it ascends over all that is written
-//! under a key, whatever number a notice has on its route, survives a restart, and is never the same for two envelopes; a notice that is
-//! written again is a new envelope. Requirements N10, N21.
+//!     with a message       ->   01 03 ...   a notice, XEMN
+//!     without one          ->   01 02 ...   a notice, EMN as WBXML
+//!     whose address is it  ->   02 00 ...   a probe, which the device answers by itself
+//!
+//! The sequence of an envelope is the hour in nanoseconds: it ascends over all that is written under a key, whatever number a notice has on
+//! its route, survives a restart, and is never the same for two envelopes; a notice that is written again is a new envelope (`outband/mem1.rs`).
+//! Requirements N10, N21.
 
 use super::{
     channel::{Given, Undeliverable},

@@ -614,11 +614,12 @@ impl Task {
         let (mode, watching) = self.watching();
         let how = match watching {
             _ if !looks => String::new(),
-            _ if self.proven && self.pause == PAUSES.0 => format!("watched ({})", mode.name()),
-            Watching::Blind | Watching::Connected => "asleep: sign in to be told".to_owned(),
-            Watching::Waiting if self.pause > SILENT => "waiting: the mail server does not answer".to_owned(),
+            // One of several mailboxes that cannot be opened takes nothing from the others.
+            _ if self.proven => format!("watched ({})", mode.name()),
+            Watching::Blind => "asleep: sign in to be told".to_owned(),
+            _ if self.pause > SILENT => "waiting: the mail server does not answer".to_owned(),
             // It is soon known.
-            Watching::Waiting => return,
+            _ => return,
         };
         let remarks = if looks { self.desk.remarks() } else { BTreeMap::new() };
         let line =
