@@ -63,6 +63,10 @@ class Quirks:
     def unwalked_at(self, directly):
         return {**self.unwalked, **(self.unkept if directly else {})}
 
+    def confessions(self, folder, user):
+        """How often the server's own log says that it was at fault with this account."""
+        return sum(len(re.findall(rf"\({user}\).*{words}", (folder / log).read_text(errors="replace"))) for log, words in self.confession)
+
     def rewritten(self, response, ours):
         """A response without its declared differences; `ours` are the tags of commands that the proxy answers itself."""
         if ours and (tag := response.split(b" ", 1)[0]) in ours and response.startswith(tag + b" OK "):

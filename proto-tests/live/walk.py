@@ -335,7 +335,7 @@ class Round:
         the client at the server that they mean something else now (RFC 3501 2.3.1.1)."""
         if self.quirks.scatters and any(len(keeper.validities) > 1 for keeper in self.keepers.values()):
             return True
-        return any(re.search(rf"\({self.user}\).*{words}", (folder / log).read_text(errors="replace")) for log, words in self.quirks.confession)
+        return self.quirks.confessions(folder, self.user) > 0
 
     def look(self, mailbox):
         """What is in a mailbox, as the server tells a client of its own. What has come or gone must have had a reason."""
