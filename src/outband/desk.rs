@@ -221,26 +221,19 @@ impl Desk {
         unreadable
     }
 
-    /// So the devices of the account want to be told. A route of a device that has another address goes on with it; what is left over ends, and
-    /// what it would have told is told over the route that its mailbox has now.
+    /// So the devices of the account want to be told. A route of a device that has another address goes on with it; one of a device that has none
+    /// waits for one, with its number and what it has to tell; what is left over ends, and what it would have told is told over the route that
+    /// its mailbox has now. Of a device that has nothing to say any more, which is not among `devices`, nothing is kept.
     ///
     /// Of more devices than the account may have, those stay that were told of something.
-    pub fn subscribe(&mut self, subscriptions: Vec<Subscription>, now: Moment) {
+    pub fn subscribe(&mut self, subscriptions: Vec<Subscription>, devices: &BTreeSet<DeviceName>, now: Moment) {
         let wanted: BTreeMap<&Way, Kind> = subscriptions.iter().map(|one| (&one.way, one.kind)).collect();
         let known: BTreeSet<Way> = self.devices.values().flat_map(|device| device.routes.keys().cloned()).collect();
         let mut over: Vec<Way> = known.iter().filter(|way| !wanted.contains_key(way)).cloned().collect();
         let mut moved = Vec::new();
         for (way, kind) in wanted.iter().filter(|(way, _)| !known.contains(way)) {
-            let heir = over.iter().position(|old| old.device == way.device).map(|at| over.remove(at));
-            match heir.and_then(|old| self.end(&old)) {
-                Some(mut held) => {
-                    // What is on its way to the old address tells nobody, as far as anybody will know.
-                    if let Some(seq) = held.route.in_flight.as_ref().map(|flight| flight.subject.seq) {
-                        held.route.settle(seq, Outcome::Failed, at(&self.rules, held.zone, now));
-                    }
-                    self.hold((*way).clone(), *held.route);
-                    self.on(way, Input::Provisioned(Some(*kind)), now);
-                }
+            match over.iter().position(|old| old.device == way.device).map(|at| over.remove(at)) {
+                Some(old) => self.readdress(&old, (*way).clone(), Some(*kind), now),
                 None => {
                     self.hold((*way).clone(), Route::new(Some(*kind)));
                     self.dirty.insert((*way).clone());
@@ -250,6 +243,10 @@ impl Desk {
                 self.on(way, Input::Came, now);
             }
         }
+        let is_silent =
+            |device: &DeviceName| devices.contains(device) && wanted.keys().all(|way| way.device != *device);
+        let silent: BTreeSet<_> = over.iter().map(|way| way.device.clone()).filter(is_silent).collect();
+        silent.into_iter().for_each(|device| self.silence(device, &mut over, now));
         for way in over {
             let fresh = self.end(&way).map(|held| fresh(&held.route)).unwrap_or_default();
             moved.extend(fresh.into_iter().map(|event| (way.device.clone(), event)));
@@ -641,10 +638,11 @@ impl Desk {
         self.devices.values().flat_map(|device| device.routes.iter().map(view)).collect()
     }
 
-    /// How many routes have something that nobody has told, of devices that are away.
+    /// How many routes have something that nobody has told, of devices that are away and want to be told.
     pub fn waiting(&self, now: Moment) -> usize {
         let away = self.devices.values().filter(|device| !device.presence.is_present(now.time, &self.rules.presence));
-        away.flat_map(|device| device.routes.values()).filter(|held| held.route.marks.any_fresh()).count()
+        let waits = |held: &&Held| held.route.channel.is_some() && held.route.marks.any_fresh();
+        away.flat_map(|device| device.routes.values()).filter(waits).count()
     }
 
     /// Why routes tell nothing yet.
@@ -725,6 +723,29 @@ impl Desk {
             way,
             Held { route: Box::new(route), messages: BTreeMap::new(), zone: 0, asks_from: Duration::ZERO },
         );
+    }
+
+    /// A route goes on with another address, or without one.
+    fn readdress(&mut self, old: &Way, new: Way, kind: Option<Kind>, now: Moment) {
+        let Some(mut held) = self.end(old) else { return };
+        // What is on its way to the old address tells nobody, as far as anybody will know.
+        if let Some(seq) = held.route.in_flight.as_ref().map(|flight| flight.subject.seq) {
+            held.route.settle(seq, Outcome::Failed, at(&self.rules, held.zone, now));
+        }
+        self.hold(new.clone(), *held.route);
+        self.on(&new, Input::Provisioned(kind), now);
+    }
+
+    /// Of the routes of a device that wants to be told over none, the one that has told last goes on: it is not over.
+    fn silence(&mut self, device: DeviceName, over: &mut Vec<Way>, now: Moment) {
+        let seq = |way: &Way| self.devices.get(&way.device)?.routes.get(way).map(|held| held.route.seq);
+        let own = over.iter().filter(|way| way.device == device);
+        let Some(last) = own.max_by_key(|way| seq(way)).cloned() else { return };
+        over.retain(|way| *way != last);
+        let nowhere = subscription::nowhere(device);
+        if last != nowhere {
+            self.readdress(&last, nowhere, None, now);
+        }
     }
 
     fn end(&mut self, way: &Way) -> Option<Held> {

@@ -77,6 +77,11 @@ pub fn way(device: &DeviceName, kind: Kind, address: &str) -> Way {
     Way { device: device.clone(), to: format!("{kind} {address}").into() }
 }
 
+/// A route as it is called while its device wants to be told over none.
+pub fn nowhere(device: DeviceName) -> Way {
+    Way { device, to: "NONE".into() }
+}
+
 /// The address of a route.
 pub fn address(way: &Way) -> &str {
     way.to.split_once(' ').map_or("", |(_, address)| address)
@@ -84,8 +89,12 @@ pub fn address(way: &Way) -> &str {
 
 /// All subscriptions of an account, in the order of devices and mailboxes. `now`: in seconds since 1970.
 pub fn subscriptions(entries: &[Entry], offered: &Outband, now: i64) -> Vec<Subscription> {
-    let devices: BTreeSet<_> = entries.iter().filter_map(|entry| device(&entry.key.owner)).collect();
-    devices.into_iter().flat_map(|device| of_device(entries, device, offered, now)).collect()
+    devices(entries).iter().flat_map(|device| of_device(entries, device, offered, now)).collect()
+}
+
+/// The devices that have said something.
+pub fn devices(entries: &[Entry]) -> BTreeSet<DeviceName> {
+    entries.iter().filter_map(|entry| device(&entry.key.owner)).cloned().collect()
 }
 
 fn device(owner: &Owner) -> Option<&DeviceName> {

@@ -245,7 +245,8 @@ impl Task {
         self.keys.want(watching::wants_sealed(&entries), &self.account, senders.seal.as_ref());
         let now = moment();
         let seconds = i64::try_from(now.time.as_secs()).unwrap_or(i64::MAX);
-        self.desk.subscribe(subscription::subscriptions(&entries, &offered.outband, seconds), now);
+        let subscriptions = subscription::subscriptions(&entries, &offered.outband, seconds);
+        self.desk.subscribe(subscriptions, &subscription::devices(&entries), now);
         self.over.extend(enrolment::left_over(&entries));
         self.over.extend(registration::discarded(&entries, seconds));
         let wishes = self.desk.wishes().into_iter();

@@ -83,10 +83,11 @@ impl Desk {
         wants.then(|| if may { time } else { tomorrow(time) }.max(held.asks_from))
     }
 
-    /// Why a route tells nothing. What was counted already goes.
+    /// Why a route tells nothing that is to. What was counted already goes.
     pub(super) fn bar(&self, way: &Way, route: &Route, now: Moment) -> Option<Bar> {
         let (quota, is_counted) = (&self.rules.quota, route.in_flight.is_some());
         match () {
+            () if route.channel.is_none() => None,
             () if self.beyond.contains(&way.device) => Some(Bar::Devices),
             () if self.proof(way) != Proof::Given => Some(Bar::Unconfirmed),
             () if is_counted => None,
@@ -195,7 +196,8 @@ impl Desk {
     }
 
     pub(super) fn count_devices(&mut self) {
-        let told = self.devices.iter().filter(|(_, device)| !device.routes.is_empty());
+        let is_told = |device: &Device| device.routes.values().any(|held| held.route.channel.is_some());
+        let told = self.devices.iter().filter(|(_, device)| is_told(device));
         let is_new = |device: &Device| device.routes.values().all(|held| held.route.is_new);
         let mut told: Vec<_> = told.map(|(name, device)| (is_new(device), name.clone())).collect();
         told.sort();

@@ -63,8 +63,7 @@ impl World {
         let (desk, time) = (desk(&rules), Duration::from_secs(1_000_000));
         let (rows, memos, entries, journal) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
         let mut world = Self { desk, time, rows, memos, entries, rules, journal };
-        world.desk.subscribe(subscriptions.to_vec(), world.now());
-        world.save();
+        world.subscribe(subscriptions);
         world
     }
 
@@ -131,8 +130,7 @@ impl World {
         self.desk = desk(&self.rules);
         let rows = self.rows.iter().map(|(way, row)| (way.clone(), row.clone())).collect();
         assert_eq!(self.desk.restore(rows, &self.memos, self.now()), 0);
-        self.desk.subscribe(subscriptions.to_vec(), self.now());
-        self.save();
+        self.subscribe(subscriptions);
     }
 
     /// What is known of an address.
@@ -159,8 +157,14 @@ impl World {
     }
 
     fn subscribe(&mut self, subscriptions: &[Subscription]) {
-        let now = self.now();
-        self.desk.subscribe(subscriptions.to_vec(), now);
+        let devices = self.rows.keys().map(|way| way.device.clone()).collect();
+        self.desk.subscribe(subscriptions.to_vec(), &devices, self.now());
+        self.save();
+    }
+
+    /// The devices are forgotten, and what they have said.
+    fn forget(&mut self) {
+        self.desk.subscribe(Vec::new(), &BTreeSet::new(), self.now());
         self.save();
     }
 
@@ -278,18 +282,42 @@ fn what_was_claimed_is_sent_again_under_its_number() {
 fn another_address_is_told_what_the_old_one_was_not() {
     let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
     world.arrives("INBOX", "18");
-    let now = world.now();
-    world.desk.subscribe(vec![subscription("phone", "INBOX", "192.0.2.8:1", Format::Wakeup)], now);
-    world.save();
+    world.subscribe(&[subscription("phone", "INBOX", "192.0.2.8:1", Format::Wakeup)]);
     assert_eq!(world.rows.len(), 1);
     world.wait(3);
     let carriage = world.claim().unwrap();
     assert_eq!(&*carriage.way.to, "UDP 192.0.2.8:1");
-    let now = world.now();
-    world.desk.settle(&carriage.way, carriage.seq, Outcome::Accepted, now);
-    world.desk.subscribe(Vec::new(), now);
-    world.save();
+    world.settle(&carriage, Outcome::Accepted);
+    world.forget();
     assert!(world.rows.is_empty() && !world.desk.is_subscribed());
+}
+
+#[test]
+fn a_device_that_wants_nothing_for_a_while_goes_on_with_its_numbers() {
+    let [phone, other] = [CLEAR, KEYED].map(|address| subscription("phone", "INBOX", address, Format::Wakeup));
+    let mut world = World::new(std::slice::from_ref(&phone));
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1));
+    world.arrives("INBOX", "19");
+    world.subscribe(&[]);
+    let ways: Vec<_> = world.rows.keys().map(|way| &*way.to).collect();
+    assert_eq!(ways, ["NONE"], "the address is not kept");
+    assert!(!world.desk.is_subscribed());
+    let view = &world.desk.views(world.now())[0];
+    assert_eq!((&*view.channel, &*view.address, &*view.state, view.seq), ("NONE", "", "DISABLED", 1));
+    assert_eq!((world.desk.waiting(world.now()), world.desk.next_at(world.now())), (0, None));
+    world.killed(&[]);
+    world.wait(86_400);
+    assert_eq!(world.sent(), []);
+    world.killed(&[other]);
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 2), "of what came before that");
+    world.forget();
+    world.subscribe(&[phone]);
+    world.arrives("INBOX", "20");
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1), "of a device that was forgotten nothing is known");
 }
 
 #[test]
@@ -299,9 +327,7 @@ fn a_mailbox_that_changes_its_route_takes_its_news_along() {
     };
     let mut world = World::new(&both("192.0.2.7:6000"));
     world.arrives("Work", "5");
-    let now = world.now();
-    world.desk.subscribe(both(CLEAR).to_vec(), now);
-    world.save();
+    world.subscribe(&both(CLEAR));
     world.wait(3);
     let carriage = world.claim().unwrap();
     assert_eq!((&*carriage.way.to, world.rows.len()), ("UDP 192.0.2.7:5000", 1));
@@ -511,9 +537,8 @@ fn an_address_that_changes_while_a_notice_is_on_its_way_is_told() {
     world.arrives("INBOX", "18");
     world.wait(3);
     let carried = world.claim().unwrap();
-    let now = world.now();
-    world.desk.subscribe(vec![subscription("phone", "INBOX", "192.0.2.8:1", Format::Wakeup)], now);
-    world.desk.settle(&carried.way, carried.seq, Outcome::Accepted, now);
+    world.subscribe(&[subscription("phone", "INBOX", "192.0.2.8:1", Format::Wakeup)]);
+    world.settle(&carried, Outcome::Accepted);
     world.wait(3);
     let carriage = world.claim().unwrap();
     assert_eq!((&*carriage.way.to, carriage.seq), ("UDP 192.0.2.8:1", carried.seq + 1));
