@@ -212,8 +212,9 @@ pub enum Change {
         /// What the account may have afterwards; nobody is refused for removing something.
         quota: Quota,
     },
-    /// A mailbox, and what stands below it, has another name now; what was left under such a name is removed. Other mailboxes
-    /// below the new name keep theirs: a name may have had children before there was a mailbox of that name.
+    /// A mailbox, and what stands below it, has another name now: its entries, and how far it was looked at. What was left under such a
+    /// name is removed. Other mailboxes below the new name keep theirs: a name may have had children before there was a mailbox of that
+    /// name.
     Renamed {
         /// The old name.
         from: Box<[u8]>,

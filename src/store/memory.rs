@@ -208,17 +208,10 @@ impl Account {
                 }
             }
             Change::Renamed { from, to, delimiter } => {
-                let mut moved = BTreeMap::new();
-                for (key, value) in std::mem::take(&mut self.entries) {
-                    match renamed(&key.mailbox, from, to, *delimiter) {
-                        Some(mailbox) => _ = moved.insert(Key { mailbox, ..key }, value),
-                        None => _ = self.entries.insert(key, value),
-                    }
-                }
-                let taken: BTreeSet<_> = moved.keys().map(|key| key.mailbox.clone()).chain([to.clone()]).collect();
-                self.entries.retain(|key, _| !taken.contains(&key.mailbox));
-                changed.entries = moved.len() as u64;
-                self.entries.extend(moved);
+                let new_name = |mailbox: &[u8]| renamed(mailbox, from, to, *delimiter);
+                let new_key = |key: &Key| new_name(&key.mailbox).map(|mailbox| Key { mailbox, ..key.clone() });
+                changed.entries = rename(&mut self.entries, to, |key| &key.mailbox, new_key);
+                rename(&mut self.looked, to, |mailbox| mailbox, |mailbox| new_name(mailbox));
             }
             Change::Copied { from, to, except, quota } => {
                 self.entries.retain(|key, _| key.mailbox != *to);
@@ -262,6 +255,24 @@ impl Account {
         }
         Ok(changed)
     }
+}
+
+/// Moves rows to the new names of their mailboxes, which take all that is there; how many were moved.
+fn rename<K: Ord, V>(
+    rows: &mut BTreeMap<K, V>,
+    to: &[u8],
+    mailbox: impl Fn(&K) -> &Box<[u8]>,
+    new_key: impl Fn(&K) -> Option<K>,
+) -> u64 {
+    let moved: BTreeMap<K, V> = rows
+        .extract_if(.., |key, _| new_key(key).is_some())
+        .filter_map(|(key, value)| Some((new_key(&key)?, value)))
+        .collect();
+    let taken: BTreeSet<&[u8]> = moved.keys().map(|key| &**mailbox(key)).chain([to]).collect();
+    rows.retain(|key, _| !taken.contains(&**mailbox(key)));
+    let count = moved.len() as u64;
+    rows.extend(moved);
+    count
 }
 
 fn set<K: Clone + Ord, V: Clone>(rows: &mut BTreeMap<K, V>, key: &K, row: &Option<V>) {

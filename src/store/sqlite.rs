@@ -362,9 +362,12 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
                 keeps_to(within, id, *quota).await?;
             }
         }
-        Change::Renamed { from, to, delimiter } => changed.entries = rename(within, id, from, to, *delimiter).await?,
+        Change::Renamed { from, to, delimiter } => {
+            changed.entries = rename(within, id, &ENTRIES, from, to, *delimiter).await?;
+            rename(within, id, &LOOKED, from, to, *delimiter).await?;
+        }
         Change::Copied { from, to, except, quota } => {
-            remove(within, id, to).await?;
+            remove(within, id, &ENTRIES, to).await?;
             let asked = sqlx::query(
                 "INSERT INTO entry (account, mailbox, device, name, value) \
                  SELECT account, $3, device, name, value FROM entry WHERE account = $1 AND mailbox = $2",
@@ -378,7 +381,7 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
             keeps_to(within, id, *quota).await?;
         }
         Change::Deleted(mailbox) => {
-            changed.entries = remove(within, id, mailbox).await?;
+            changed.entries = remove(within, id, &ENTRIES, mailbox).await?;
         }
         Change::Once { mark, change } => {
             if stands(within, id, mark).await? {
@@ -426,38 +429,13 @@ async fn apply(within: &mut Transaction<'_, Sqlite>, id: i64, change: &Change) -
 
 async fn take_turn(within: &mut Transaction<'_, Sqlite>, id: i64, turn: &Turn) -> Result<(), sqlx::Error> {
     for (way, state) in &turn.routes {
-        let asked = sqlx::query(match state {
-            Some(_) => {
-                "INSERT INTO route (account, device, way, state) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (account, device, way) DO UPDATE SET state = excluded.state"
-            }
-            None => "DELETE FROM route WHERE account = $1 AND device = $2 AND way = $3",
-        });
-        let asked = asked.bind(id).bind(way.device.as_str()).bind(&*way.to);
-        let asked = state.iter().fold(asked, |asked, state| asked.bind(&**state));
-        asked.execute(&mut **within).await?;
+        set(within, &ROUTE, state.as_deref(), |asked| asked.bind(id).bind(way.device.as_str()).bind(&*way.to)).await?;
     }
     for (mailbox, state) in &turn.looked {
-        let asked = sqlx::query(match state {
-            Some(_) => {
-                "INSERT INTO looked (account, mailbox, state) VALUES ($1, $2, $3) \
-                 ON CONFLICT (account, mailbox) DO UPDATE SET state = excluded.state"
-            }
-            None => "DELETE FROM looked WHERE account = $1 AND mailbox = $2",
-        });
-        let asked = state.iter().fold(asked.bind(id).bind(&**mailbox), |asked, state| asked.bind(&**state));
-        asked.execute(&mut **within).await?;
+        set(within, &LOOK, state.as_deref(), |asked| asked.bind(id).bind(&**mailbox)).await?;
     }
     for Memo { name, state } in &turn.memos {
-        let asked = sqlx::query(match state {
-            Some(_) => {
-                "INSERT INTO memo (account, name, state) VALUES ($1, $2, $3) \
-                 ON CONFLICT (account, name) DO UPDATE SET state = excluded.state"
-            }
-            None => "DELETE FROM memo WHERE account = $1 AND name = $2",
-        });
-        let asked = state.iter().fold(asked.bind(id).bind(&**name), |asked, state| asked.bind(&**state));
-        asked.execute(&mut **within).await?;
+        set(within, &MEMO, state.as_deref(), |asked| asked.bind(id).bind(&**name)).await?;
     }
     for (key, value) in &turn.entries {
         edit(within, id, key, value.as_deref()).await?;
@@ -474,6 +452,44 @@ async fn take_turn(within: &mut Transaction<'_, Sqlite>, id: i64, turn: &Turn) -
                    (SELECT id FROM journal WHERE account = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)";
         sqlx::query(sql).bind(id).bind(MOST_LINES as i64).execute(&mut **within).await?;
     }
+    Ok(())
+}
+
+/// How a row is set, and how it is removed: its state is the last thing that is bound.
+struct Row {
+    set: &'static str,
+    remove: &'static str,
+}
+
+const ROUTE: Row = Row {
+    set: "INSERT INTO route (account, device, way, state) VALUES ($1, $2, $3, $4) \
+          ON CONFLICT (account, device, way) DO UPDATE SET state = excluded.state",
+    remove: "DELETE FROM route WHERE account = $1 AND device = $2 AND way = $3",
+};
+
+const LOOK: Row = Row {
+    set: "INSERT INTO looked (account, mailbox, state) VALUES ($1, $2, $3) \
+          ON CONFLICT (account, mailbox) DO UPDATE SET state = excluded.state",
+    remove: LOOKED.remove,
+};
+
+const MEMO: Row = Row {
+    set: "INSERT INTO memo (account, name, state) VALUES ($1, $2, $3) \
+          ON CONFLICT (account, name) DO UPDATE SET state = excluded.state",
+    remove: "DELETE FROM memo WHERE account = $1 AND name = $2",
+};
+
+type Asked<'q> = sqlx::query::Query<'q, Sqlite, <Sqlite as sqlx::Database>::Arguments>;
+
+/// Sets a row, or removes it. `key`: binds what names it.
+async fn set<'q>(
+    within: &mut Transaction<'_, Sqlite>,
+    row: &Row,
+    state: Option<&'q str>,
+    key: impl FnOnce(Asked<'q>) -> Asked<'q>,
+) -> Result<(), sqlx::Error> {
+    let asked = key(sqlx::query(if state.is_some() { row.set } else { row.remove }));
+    state.into_iter().fold(asked, Asked::bind).execute(&mut **within).await?;
     Ok(())
 }
 
@@ -523,27 +539,50 @@ async fn stands(within: &mut Transaction<'_, Sqlite>, id: i64, entry: &Entry) ->
     Ok(asked.bind(key.name.as_str()).bind(&**value).fetch_one(&mut **within).await? > 0)
 }
 
-/// Removes the entries of one mailbox.
-async fn remove(within: &mut Transaction<'_, Sqlite>, id: i64, mailbox: &[u8]) -> Result<u64, sqlx::Error> {
-    let asked = sqlx::query("DELETE FROM entry WHERE account = $1 AND mailbox = $2");
-    Ok(asked.bind(id).bind(mailbox).execute(&mut **within).await?.rows_affected())
+/// What is kept of mailboxes, by their names.
+struct ByMailbox {
+    names: &'static str,
+    remove: &'static str,
+    rename: &'static str,
 }
 
-/// Moves the entries of a mailbox and of those below it, each mailbox at once.
+const ENTRIES: ByMailbox = ByMailbox {
+    names: "SELECT DISTINCT mailbox FROM entry WHERE account = $1",
+    remove: "DELETE FROM entry WHERE account = $1 AND mailbox = $2",
+    rename: "UPDATE entry SET mailbox = $3 WHERE account = $1 AND mailbox = $2",
+};
+
+const LOOKED: ByMailbox = ByMailbox {
+    names: "SELECT mailbox FROM looked WHERE account = $1",
+    remove: "DELETE FROM looked WHERE account = $1 AND mailbox = $2",
+    rename: "UPDATE looked SET mailbox = $3 WHERE account = $1 AND mailbox = $2",
+};
+
+/// Removes what is kept of one mailbox.
+async fn remove(
+    within: &mut Transaction<'_, Sqlite>,
+    id: i64,
+    rows: &ByMailbox,
+    mailbox: &[u8],
+) -> Result<u64, sqlx::Error> {
+    Ok(sqlx::query(rows.remove).bind(id).bind(mailbox).execute(&mut **within).await?.rows_affected())
+}
+
+/// Moves what is kept of a mailbox and of those below it, each mailbox at once.
 async fn rename(
     within: &mut Transaction<'_, Sqlite>,
     id: i64,
+    rows: &ByMailbox,
     from: &[u8],
     to: &[u8],
     delimiter: Option<u8>,
 ) -> Result<u64, sqlx::Error> {
-    let asked = sqlx::query_scalar("SELECT DISTINCT mailbox FROM entry WHERE account = $1").bind(id);
-    let mut mailboxes: Vec<Vec<u8>> = asked.fetch_all(&mut **within).await?;
+    let mut mailboxes: Vec<Vec<u8>> = sqlx::query_scalar(rows.names).bind(id).fetch_all(&mut **within).await?;
     let new_name = |mailbox: &Vec<u8>| renamed(mailbox, from, to, delimiter);
     let taken: Vec<_> = mailboxes.iter().filter_map(new_name).chain([to.into()]).collect();
     for stale in mailboxes.iter().filter(|mailbox| new_name(mailbox).is_none()) {
         if taken.iter().any(|name| **name == **stale) {
-            remove(within, id, stale).await?;
+            remove(within, id, rows, stale).await?;
         }
     }
     // Names grow or shrink alike, so in this order no new one is an old one that has not moved yet.
@@ -554,8 +593,8 @@ async fn rename(
     let mut moved = 0;
     for mailbox in &mailboxes {
         let Some(name) = renamed(mailbox, from, to, delimiter) else { continue };
-        let asked = sqlx::query("UPDATE entry SET mailbox = $3 WHERE account = $1 AND mailbox = $2");
-        moved += asked.bind(id).bind(&**mailbox).bind(&*name).execute(&mut **within).await?.rows_affected();
+        let asked = sqlx::query(rows.rename).bind(id).bind(&**mailbox).bind(&*name);
+        moved += asked.execute(&mut **within).await?.rows_affected();
     }
     Ok(moved)
 }

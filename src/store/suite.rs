@@ -120,6 +120,8 @@ async fn entries_follow_a_mailbox_to_its_new_name() {
         let names = |found: Vec<String>| {
             found.into_iter().map(|line| line.replace(" - /private/comment ", "=")).collect::<Vec<_>>()
         };
+        let looked = ["a", "a.b", "ab", "z", "z.y"].map(|name| (name.as_bytes().into(), Some(name.into())));
+        save(store, "joe", Change::Turn(Turn { looked: looked.into(), ..Turn::default() })).await;
         let rename = |from: &str, to: &str| Change::Renamed {
             from: from.as_bytes().into(),
             to: to.as_bytes().into(),
@@ -132,6 +134,11 @@ async fn entries_follow_a_mailbox_to_its_new_name() {
             now,
             "only what was at these names before is gone"
         );
+        let Found::Outband(found) = store.load(&account("joe"), &Query::Outband).await.unwrap() else {
+            panic!("what?")
+        };
+        let looked = found.looked.iter().map(|(name, was)| format!("{}={was}", String::from_utf8_lossy(name)));
+        assert_eq!(looked.collect::<Vec<_>>(), ["ab=ab", "z=a", "z.b=a.b", "z.y=z.y"], "as far as it was looked at");
         save(store, "joe", Change::Deleted(b"z.y".as_slice().into())).await;
         save(store, "joe", rename("z", "z.b")).await;
         save(store, "joe", rename("z.b", "a")).await;
@@ -359,6 +366,10 @@ async fn a_random_walk_finds_no_difference() {
             }
             4 if below(4) == 0 => Change::Forget(device("d")),
             5 if below(6) == 0 => Change::Purge,
+            6 => {
+                let state = (below(3) > 0).then(|| step.to_string().into());
+                Change::Turn(Turn { looked: vec![(mailbox.into(), state)], ..Turn::default() })
+            }
             _ => {
                 let mut edit = || {
                     let value = (below(3) > 0).then(|| vec![b'x'; below(60)].into());
@@ -370,7 +381,7 @@ async fn a_random_walk_finds_no_difference() {
         let said = [memory.save(&account("joe"), &change).await, database.save(&account("joe"), &change).await];
         let [first, second] = said.map(|said| said.map_err(|error| error.to_string()));
         assert_eq!(first, second, "SEED={seed}, step {step}: {change:?}");
-        for query in [Query::Entries, Query::Devices, Query::Mailbox(mailbox.into())] {
+        for query in [Query::Entries, Query::Devices, Query::Outband, Query::Mailbox(mailbox.into())] {
             let [first, second] =
                 [memory.load(&account("joe"), &query).await, database.load(&account("joe"), &query).await];
             assert_eq!(first.unwrap(), second.unwrap(), "SEED={seed}, step {step}, after {change:?}");

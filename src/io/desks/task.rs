@@ -224,13 +224,12 @@ impl Task {
     async fn restore(&mut self) {
         let Found::Outband(found) = self.load(Query::Outband).await else { return };
         let unreadable = self.desk.restore(found.routes, &found.memos, moment());
-        let read = |(mailbox, row): (Box<[u8]>, Box<str>)| Some((mailbox, serde_json::from_str(&row).ok()?));
         let senders = Arc::clone(&self.shell.setup.load().senders);
         self.keys.restore(&found.memos, &self.account, senders.seal.as_ref());
         let name = found.memos.iter().find(|memo| *memo.name == *NAME).and_then(|memo| memo.state.as_deref());
         self.name = name.map(Into::into);
         let count = found.looked.len();
-        self.known = found.looked.into_iter().filter_map(read).collect();
+        self.known = cursors(found.looked);
         if unreadable + count - self.known.len() > 0 {
             tracing::error!(backend = %self.account.backend, unreadable, "rows of the outband side cannot be read: they begin anew");
         }
@@ -252,6 +251,13 @@ impl Task {
         let wishes = self.desk.wishes().into_iter();
         let wish = |Wanted { programs, heads }| Wish { programs, heads };
         let wishes: BTreeMap<_, _> = wishes.map(|(mailbox, wanted)| (mailbox, wish(wanted))).collect();
+        // A mailbox that was renamed is known by its new name in the store.
+        if wishes.keys().any(|mailbox| !self.known.contains_key(mailbox))
+            && let Found::Outband(found) = self.load(Query::Outband).await
+        {
+            let new = cursors(found.looked).into_iter().filter(|(mailbox, _)| wishes.contains_key(mailbox));
+            new.for_each(|(mailbox, cursor)| _ = self.known.entry(mailbox).or_insert(cursor));
+        }
         let over: Vec<_> = self.known.keys().filter(|mailbox| !wishes.contains_key(*mailbox)).cloned().collect();
         for mailbox in over {
             self.known.remove(&mailbox);
@@ -702,6 +708,12 @@ async fn write_entries(shell: &Shell, account: &AccountName, edits: Vec<Edit>) {
             shell.registry.publish(account, None, Notice::Annotated(what));
         }
     }
+}
+
+/// How far mailboxes were looked at, as far as that can be read.
+fn cursors(looked: Vec<(Box<[u8]>, Box<str>)>) -> BTreeMap<Box<[u8]>, Cursor> {
+    let read = |(mailbox, row): (Box<[u8]>, Box<str>)| Some((mailbox, serde_json::from_str(&row).ok()?));
+    looked.into_iter().filter_map(read).collect()
 }
 
 /// What devices read of how it stands.
