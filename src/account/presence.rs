@@ -117,6 +117,12 @@ impl Presence {
         self.compare(Duration::ZERO, now, attention)
     }
 
+    /// Nobody knows any more which sessions there are. Those that are there come again.
+    pub fn lose_sight(&mut self, now: Duration, attention: &Attention) -> Option<Turn> {
+        self.sessions.clear();
+        self.compare(attention.grace_broken.0, now, attention)
+    }
+
     /// Whether it is there.
     pub fn is_present(&self, now: Duration, attention: &Attention) -> bool {
         self.sessions.values().any(|session| session.counts(now, attention))

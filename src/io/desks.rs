@@ -21,7 +21,11 @@ use std::{
 
 use dashmap::{DashMap, Entry as Slot};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{
+        Semaphore,
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     time::Instant,
 };
 
@@ -59,10 +63,22 @@ pub struct Desks {
 /// The way to a desk.
 #[derive(Debug)]
 struct Door {
-    orders: mpsc::UnboundedSender<Order>,
-    /// A connection that a client leaves is wanted: one at a time, so that none wait where nobody takes them.
-    wants_line: Arc<AtomicBool>,
+    orders: mpsc::Sender<Order>,
+    signals: Arc<Signals>,
 }
+
+/// What a desk and those who tell it say to each other without an order.
+#[derive(Debug, Default)]
+struct Signals {
+    /// A connection that a client leaves is wanted: one at a time, so that none wait where nobody takes them.
+    wants_line: AtomicBool,
+    /// There was no room for an order.
+    missed: AtomicBool,
+}
+
+/// Orders that wait for a desk. It takes them at once, unless the store does not answer: then there is room for some minutes of a busy account.
+/// What has no room is not told, and the desk asks anew how things stand.
+const ORDERS: usize = 1000;
 
 /// Accounts that are read out of the store at a time: enough to keep it busy, and few enough to leave room for sessions.
 const READS: usize = 32;
@@ -112,7 +128,7 @@ pub struct View {
 impl Desks {
     /// Tells the desk of an account; whether there is one.
     pub fn tell(&self, account: &AccountName, order: Order) -> bool {
-        self.desks.get(account).is_some_and(|desk| desk.orders.send(order).is_ok())
+        self.desks.get(account).is_some_and(|door| door.tell(order))
     }
 
     /// Whether the account has one.
@@ -122,18 +138,18 @@ impl Desks {
 
     /// Whether it wants a connection that a client of the account leaves.
     pub fn wants_line(&self, account: &AccountName) -> bool {
-        self.desks.get(account).is_some_and(|desk| desk.wants_line.load(Relaxed))
+        self.desks.get(account).is_some_and(|door| door.signals.wants_line.load(Relaxed))
     }
 
     /// The same, where there is one: whoever hears so is to bring it, and nobody else.
     pub fn takes_line(&self, account: &AccountName) -> bool {
-        self.desks.get(account).is_some_and(|desk| desk.wants_line.swap(false, Relaxed))
+        self.desks.get(account).is_some_and(|door| door.signals.wants_line.swap(false, Relaxed))
     }
 
     /// The program ends: nothing more is begun, and what is known is on the disk behind this.
     pub async fn close(&self) {
         self.closes.store(true, Relaxed);
-        self.desks.iter_mut().for_each(|mut desk| desk.orders = mpsc::unbounded_channel().0);
+        self.desks.iter_mut().for_each(|mut door| door.orders = mpsc::channel(1).0);
         let until = Instant::now() + 2 * PATIENCE;
         while !self.desks.is_empty() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -160,6 +176,22 @@ impl Desks {
             return None;
         }
         tokio::time::timeout(MOMENT, hear).await.ok()?.ok()
+    }
+}
+
+impl Door {
+    /// Whether somebody is behind it.
+    fn tell(&self, order: Order) -> bool {
+        match self.orders.try_send(order) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(order)) => {
+                self.signals.missed.store(true, Relaxed);
+                // Whoever has made room meanwhile has not seen that, and is to.
+                let _ = self.orders.try_send(order);
+                true
+            }
+        }
     }
 }
 
@@ -195,25 +227,25 @@ fn begin(shell: &Arc<Shell>, account: Arc<AccountName>, delay: Duration) {
     if shell.setup.load().senders.channels.is_empty() || shell.desks.closes.load(Relaxed) {
         return;
     }
-    let (orders, waiting) = mpsc::unbounded_channel();
-    let wants_line = Arc::<AtomicBool>::default();
-    let door = Door { orders, wants_line: Arc::clone(&wants_line) };
+    let (orders, waiting) = mpsc::channel(ORDERS);
+    let signals = Arc::<Signals>::default();
+    let door = Door { orders, signals: Arc::clone(&signals) };
     match shell.desks.desks.entry(Arc::clone(&account)) {
         Slot::Occupied(mut there) if there.get().orders.is_closed() => _ = there.insert(door),
         Slot::Occupied(_) => return,
         Slot::Vacant(vacant) => _ = vacant.insert(door),
     }
-    tokio::spawn(run(Arc::clone(shell), account, waiting, wants_line, delay));
+    tokio::spawn(run(Arc::clone(shell), account, waiting, signals, delay));
 }
 
 async fn run(
     shell: Arc<Shell>,
     account: Arc<AccountName>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    wants_line: Arc<AtomicBool>,
+    mut orders: mpsc::Receiver<Order>,
+    signals: Arc<Signals>,
     delay: Duration,
 ) {
-    if let Some(mut task) = Task::new(&shell, &account, wants_line, delay).await {
+    if let Some(mut task) = Task::new(&shell, &account, signals, delay).await {
         // Who is there says so.
         shell.registry.attend(&account);
         task.work(&mut orders).await;
@@ -226,5 +258,27 @@ async fn run(
     }
     if again {
         begin(&shell, account, Duration::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_desk_that_takes_nothing_is_told_so_much_and_no_more() {
+        let account = AccountName { backend: "main".into(), user: "joe".into() };
+        let (orders, mut waiting) = mpsc::channel(ORDERS);
+        let (desks, signals) = (Desks::default(), Arc::<Signals>::default());
+        desks.desks.insert(Arc::new(account.clone()), Door { orders, signals: Arc::clone(&signals) });
+        for _ in 0..ORDERS {
+            assert!(desks.tell(&account, Order::Provisioned));
+        }
+        assert!(!signals.missed.load(Relaxed));
+        assert!(desks.tell(&account, Order::Provisioned), "there is a desk");
+        assert!(signals.missed.load(Relaxed), "and it hears that there was more");
+        assert_eq!(std::iter::from_fn(|| waiting.try_recv().ok()).count(), ORDERS);
+        drop(waiting);
+        assert!(!desks.tell(&account, Order::Provisioned));
     }
 }

@@ -307,6 +307,17 @@ impl Desk {
         change == Some(Change::Came)
     }
 
+    /// It is not known any more which sessions are there, and what has happened meanwhile: those that are come again, and devices that return
+    /// are told to compare everything.
+    pub fn lose_sight(&mut self, now: Moment) {
+        for name in self.devices.keys().cloned().collect::<Vec<_>>() {
+            let device = self.devices.get_mut(&name);
+            let change = device.and_then(|device| device.presence.lose_sight(now.time, &self.rules.presence));
+            self.turned(&name, change, now);
+            self.ways(&name).iter().for_each(|way| self.on(way, Input::Missed, now));
+        }
+    }
+
     /// Something that leaves no trace in a mailbox has happened to the account, by one of its devices: the others are to find it when they are
     /// back.
     pub fn happened_by(&mut self, device: &DeviceName, event: &Event, now: Moment) {

@@ -188,6 +188,8 @@ pub enum Input<'a> {
     },
     /// Something has happened in a mailbox of the route.
     Event(News<'a>),
+    /// Something may have happened that nobody remembers.
+    Missed,
     /// The device was shown how a mailbox stands.
     Synced(Shown<'a>),
     /// Channel or address were set; none: NONE, or filter.priv says NONE everywhere.

@@ -187,6 +187,11 @@ impl Watch {
         place.map(|place| place.due = Duration::ZERO).is_some()
     }
 
+    /// The same of all that are looked after.
+    pub fn stir_all(&mut self) {
+        self.places.values_mut().for_each(|place| place.due = Duration::ZERO);
+    }
+
     /// The connection was lost: on the next one all is looked at, from where it was.
     pub fn lost(&mut self) {
         (self.doing, self.last) = (None, None);

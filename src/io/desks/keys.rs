@@ -55,6 +55,11 @@ impl Keys {
         self.sessions.retain(|(known, _)| *known != session);
     }
 
+    /// All are, as far as anybody knows.
+    pub(super) fn all_went(&mut self) {
+        self.sessions.clear();
+    }
+
     /// Whether a device wants the secret kept. What is kept goes where none does.
     pub(super) fn want(&mut self, is_wanted: bool, account: &AccountName, seal: Option<&Seal>) {
         self.is_wanted = is_wanted;

@@ -9,10 +9,7 @@ use std::{
     collections::BTreeMap,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
 
@@ -23,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Order, View,
+    Order, Signals, View,
     keys::{Keys, Opener},
 };
 use crate::{
@@ -84,7 +81,7 @@ pub(super) struct Task {
     /// A connection with nothing to do, and what has opened it; none: a client has left it.
     line: Option<Line>,
     opened_by: Option<(Arc<Key>, Opener)>,
-    wants_line: Arc<AtomicBool>,
+    signals: Arc<Signals>,
     /// It has answered.
     proven: bool,
     looking: Option<Looking>,
@@ -135,7 +132,7 @@ impl Task {
     pub(super) async fn new(
         shell: &Arc<Shell>,
         account: &Arc<AccountName>,
-        wants_line: Arc<AtomicBool>,
+        signals: Arc<Signals>,
         delay: Duration,
     ) -> Option<Self> {
         let setup = shell.setup.load();
@@ -156,7 +153,7 @@ impl Task {
             is_named: true,
             line: None,
             opened_by: None,
-            wants_line,
+            signals,
             proven: false,
             looking: None,
             enough: Arc::default(),
@@ -185,10 +182,14 @@ impl Task {
         (task.desk.is_subscribed() || !task.desk.views(moment()).is_empty()).then_some(task)
     }
 
-    pub(super) async fn work(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
+    pub(super) async fn work(&mut self, orders: &mut mpsc::Receiver<Order>) {
         let (begins, latest) = (Instant::now() + MOMENT, Instant::now() + LATEST);
         loop {
             self.save().await;
+            if self.signals.missed.swap(false, Relaxed) {
+                self.catch_up(orders).await;
+                continue;
+            }
             // Before that, sessions may not have said that they are there, and what messages say may not be known again.
             let begins = if self.watch.fetches() { latest } else { begins };
             let may_carry = Instant::now() >= begins;
@@ -202,7 +203,7 @@ impl Task {
             }
             let rest = self.look();
             let is_wanted = self.line.is_none() && self.looking.is_none() && self.lingers() && self.key().is_none();
-            self.wants_line.store(is_wanted, Relaxed);
+            self.signals.wants_line.store(is_wanted, Relaxed);
             self.desk.look_after(!self.blind, moment());
             self.count();
             self.tell_status(true).await;
@@ -218,6 +219,22 @@ impl Task {
                 () = sleep(wake) => self.desk.advance(moment()),
             }
         }
+    }
+
+    /// More has happened than there was room for: it is asked anew which sessions are there, what is wanted, and what is new.
+    async fn catch_up(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        tracing::warn!(backend = %self.account.backend, "more has happened to an account than its desk could take: it asks anew");
+        while let Ok(order) = orders.try_recv() {
+            self.take(order).await;
+        }
+        self.sessions.clear();
+        self.keys.all_went();
+        self.desk.lose_sight(moment());
+        let (now, linger) = (Instant::now(), self.shell.setup.load().config.outband.linger.0);
+        (self.from, self.until) = (self.from.max(now + MOMENT), self.until.or(Some(now + linger)));
+        self.provision().await;
+        self.watch.stir_all();
+        self.shell.registry.attend(&self.account);
     }
 
     /// What an earlier process has stored.

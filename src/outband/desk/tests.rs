@@ -279,6 +279,26 @@ fn what_was_claimed_is_sent_again_under_its_number() {
 }
 
 #[test]
+fn what_nobody_remembers_a_device_that_is_back_finds_by_comparing() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.sign("phone", Sign::Comes);
+    let now = world.now();
+    world.desk.lose_sight(now);
+    world.sign("phone", Sign::Comes);
+    world.arrives("INBOX", "18");
+    world.wait(1000);
+    assert_eq!(world.sent(), [], "it has said that it is there");
+    assert!(world.desk.missed(&device("phone"), now).overflow);
+    let now = world.now();
+    world.desk.lose_sight(now);
+    world.wait(119);
+    assert_eq!(world.sent(), []);
+    world.wait(1);
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", 1), "as behind a connection that broke");
+}
+
+#[test]
 fn another_address_is_told_what_the_old_one_was_not() {
     let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
     world.arrives("INBOX", "18");

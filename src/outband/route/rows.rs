@@ -26,6 +26,7 @@ impl Route {
             Input::Came => self.came(now),
             Input::Left { grace } => self.left(grace, now),
             Input::Event(news) => self.event(&news, now),
+            Input::Missed => !std::mem::replace(&mut self.ring.overflow, true),
             Input::Synced(shown) => self.marks.synced(&shown),
             Input::Provisioned(channel) => self.provisioned(channel, now),
             Input::Delivered { seq } => self.delivered(seq, now),
