@@ -4,7 +4,8 @@
     $ proto-tests/live/handover.py --servers dovecot,courier
     dovecot linger: told of one, three, and behind a kill: to sign in
     dovecot leaves: LOGOUT 0.9 s, closed 0.7 s, reset 5.2 s, reads nothing 2.7 s
-    dovecot dark: told of dark 3 after 13.2 s
+    dovecot dark: told of dark 3 after 4.9 s
+    dovecot dark: told in IDLE after 12.6 s
     ...
     23 passed, 0 failed
 
@@ -13,7 +14,8 @@ not told shows in the next notice, which has the next number and speaks of the n
 
 Before Dovecot, too: how long a device is waited for that has left, by how it left; among others, that it reads nothing of what it is sent
 is found within twice the two seconds that it has for that. And the way to the server is frozen under who looks after the mailbox: that
-is found within twice the time that it listens and waits for an answer, and nothing that came meanwhile is missed.
+is found within twice the time that it listens and waits for an answer, and nothing that came meanwhile is missed; then under a session
+that idles, too, which hears of it because others have found news.
 """
 import contextlib
 import imaplib
@@ -67,7 +69,7 @@ presence = {{ unacknowledged = "2s", grace_closed = "300ms", grace_broken = "5s"
 """
 # How a device leaves, and seconds from then to a notice: at least, at most.
 WAYS = [("LOGOUT", 0, 2), ("closed", 0.3, 2.5), ("reset", 5, 8), ("reads nothing", 2, 4)]
-LISTENS, WAITS = 2, 3  # four times `every`, and `timeouts.backend`
+LISTENS, WAITS, LATE = 1.5, 3, 5  # three times `every`, `timeouts.backend`, and what a session waits for news that others have found
 MASTER = """
 watch = "master"
 master = {{ user = "master", password_file = "{}" }}
@@ -95,9 +97,10 @@ def main():
                     leaves(server, proxy, chosen.proxy, folder, tally)
                     proxy.stop()
                     line = Line(server, part.ports()[0])
-                    proxy = part.proxy(line, "imap", chosen.proxy, config)
-                    dark(line, proxy, chosen.proxy, folder, tally)
-                    proxy.stop()
+                    for darkness in dark, dark_there:
+                        proxy = part.proxy(line, "imap", chosen.proxy, config)
+                        darkness(line, proxy, chosen.proxy, folder, tally)
+                        proxy.stop()
     say(f"{tally.passed} passed, {tally.failed} failed")
     sys.exit(1 if tally.failed or not tally.passed else 0)
 
@@ -221,12 +224,43 @@ def dark(line, proxy, program, folder, tally):
             deliver(line.server, user, f"dark {number}")
         notice = device.notice()
         took = time.monotonic() - began
-    with contextlib.closing(sqlite3.connect(f"file:{proxy.state / 'store.sqlite'}?mode=ro", uri=True)) as store:
-        found = store.execute("SELECT uids FROM journal WHERE what = 'new'").fetchall()
+    found = journal(proxy, "SELECT uids FROM journal WHERE what = 'new'")
     tally.check(f"{line.name} dark: told", notice.get("subject"), "dark 3")
     tally.check(f"{line.name} dark: found", found, [("1:3",)])
     tally.check(f"{line.name} dark: {took:.2f} s", took <= 2 * (LISTENS + WAITS), True)
     say(f"{line.name} dark: told of {notice.get('subject')} after {took:.1f} s")
+
+
+def dark_there(line, proxy, program, folder, tally):
+    """The same under a session, too, that idles: the device is there, and is told in it."""
+    with contextlib.closing(Device(program, folder)) as device:
+        wire = subscribed(proxy, "u5", device, line.name)
+        wire.write(b"i IDLE\r\n")
+        deliver(line.server, "u5", "bright")
+        while b" EXISTS" not in wire.line():
+            pass
+        line.freeze()
+        began = time.monotonic()
+        deliver(line.server, "u5", "dark")
+        while b" EXISTS" not in wire.line():
+            pass
+        took = time.monotonic() - began
+        tally.check(f"{line.name} dark, there: {took:.2f} s", took <= 2 * (LISTENS + WAITS) + LATE + WAITS, True)
+        wire.write(b"DONE\r\n")
+        wire.finish({b"i"})
+        wire.ok("NOOP")
+        wire.ok("NOOP")
+        wire.ok("LOGOUT")
+        deliver(line.server, "u5", "light")
+        tally.check(f"{line.name} dark, there: then away", device.notice().get("subject"), "light")
+    sent = journal(proxy, "SELECT COUNT(*) FROM journal JOIN account ON account.id = account WHERE name = 'u5' AND what LIKE 'sent as %'")
+    tally.check(f"{line.name} dark, there: sent", sent, [(1,)])
+    say(f"{line.name} dark: told in IDLE after {took:.1f} s")
+
+
+def journal(proxy, question):
+    with contextlib.closing(sqlite3.connect(f"file:{proxy.state / 'store.sqlite'}?mode=ro", uri=True)) as store:
+        return store.execute(question).fetchall()
 
 
 def subscribed(proxy, user, device, label):

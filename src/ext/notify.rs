@@ -247,8 +247,10 @@ impl Notifier {
         let known = mailboxes.get_mut(&looked.mailbox).filter(|watched| watched.status.is_some());
         let Some(watched) = known else { return };
         let modseq = out.knows_modseq();
-        let complete =
-            |status: &&Status| (status.unseen.is_some() || !watched.flags) && (status.modseq.is_some() || !modseq);
+        let complete = |status: &&Status| {
+            let unseen = status.unseen.is_some() || !watched.flags;
+            status.uidnext.is_some() && unseen && (status.modseq.is_some() || !modseq)
+        };
         match looked.status.as_ref().filter(complete) {
             Some(status) => {
                 let now = steady(status.clone(), watched.status.as_ref(), out);

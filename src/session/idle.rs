@@ -10,7 +10,8 @@
 //!
 //! Which of these it is says the server's profile, or its capabilities; a backend that keeps new messages to itself is found out,
 //! by a STATUS behind its IDLE or NOOP every five minutes. Flags are in no STATUS: a backend that nobody knows and that keeps only
-//! those to itself is not found out, because all messages would have to be looked at for it; its operator may name a profile. DONE
+//! those to itself is not found out, because all messages would have to be looked at for it; its operator may name a profile. One that
+//! has died unseen is found out when others have found news that it does not tell: it is asked, and owes an answer. DONE
 //! is answered at once: a question under way is answered to us, and the client's next command waits for that.
 //! Requirements N2 and N4.
 
@@ -166,6 +167,8 @@ pub(super) struct News {
     skipped: u32,
     /// When it was last looked whether it keeps things from us.
     probed: Option<Instant>,
+    /// Others have found what the backend, in IDLE, has not told: when it is asked, if it says nothing until then.
+    overdue: Option<Instant>,
     /// The backend does not tell the UIDs of this mailbox: news go without.
     pub(super) lacks_uids: bool,
 }
@@ -175,6 +178,8 @@ impl News {
     const PROBE: Duration = Duration::from_secs(300);
     /// or soon again, where there is doubt.
     const DOUBT: Duration = Duration::from_secs(30);
+    /// What others have found a backend in IDLE tells well within this time, if it is alive.
+    const LATE: Duration = Duration::from_secs(5);
     /// A client that has kept silent for so long does not use its connection: IDLE around each of its commands would double
     /// their cost.
     const SILENCE: Duration = Duration::from_secs(3);
@@ -204,6 +209,7 @@ impl News {
             doubt: None,
             skipped: 0,
             probed: None,
+            overdue: None,
             lacks_uids: false,
         }
     }
@@ -361,7 +367,7 @@ impl Open {
 
     /// The client has stopped, or the backend would soon end it by itself.
     pub(super) fn idle_off(&mut self, out: &mut Effects) {
-        self.news.next = None;
+        (self.news.next, self.news.overdue) = (None, None);
         self.news.idle = match self.news.idle {
             BackendIdle::On { .. } => {
                 self.news.told = self.known();
@@ -471,11 +477,12 @@ impl Open {
         }
     }
 
-    /// When the backend's IDLE is to be ended, at the latest: to begin anew, or to see whether it keeps things from us.
+    /// When the backend's IDLE is to be ended, at the latest: to begin anew, or to see whether it keeps things from us, or is there at all.
     pub(super) fn idle_until(&self) -> Option<Instant> {
         let renewal = self.news.idle.since()? + self.front.timeouts.idle_renewal.0;
         let probe = self.news.probed.filter(|_| self.is_probed()).map(|probed| probed + self.news.until_probe());
-        Some(probe.map_or(renewal, |probe| probe.min(renewal)))
+        let overdue = self.news.overdue.filter(|overdue| self.backend.heard + News::LATE <= *overdue);
+        [Some(renewal), probe, overdue].into_iter().flatten().min()
     }
 
     /// Whether nobody knows how this backend tells its news, but from what it says of itself.

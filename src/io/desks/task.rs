@@ -40,7 +40,7 @@ use crate::{
         senders::{self, RENEWAL},
         shell::Shell,
     },
-    mailbox::news::News,
+    mailbox::{news::News, status::Status},
     outband::{
         channel::{self, Answer, Given},
         desk::{Bar, Carriage, Desk, Moment},
@@ -49,7 +49,7 @@ use crate::{
     },
     session::{
         aside::{Examined, Outcome},
-        effect::{Annotated, Keeping, Kept, Notice},
+        effect::{self, Annotated, Keeping, Kept, Notice},
         key::Key,
     },
     store::{
@@ -116,7 +116,7 @@ pub(super) const MOMENT: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(10);
 
 /// Looks that an IDLE spares: one at a backend that has gone silent ends when as many are due.
-const IDLE: u32 = 4;
+const IDLE: u32 = 3;
 
 /// Between two attempts to connect; each is longer or shorter by up to a half, so that not all accounts of a backend come at once.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
@@ -580,6 +580,12 @@ impl Task {
         let is_own = dialer.is_some_and(|dialer| dialer.settings.user == Rewriting::default());
         if let Some(user) = self.name.as_ref().or(is_own.then_some(&self.account.user)) {
             events::tell_found(&self.shell, &self.account, user, news);
+        }
+        if !news.arrived.is_empty() {
+            // Sessions that are there are told sooner, or find out that nobody will tell them.
+            let status = Status { messages: news.messages, ..Status::default() };
+            let looked = effect::Looked { mailbox: news.mailbox.clone(), stirred: true, status: Some(status) };
+            self.shell.registry.publish(&self.account, None, Notice::Looked(looked));
         }
         self.desk.found(news, now);
     }

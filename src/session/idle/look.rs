@@ -365,7 +365,10 @@ impl Open {
         let messages = looked.status.as_ref().and_then(|status| status.messages);
         let other = messages.is_some_and(|messages| messages != self.numbering.count());
         let now = self.now;
-        let News { every, pace, looked: before, next, owes, seen, .. } = &mut self.news;
+        let News { every, pace, looked: before, next, owes, seen, idle, overdue, .. } = &mut self.news;
+        if other && matches!(idle, BackendIdle::On { .. }) {
+            *overdue = Some(now + News::LATE);
+        }
         if looked.stirred || other {
             // A look that is under way may have come too early.
             *owes = true;
