@@ -290,7 +290,8 @@ pub trait Store: Send + Sync {
     /// Finds what is kept. An account that nobody knows has nothing.
     fn load<'a>(&'a self, account: &'a AccountName, query: &'a Query) -> Answer<'a, Found>;
 
-    /// The accounts that have routes: those of which somebody wants to hear when he is away.
+    /// The accounts of which somebody may want to hear when he is away: those that have routes, and those of which a device has said something,
+    /// since a process may have ended before it has made a route of that.
     fn subscribers(&self) -> Answer<'_, Vec<AccountName>>;
 }
 

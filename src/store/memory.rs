@@ -90,7 +90,9 @@ impl Store for Memory {
     fn subscribers(&self) -> Answer<'_, Vec<AccountName>> {
         Box::pin(async move {
             let accounts = self.accounts();
-            let subscribed = accounts.iter().filter(|(_, account)| !account.routes.is_empty());
+            let says = |key: &Key| key.owner != Owner::User;
+            let subscribes = |account: &Account| !account.routes.is_empty() || account.entries.keys().any(says);
+            let subscribed = accounts.iter().filter(|(_, account)| subscribes(account));
             Ok(subscribed.map(|(name, _)| name.clone()).collect())
         })
     }

@@ -187,7 +187,8 @@ impl Database {
     }
 
     async fn all_subscribers(&self) -> Result<Vec<AccountName>, StoreError> {
-        let sql = "SELECT backend, name FROM account WHERE id IN (SELECT account FROM route) ORDER BY backend, name";
+        let sql = "SELECT backend, name FROM account WHERE id IN \
+                   (SELECT account FROM route UNION SELECT account FROM entry WHERE device <> '') ORDER BY backend, name";
         let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&self.pools().await?.readers).await?;
         let account = |(backend, user): (String, String)| AccountName { backend: backend.into(), user: user.into() };
         Ok(rows.into_iter().map(account).collect())

@@ -277,6 +277,9 @@ async fn a_turn_of_the_outband_side_stands_as_a_whole() {
         save(store, "joe", Change::Forget(device("phone"))).await;
         assert_eq!(outband().await, Outband { routes: Vec::new(), looked, memos });
         assert_eq!(store.subscribers().await.unwrap(), []);
+        save(store, "ann", set("", "phone", "/private/vendor/lemonade/notify/default/channel", b"UDP=WAKEUP")).await;
+        assert_eq!(store.subscribers().await.unwrap(), [account("ann")], "nobody has made a route of it yet");
+        save(store, "ann", Change::Purge).await;
         save(
             store,
             "joe",
