@@ -39,7 +39,7 @@ use super::{
         ring::Ring,
         stored::Name,
     },
-    subscription::{self, Proof, Subscription, Wanted},
+    subscription::{self, MOST_MAILBOXES, Proof, Subscription, Wanted},
 };
 use crate::{
     account::{
@@ -78,8 +78,8 @@ pub struct Desk {
     subscriptions: Vec<Subscription>,
     devices: BTreeMap<DeviceName, Device>,
     counts: BTreeMap<Name, Counts>,
-    /// Routes that know that nobody can look.
-    asleep: BTreeSet<Way>,
+    /// Routes that know that nobody can look: since when, and whether the device was there since.
+    asleep: BTreeMap<Way, (Duration, bool)>,
     /// What of the quota is used up.
     used: Used,
     /// Devices for which it has no room.
@@ -196,7 +196,7 @@ impl Desk {
             subscriptions: Vec::new(),
             devices: BTreeMap::new(),
             counts: BTreeMap::new(),
-            asleep: BTreeSet::new(),
+            asleep: BTreeMap::new(),
             used: Used::default(),
             beyond: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -342,7 +342,7 @@ impl Desk {
     pub fn alerts(&self, device: &DeviceName) -> Vec<String> {
         let routes = self.devices.get(device).into_iter().flat_map(|device| device.routes.values());
         let dead = routes.filter(|held| held.route.dead).filter_map(|held| held.route.channel);
-        dead.map(|kind| format!("You are not told of new mail by {kind} any more: the address is none")).collect()
+        dead.map(|kind| format!("You are not told of new mail by {kind} any more: the address is none. Set another, or NONE and then this one")).collect()
     }
 
     /// A device was shown how a mailbox stands.
@@ -434,6 +434,12 @@ impl Desk {
                 of_device.insert(format!("{kind}: the address is none any more"));
             }
         }
+        let mut mailboxes = BTreeMap::<&DeviceName, usize>::new();
+        self.subscriptions.iter().for_each(|one| *mailboxes.entry(&one.way.device).or_default() += 1);
+        for (device, _) in mailboxes.into_iter().filter(|(_, count)| *count == MOST_MAILBOXES) {
+            let remark = format!("of {MOST_MAILBOXES} mailboxes, and of no more");
+            remarks.entry(device.clone()).or_default().insert(remark);
+        }
         remarks
     }
 
@@ -443,16 +449,24 @@ impl Desk {
     }
 
     /// Whether somebody can look after the mailboxes. Where nobody can until a device signs in, those that are away are told to do so, once; one that is
-    /// there hears of it when it goes.
+    /// there hears of it when it goes. One that was there, and could not help, is told so no sooner than a device without a reaction is woken.
     pub fn look_after(&mut self, somebody: bool, now: Moment) {
         if somebody {
             self.asleep.clear();
             return;
         }
         for one in self.subscriptions.clone() {
-            if self.is_present(&one.way.device, now) || !self.asleep.insert(one.way.clone()) {
+            let is_present = self.is_present(&one.way.device, now);
+            match self.asleep.get_mut(&one.way) {
+                Some((_, was_there)) if is_present => *was_there = true,
+                Some((since, was_there)) if *was_there && now.time >= *since + self.rules.patience.wake.0 => {}
+                Some(_) => continue,
+                None => {}
+            }
+            if is_present {
                 continue;
             }
+            self.asleep.insert(one.way.clone(), (now.time, false));
             let what = "nobody can look any more: asked to sign in";
             self.note(Some(&one.way.device), &one.mailbox, "", 0, what, now);
             self.call(&one, false, now);
@@ -575,6 +589,16 @@ impl Desk {
         let delivery = if format == Format::Extended { extended } else { wakeup }.ok()?;
         self.devices.get_mut(&way.device)?.carrying = Some(way.clone());
         Some(Carriage { way, kind, seq, since, delivery })
+    }
+
+    /// A notice that was claimed, and is still here, is not to go where the device has come meanwhile. Whether it has.
+    pub fn recall(&mut self, way: &Way, seq: u64, now: Moment) -> bool {
+        let is_present = self.is_present(&way.device, now);
+        if is_present {
+            self.note(Some(&way.device), &Name(Box::default()), "", seq, "not sent: the device is there", now);
+            self.settle(way, seq, Outcome::Failed, now);
+        }
+        is_present
     }
 
     /// What has become of a notice that was carried.

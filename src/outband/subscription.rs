@@ -29,7 +29,7 @@ use crate::{
 const INBOX: &[u8] = b"INBOX";
 
 /// Mailboxes that are told to one device: each is looked at for its sake.
-const MOST_MAILBOXES: usize = 50;
+pub const MOST_MAILBOXES: usize = 50;
 
 /// A device, a mailbox, and how the one is told of the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn address(way: &Way) -> &str {
     way.to.split_once(' ').map_or("", |(_, address)| address)
 }
 
-/// All subscriptions of an account, in the order of devices and mailboxes. `now`: in seconds since 1970.
+/// All subscriptions of an account, in the order of devices and mailboxes, INBOX first. `now`: in seconds since 1970.
 pub fn subscriptions(entries: &[Entry], offered: &Outband, now: i64) -> Vec<Subscription> {
     devices(entries).iter().flat_map(|device| of_device(entries, device, offered, now)).collect()
 }
@@ -109,7 +109,7 @@ fn of_device(entries: &[Entry], device: &DeviceName, offered: &Outband, now: i64
     let channel = Preference::Channel.entry();
     let named = |entry: &&Entry| !entry.key.mailbox.is_empty() && entry.key.name.as_str() == channel;
     let mailboxes = entries.iter().filter(own).filter(named).map(|entry| &*entry.key.mailbox);
-    let mailboxes: BTreeSet<_> = [INBOX].into_iter().chain(mailboxes).take(MOST_MAILBOXES).collect();
+    let others: BTreeSet<_> = mailboxes.filter(|mailbox| **mailbox != *INBOX).collect();
     let (registered, zone) = (registration::reached(entries, device, now), zone::of(entries, device));
     let subscribe = |mailbox: &[u8]| {
         let preferences = Preferences::resolve(entries, device, mailbox);
@@ -139,7 +139,7 @@ fn of_device(entries: &[Entry], device: &DeviceName, offered: &Outband, now: i64
             program: program(entries, device, mailbox),
         })
     };
-    mailboxes.into_iter().filter_map(subscribe).collect()
+    [INBOX].into_iter().chain(others).filter_map(subscribe).take(MOST_MAILBOXES).collect()
 }
 
 /// Whether an address has to be confirmed. A token proves itself, and a subscription of COI never does.
@@ -223,6 +223,21 @@ mod tests {
         assert_eq!(told(&entries), both[1..]);
         entries.retain(|entry| entry.key.name.as_str() != Preference::Address.default_entry());
         assert_eq!(told(&entries), [""; 0], "there is no address");
+    }
+
+    #[test]
+    fn fifty_mailboxes_are_told_and_those_that_are_not_to_be_are_none_of_them() {
+        let mut entries = vec![
+            preference("phone", "", Preference::Channel, "UDP=WAKEUP"),
+            preference("phone", "", Preference::Address, "192.0.2.7:5000"),
+        ];
+        let named = |first: char, value: &'static str| {
+            (0..60).map(move |number| preference("phone", &format!("{first}{number:02}"), Preference::Channel, value))
+        };
+        entries.extend(named('A', "NONE").chain(named('B', "UDP=WAKEUP")));
+        let told = told(&entries);
+        assert_eq!((told.len(), &*told[0]), (50, "phone INBOX UDP 192.0.2.7:5000 WAKEUP"));
+        assert_eq!(told[49], "phone B48 UDP 192.0.2.7:5000 WAKEUP");
     }
 
     #[test]

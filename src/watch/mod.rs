@@ -14,7 +14,7 @@
 //! new only UIDs tell, so every message is found once, whatever is lost and had again; what was counted may fall meanwhile. A mailbox
 //! that was made anew has another UIDVALIDITY: nothing in it is known, and that is said. A backend that refuses IDLE is asked instead.
 //! Where a filter cannot be asked, the headers are looked at instead, and what they do not tell lets a message pass: too much is told rather
-//! than too little.
+//! than too little. A question over which connections are lost is not asked again and again.
 //!
 //! Times are since 1970. Requirements N3, N11, A6.
 
@@ -40,6 +40,12 @@ const MOST: usize = 100_000;
 
 /// Messages whose headers are asked for where the backend cannot search: of more at once, all pass.
 const MOST_JUDGED: u32 = 100;
+
+/// Octets of a search program by which headers are judged: so many of them as that have room in it take a moment only, and others wait.
+const LONGEST_JUDGED: usize = 1 << 10;
+
+/// Connections that a question may cost: then it is not asked, and its mailbox comes behind the others.
+const MOST_LOST: u32 = 3;
 
 /// How often mailboxes are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +90,10 @@ struct Place {
     count: Option<u32>,
     /// A message that is to be looked into again, under this UIDVALIDITY.
     head: Option<(u32, u32)>,
+    /// Connections that were lost over it since all was known of it.
+    losses: u32,
+    /// A session shows it, where nobody else can look.
+    is_shown: bool,
 }
 
 /// What is to be done next.
@@ -110,6 +120,16 @@ enum Doing {
     Listen(Box<[u8]>),
 }
 
+impl Doing {
+    /// Where.
+    fn mailbox(&self) -> &[u8] {
+        match self {
+            Self::Look(mailbox) | Self::Listen(mailbox) => mailbox,
+            Self::Match(news, _) | Self::Judge(news, _) | Self::Head(news, _) => &news.mailbox,
+        }
+    }
+}
+
 impl Watch {
     /// Nothing is looked after yet.
     pub fn new(pace: Pace) -> Self {
@@ -123,7 +143,9 @@ impl Watch {
             let cursor = known.get(&mailbox).copied();
             let place = match before.remove(&mailbox) {
                 Some(place) => Place { wish, ..place },
-                None => Place { wish, cursor, due: Duration::ZERO, count: None, head: None },
+                None => {
+                    Place { wish, cursor, due: Duration::ZERO, count: None, head: None, losses: 0, is_shown: false }
+                }
             };
             self.places.insert(mailbox, place);
         }
@@ -158,6 +180,7 @@ impl Watch {
     /// what, and what they say, nobody knows, and a UID may be larger than it was taken for.
     pub fn seen(&mut self, mailbox: &[u8], seen: Cursor) -> Option<News> {
         let place = self.places.get_mut(mailbox)?;
+        place.is_shown = true;
         let known = place.cursor.filter(|known| known.uidvalidity == seen.uidvalidity);
         if known.is_some_and(|known| known.next >= seen.next) {
             return None;
@@ -192,10 +215,24 @@ impl Watch {
         self.places.values_mut().for_each(|place| place.due = Duration::ZERO);
     }
 
-    /// The connection was lost: on the next one all is looked at, from where it was.
-    pub fn lost(&mut self) {
-        (self.doing, self.last) = (None, None);
-        self.places.values_mut().for_each(|place| (place.due, place.count) = (Duration::ZERO, None));
+    /// The connection was lost: on the next one all is looked at, from where it was. A mailbox over which that happens again and again takes
+    /// nothing from the others.
+    pub fn lost(&mut self, now: Duration) {
+        let asked = self.doing.take().filter(|doing| !matches!(doing, Doing::Listen(_)));
+        if let Some(place) = asked.and_then(|doing| self.places.get_mut(doing.mailbox())) {
+            place.losses += 1;
+        }
+        self.last = None;
+        for place in self.places.values_mut() {
+            let later = || now.saturating_add(self.pace.every * place.losses.min(5));
+            place.due = if place.losses < MOST_LOST { Duration::ZERO } else { later() };
+            (place.count, place.is_shown) = (None, false);
+        }
+    }
+
+    /// Whether sessions have shown every mailbox since nobody else could look.
+    pub fn is_shown(&self) -> bool {
+        self.places.values().all(|place| place.is_shown)
     }
 
     /// What is to be done now. What came of an errand is told before the next one is asked for.
@@ -261,7 +298,7 @@ impl Watch {
                 let programs = self.places.get(&news.mailbox)?.wish.programs.clone();
                 self.further(news, programs)
             }
-            Doing::Match(news, programs) if refused && news.arrived.len() <= MOST_JUDGED => {
+            Doing::Match(news, programs) if refused && may_judge(&news, &programs[0]) => {
                 self.doing = Some(Doing::Judge(news, programs));
                 None
             }
@@ -327,17 +364,29 @@ impl Watch {
     }
 
     /// What is still to be asked of what was found; all of it, when there is nothing.
-    fn further(&mut self, news: Box<News>, programs: Vec<Box<[u8]>>) -> Option<News> {
-        let is_wanted = !news.arrived.is_empty();
-        let heads = self.places.get(&news.mailbox).is_some_and(|place| place.wish.heads);
-        self.doing = match () {
-            () if is_wanted && !programs.is_empty() => Some(Doing::Match(news, programs)),
-            () if is_wanted && heads => {
-                let last = news.arrived.last().unwrap_or_default();
-                Some(Doing::Head(news, last))
+    fn further(&mut self, mut news: Box<News>, mut programs: Vec<Box<[u8]>>) -> Option<News> {
+        let place = self.places.get(&news.mailbox);
+        let may_ask = !news.arrived.is_empty() && place.is_some_and(|place| place.losses < MOST_LOST);
+        let heads = place.is_some_and(|place| place.wish.heads);
+        while let Some(program) = programs.first() {
+            let ask: Option<fn(_, _) -> _> = match () {
+                () if !may_ask => None,
+                // It has a literal: there are backends that wait for it, and others that do not.
+                () if program.contains(&b'\n') => may_judge(&news, program).then_some(Doing::Judge),
+                () => Some(Doing::Match),
+            };
+            if let Some(ask) = ask {
+                self.doing = Some(ask(news, programs));
+                return None;
             }
-            () => return Some(self.finished(*news)),
-        };
+            // Who cannot be asked is not to decide that nobody hears of it.
+            let matched = news.arrived.clone();
+            news.matched.push((programs.remove(0), matched));
+        }
+        match news.arrived.last().filter(|_| may_ask && heads) {
+            Some(last) => self.doing = Some(Doing::Head(news, last)),
+            None => return Some(self.finished(*news)),
+        }
         None
     }
 
@@ -345,6 +394,7 @@ impl Watch {
     fn finished(&mut self, news: News) -> News {
         if let Some(place) = self.places.get_mut(&news.mailbox) {
             place.cursor = Some(Cursor { uidvalidity: news.uidvalidity, next: news.next });
+            place.losses = 0;
         }
         news
     }
@@ -399,6 +449,11 @@ impl Watch {
         };
         Errand { mailbox: mailbox.clone(), uidvalidity, task }
     }
+}
+
+/// Whether these messages are judged by their headers.
+fn may_judge(news: &News, program: &[u8]) -> bool {
+    news.arrived.len() <= MOST_JUDGED && program.len() <= LONGEST_JUDGED
 }
 
 const FETCH: &verb::Verb = verb::row_of("UID FETCH");

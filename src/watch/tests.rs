@@ -363,7 +363,7 @@ fn walk(seed: u64) {
                     Mailbox { uidvalidity: uidvalidity + 1, next: 1, messages: Vec::new(), grows: false };
                 settled = false;
             }
-            5 => watch.lost(),
+            5 => watch.lost(now),
             6 => {
                 watch = watching(
                     &[("INBOX", Wish { heads: true, ..Wish::default() })],
@@ -395,7 +395,7 @@ fn walk(seed: u64) {
                 *found.entry((news.uidvalidity, uid)).or_default() += 1;
             }
         }
-        watch.lost();
+        watch.lost(now);
     }
     let wrong: Vec<_> = found.iter().filter(|(_, count)| **count != 1).collect();
     assert!(wrong.is_empty(), "SEED={seed}: {wrong:?}");
@@ -422,9 +422,52 @@ fn what_was_half_found_when_the_connection_broke_is_found_again() {
             let (outcome, examined) = backend.run(&errand);
             assert_eq!(watch.told(outcome, examined, at(0)), None);
         }
-        watch.lost();
+        watch.lost(at(0));
     }
     assert_eq!(arrived(&look(&mut watch, &mut backend, at(0))), ["INBOX 1"]);
+}
+
+#[test]
+fn a_question_that_costs_connections_is_given_up_and_takes_nothing_from_other_mailboxes() {
+    let mut backend = Backend::with(&["INBOX", "Work"]);
+    let program: Box<[u8]> = (*b"TEXT x").into();
+    let wish = Wish { programs: vec![program.clone()], heads: true };
+    let known = [("INBOX", Cursor { uidvalidity: 7, next: 1 }), ("Work", Cursor { uidvalidity: 7, next: 1 })];
+    let mut watch = watching(&[("INBOX", wish), ("Work", Wish::default())], &known);
+    backend.inbox().deliver("y");
+    let (mut news, mut now, mut searches) = (Vec::new(), at(0), 0);
+    for _ in 0..20 {
+        let Next::Run(errand) = watch.next(now) else {
+            now += PACE.every;
+            continue;
+        };
+        if matches!(&errand.task, Task::Ask { verb, .. } if verb.name == "UID SEARCH") {
+            searches += 1;
+            watch.lost(now);
+            continue;
+        }
+        let (outcome, examined) = backend.run(&errand);
+        news.extend(watch.told(outcome, examined, now));
+    }
+    assert_eq!(searches, 3);
+    assert_eq!(news[0].mailbox, (*b"Work").into(), "it is not kept waiting");
+    let found = news.iter().find(|news| *news.mailbox == *b"INBOX").unwrap();
+    assert_eq!((&found.matched, &found.head), (&vec![(program, found.arrived.clone())], &None), "it passes");
+    assert_eq!(found.arrived.to_string(), "1");
+}
+
+#[test]
+fn a_filter_with_a_literal_is_judged_here_and_a_long_one_passes() {
+    let mut backend = Backend::with(&["INBOX"]);
+    let short: Box<[u8]> = (*b"SUBJECT {1}\r\nx").into();
+    let long: Box<[u8]> = [b"SUBJECT {2000}\r\n".as_slice(), &[b'x'; 2000]].concat().into();
+    let wish = Wish { programs: vec![long.clone(), short], heads: false };
+    let mut watch = watching(&[("INBOX", wish)], &[("INBOX", Cursor { uidvalidity: 7, next: 1 })]);
+    backend.inbox().deliver("x");
+    let news = look(&mut watch, &mut backend, at(0));
+    let header = "INBOX: UID FETCH 1 (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER])";
+    assert_eq!(backend.said, ["INBOX: UID FETCH 1:* (UID FLAGS)", header]);
+    assert_eq!(news[0].matched[0], (long, news[0].arrived.clone()));
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Keys {
             Mode::Off => None,
             Mode::Linger => of_session(),
             Mode::Sealed => of_session().or_else(|| Some((Arc::clone(self.sealed.as_ref()?), Opener::Sealed))),
-            Mode::Master if self.shut => None,
+            Mode::Master if self.shut => of_session(),
             Mode::Master => Some((Arc::new(master()?), Opener::Master)),
         }
     }
@@ -226,6 +226,13 @@ mod tests {
         assert_eq!(opener(&keys, Mode::Master), Some(Opener::Master));
         keys.refused(&key(), Opener::Master);
         assert_eq!(opener(&keys, Mode::Master), None);
+        keys.came(
+            session(4),
+            Arc::new(Key::read(&Secret::new(b"main\0joe\0joe\0\0third".to_vec())).unwrap()),
+            &account(),
+            None,
+        );
+        assert_eq!(opener(&keys, Mode::Master), Some(Opener::Session), "who signs in can help");
         assert_eq!(opener(&keys, Mode::Off), None);
     }
 }

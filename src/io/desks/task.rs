@@ -93,6 +93,8 @@ pub(super) struct Task {
     pause: Duration,
     /// Without a session, the connection is kept until then.
     until: Option<Instant>,
+    /// Since when nobody but sessions can look, and those only into what they have selected.
+    dim: Option<Instant>,
     /// Those that are away were told that nobody can look any more.
     blind: bool,
     carries: JoinSet<Carried>,
@@ -120,6 +122,9 @@ const IDLE: u32 = 3;
 
 /// Between two attempts to connect; each is longer or shorter by up to a half, so that not all accounts of a backend come at once.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// So long sessions of which none can be logged in to once more are enough, whatever they show.
+const DIM: Duration = Duration::from_secs(300);
 
 /// Under which name it is stored how the user calls himself.
 const NAME: &str = "name";
@@ -160,6 +165,7 @@ impl Task {
             from: Instant::now() + delay.max(MOMENT),
             pause: PAUSES.0,
             until: None,
+            dim: None,
             blind: false,
             carries: JoinSet::new(),
             watching: None,
@@ -194,7 +200,7 @@ impl Task {
             let begins = if self.watch.fetches() { latest } else { begins };
             let may_carry = Instant::now() >= begins;
             if may_carry {
-                self.carry().await;
+                self.carry(orders).await;
             }
             if !self.desk.is_subscribed() && self.carries.is_empty() {
                 self.tell_status(false).await;
@@ -224,9 +230,7 @@ impl Task {
     /// More has happened than there was room for: it is asked anew which sessions are there, what is wanted, and what is new.
     async fn catch_up(&mut self, orders: &mut mpsc::Receiver<Order>) {
         tracing::warn!(backend = %self.account.backend, "more has happened to an account than its desk could take: it asks anew");
-        while let Ok(order) = orders.try_recv() {
-            self.take(order).await;
-        }
+        self.hear(orders).await;
         self.sessions.clear();
         self.keys.all_went();
         self.desk.lose_sight(moment());
@@ -323,16 +327,28 @@ impl Task {
         }
     }
 
-    /// Lets go what is due.
-    async fn carry(&mut self) {
+    /// What waits is heard: saving may have taken long.
+    async fn hear(&mut self, orders: &mut mpsc::Receiver<Order>) {
+        while let Ok(order) = orders.try_recv() {
+            self.take(order).await;
+        }
+    }
+
+    /// Lets go what is due, to devices of which nobody has said meanwhile that they are there.
+    async fn carry(&mut self, orders: &mut mpsc::Receiver<Order>) {
         let mut chance = [0; 64];
         loop {
+            self.hear(orders).await;
             // The system's random numbers do not end.
             let _ = aws_lc_rs::rand::fill(&mut chance);
             let now = moment();
             let claimed = self.desk.claim(&Given { now: now.time, chance }, now);
             self.save().await;
             let Some(Carriage { way, kind, seq, since, delivery }) = claimed else { return };
+            self.hear(orders).await;
+            if self.desk.recall(&way, seq, moment()) {
+                continue;
+            }
             let (shell, account) = (Arc::clone(&self.shell), Arc::clone(&self.account));
             self.carries.spawn(async move {
                 let senders = Arc::clone(&shell.setup.load().senders);
@@ -383,15 +399,16 @@ impl Task {
             }
             Order::Left(line) if self.line.is_none() && self.looking.is_none() => {
                 self.watch.may_listen(line.idles(), line.notifies());
-                self.watch.lost();
+                self.watch.lost(moment().time);
                 (self.line, self.opened_by, self.proven) = (Some(*line), None, true);
-                (self.blind, self.pause) = (false, PAUSES.0);
+                (self.blind, self.dim, self.pause) = (false, None, PAUSES.0);
             }
             Order::Left(line) => line.close().await,
             Order::Stirred(mailbox, uidvalidity, next) => self.stirred(&mailbox, uidvalidity, next, now),
             Order::Shown(device, mailbox, uidvalidity, uidnext) => {
                 if let Some(uidvalidity) = uidvalidity {
                     self.watch.begin_at(&mailbox, Cursor { uidvalidity, next: uidnext });
+                    self.looked_at(&mailbox);
                 }
                 let shown =
                     marks::Shown { mailbox: &mailbox, uidvalidity, uidnext: Some(uidnext), ..marks::Shown::default() };
@@ -434,10 +451,10 @@ impl Task {
     fn stirred(&mut self, mailbox: &[u8], uidvalidity: Option<u32>, next: u32, now: Moment) {
         let can_look = self.line.is_some() || self.looking.is_some() || self.key().is_some();
         match uidvalidity {
-            Some(uidvalidity) if !can_look => {
-                let news = self.watch.seen(mailbox, Cursor { uidvalidity, next });
-                news.into_iter().for_each(|news| self.tell(&news, now));
-            }
+            Some(uidvalidity) if !can_look => match self.watch.seen(mailbox, Cursor { uidvalidity, next }) {
+                Some(news) => self.tell(&news, now),
+                None => self.looked_at(mailbox),
+            },
             _ if self.watch.cursor(mailbox).is_some_and(|cursor| cursor.next < next) => {
                 self.watch.stir(mailbox);
                 self.enough.notify_one();
@@ -524,13 +541,20 @@ impl Task {
                 self.looking = Some(Box::pin(connect(Arc::clone(&self.shell), Arc::clone(&self.account), key)));
                 self.leaves_at()
             }
-            // While a session of it is there, it sees at least its own mailbox, and may leave its connection.
-            None if self.lingers() && !self.sessions.is_empty() => None,
+            // While a session of it is there, it sees at least its own mailbox, and may leave its connection: for some time that is enough.
+            None if self.lingers() && !self.sessions.is_empty() && !self.is_dim(now) => {
+                self.dim.map(|dim| dim + DIM).filter(|until| *until > now)
+            }
             None => {
                 self.blind = true;
                 None
             }
         }
+    }
+
+    /// Whether sessions have been all there is for so long, and do not show all mailboxes that are looked after.
+    fn is_dim(&mut self, now: Instant) -> bool {
+        *self.dim.get_or_insert(now) + DIM <= now && !self.watch.is_shown()
     }
 
     /// What has come of it.
@@ -542,7 +566,7 @@ impl Task {
         match (&self.line, &outcome) {
             (Some(_), Outcome::Busy) => {}
             (Some(_), Outcome::Done(..) | Outcome::Lost) => {
-                (self.pause, self.blind) = (PAUSES.0, false);
+                (self.pause, self.blind, self.dim) = (PAUSES.0, false, None);
                 let line = self.line.as_ref();
                 self.watch.may_listen(line.is_some_and(Line::idles), line.is_some_and(Line::notifies));
                 self.found(outcome, examined, moment());
@@ -556,7 +580,7 @@ impl Task {
                     }
                     self.keys.refused(key, *opener);
                 }
-                self.watch.lost();
+                self.watch.lost(moment().time);
             }
         }
     }
@@ -567,13 +591,18 @@ impl Task {
         }
     }
 
+    /// How far a mailbox was looked at is stored with the next turn.
+    fn looked_at(&mut self, mailbox: &[u8]) {
+        let Some(cursor) = self.watch.cursor(mailbox) else { return };
+        if self.known.insert(mailbox.into(), cursor) != Some(cursor) {
+            let row = serde_json::to_string(&cursor).unwrap_or_default();
+            self.looked.push((mailbox.into(), Some(row.into())));
+        }
+    }
+
     /// So it stands in a mailbox.
     fn tell(&mut self, news: &News, now: Moment) {
-        let cursor = Cursor { uidvalidity: news.uidvalidity, next: news.next };
-        if self.known.insert(news.mailbox.clone(), cursor) != Some(cursor) {
-            let row = serde_json::to_string(&cursor).unwrap_or_default();
-            self.looked.push((news.mailbox.clone(), Some(row.into())));
-        }
+        self.looked_at(&news.mailbox);
         let setup = self.shell.setup.load();
         let dialer = setup.dialers.get(&self.account.backend);
         // Where names are rewritten, nobody knows his own before he has signed in.

@@ -299,6 +299,40 @@ fn what_nobody_remembers_a_device_that_is_back_finds_by_comparing() {
 }
 
 #[test]
+fn who_was_told_to_sign_in_and_could_not_help_is_told_so_again_a_day_later() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    let called = |world: &mut World, seconds| {
+        world.time += Duration::from_secs(seconds);
+        let now = world.now();
+        world.desk.look_after(false, now);
+        world.wait(3);
+        world.sent().len()
+    };
+    assert_eq!(called(&mut world, 0), 1);
+    for sign in [Sign::Comes, Sign::Goes(End::Logout)] {
+        world.sign("phone", sign);
+        assert_eq!(called(&mut world, 10), 0, "else it would come and go for ever");
+    }
+    assert_eq!(called(&mut world, 86_400), 1);
+    assert_eq!(called(&mut world, 86_400 * 40), 0, "it has not come since");
+}
+
+#[test]
+fn what_is_claimed_does_not_go_to_a_device_that_has_come_meanwhile() {
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
+    world.arrives("INBOX", "18");
+    world.wait(3);
+    let claimed = world.claim().unwrap();
+    let now = world.now();
+    assert!(!world.desk.recall(&claimed.way, claimed.seq, now));
+    world.sign("phone", Sign::Comes);
+    assert!(world.desk.recall(&claimed.way, claimed.seq, now));
+    world.sign("phone", Sign::Goes(End::Logout));
+    world.wait(3);
+    assert_eq!(world.sent(), one("phone", claimed.seq + 1), "it has not looked");
+}
+
+#[test]
 fn another_address_is_told_what_the_old_one_was_not() {
     let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
     world.arrives("INBOX", "18");
@@ -421,7 +455,7 @@ fn an_address_that_is_dead_is_told_at_the_next_login() {
     assert!(!world.desk.sign(&device("phone"), 2, Sign::Comes, now), "it was there already");
     assert_eq!(
         world.desk.alerts(&device("phone")),
-        ["You are not told of new mail by UDP any more: the address is none"]
+        ["You are not told of new mail by UDP any more: the address is none. Set another, or NONE and then this one"]
     );
 }
 
