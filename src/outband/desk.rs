@@ -591,14 +591,15 @@ impl Desk {
         Some(Carriage { way, kind, seq, since, delivery })
     }
 
-    /// A notice that was claimed, and is still here, is not to go where the device has come meanwhile. Whether it has.
+    /// A notice that was claimed, and is still here, is not to go where the device has come meanwhile; a question is. Whether it stays here.
     pub fn recall(&mut self, way: &Way, seq: u64, now: Moment) -> bool {
-        let is_present = self.is_present(&way.device, now);
-        if is_present {
+        let asks = self.held(way).and_then(|held| held.route.question.as_ref()).is_some_and(|it| it.seq == seq);
+        let stays = !asks && self.is_present(&way.device, now);
+        if stays {
             self.note(Some(&way.device), &Name(Box::default()), "", seq, "not sent: the device is there", now);
             self.settle(way, seq, Outcome::Failed, now);
         }
-        is_present
+        stays
     }
 
     /// What has become of a notice that was carried.

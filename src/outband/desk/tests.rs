@@ -330,6 +330,12 @@ fn what_is_claimed_does_not_go_to_a_device_that_has_come_meanwhile() {
     world.sign("phone", Sign::Goes(End::Logout));
     world.wait(3);
     assert_eq!(world.sent(), one("phone", claimed.seq + 1), "it has not looked");
+
+    let mut world = World::new(&[open(subscription("phone", "INBOX", CLEAR, Format::Wakeup))]);
+    world.sign("phone", Sign::Comes);
+    let question = world.claim().unwrap();
+    let now = world.now();
+    assert!(!world.desk.recall(&question.way, question.seq, now), "its user waits for it");
 }
 
 #[test]
