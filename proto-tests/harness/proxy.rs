@@ -663,7 +663,7 @@ impl Proxy {
                 Effect::Bind(device) => self.devices.push(*device),
                 Effect::Learned(look) => self.learned = Some(look),
                 // Nobody here wants it.
-                Effect::Leave { .. } => {}
+                Effect::Leave { .. } | Effect::Shown(..) => {}
                 Effect::HangUp => {
                     void |= from == Some(Side::Backend);
                     self.peers[index(Side::Backend)] = Peer::default();

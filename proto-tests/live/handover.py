@@ -159,6 +159,15 @@ def walk(server, proxy, mode, user, program, folder, tally):
         wire.ok("UID SEARCH ALL")
         wire.ok("NOOP")
         wire.ok("LOGOUT")
+        if knows:
+            wire = sign_in(proxy, user)
+            before = wire.ok("STATUS INBOX (UIDNEXT)")
+            deliver(server, user, "two and a half")
+            while wire.ok("STATUS INBOX (UIDNEXT)") == before:
+                pass
+            wire.ok("NOOP")
+            wire.ok("NOOP")
+            wire.ok("LOGOUT")
         deliver(server, user, "three")
         third = device.notice()
         number = str(int(first.get("seq", 0)) + 1)

@@ -18,6 +18,7 @@ use std::{
 
 use crate::{
     account::presence::{self, Sign},
+    outband::subscription::MOST_MAILBOXES,
     session::{
         Shown,
         effect::{End, Fault},
@@ -32,8 +33,8 @@ pub(super) type Seen = (Box<[u8]>, Option<u32>, u32);
 pub(super) struct Attendance {
     idles: bool,
     spoke_at: Instant,
-    told: Option<Told>,
-    confirmed: Option<Seen>,
+    /// What it was told last of each mailbox, selected or by STATUS.
+    told: Vec<Told>,
     /// So long something may be unacknowledged before the connection is given up; none: nobody knows.
     patience: Option<Duration>,
 }
@@ -42,9 +43,12 @@ pub(super) struct Attendance {
 struct Told {
     seen: Seen,
     at: Instant,
-    /// How often the client has to speak until it has seen it.
+    /// How often the client has to speak until it has seen it; 0: it has.
     left: u32,
 }
+
+/// Mailboxes of which is remembered what a client was told: as many as a device may want to be told of. Of others it is told again outband.
+const MOST: usize = MOST_MAILBOXES;
 
 /// That a client speaks is said once in this time: well below the half hour for which it counts.
 const EVERY: Duration = Duration::from_secs(60);
@@ -54,7 +58,7 @@ const LATER: Duration = Duration::from_secs(1);
 
 impl Attendance {
     pub(super) fn new(idles: bool, patience: Option<Duration>) -> Self {
-        Self { idles, spoke_at: Instant::now(), told: None, confirmed: None, patience }
+        Self { idles, spoke_at: Instant::now(), told: Vec::new(), patience }
     }
 
     /// Whether the desk is to hear that the client speaks.
@@ -71,29 +75,42 @@ impl Attendance {
         (std::mem::replace(&mut self.idles, idles) != idles).then_some(idles)
     }
 
-    /// The client was told this, perhaps just now. That, if it is new.
+    /// The client was told this of the mailbox that is selected, perhaps just now. That, if it is new.
     pub(super) fn saw(&mut self, shown: Option<Shown<'_>>) -> Option<Seen> {
         let Shown { mailbox, uidvalidity, uidnext } = shown?;
-        let is_it = |seen: &Seen| *seen.0 == *mailbox && (seen.1, seen.2) == (uidvalidity, uidnext);
-        let known = self.told.as_ref().map(|told| &told.seen).or(self.confirmed.as_ref());
-        if known.is_some_and(is_it) {
-            return None;
-        }
-        let seen: Seen = (mailbox.into(), uidvalidity, uidnext);
-        self.told = Some(Told { seen: seen.clone(), at: Instant::now(), left: if self.idles { 3 } else { 2 } });
-        Some(seen)
+        let seen = || (mailbox.into(), uidvalidity, uidnext);
+        let is_it = |told: &Told| *told.seen.0 == *mailbox && (told.seen.1, told.seen.2) == (uidvalidity, uidnext);
+        let is_new = !self.told.iter().any(is_it);
+        is_new.then(|| {
+            self.tell(seen());
+            seen()
+        })
     }
 
-    /// The client says something: what it has seen by now, if that is new.
-    pub(super) fn confirmed(&mut self, now: Instant) -> Option<Seen> {
-        let told = self.told.as_mut()?;
-        told.left -= 1;
-        if told.left > 0 && now.duration_since(told.at) < LATER {
-            return None;
+    /// It was told this, by STATUS.
+    pub(super) fn tell(&mut self, seen: Seen) {
+        let known = self.told.iter().position(|told| told.seen.0 == seen.0);
+        if known.is_some_and(|at| self.told[at].seen == seen) {
+            return;
         }
-        let Told { seen, .. } = self.told.take()?;
-        self.confirmed = Some(seen.clone());
-        Some(seen)
+        let done = || self.told.iter().position(|told| told.left == 0);
+        match known.or_else(|| done().filter(|_| self.told.len() == MOST)) {
+            Some(at) => _ = self.told.remove(at),
+            None if self.told.len() == MOST => return,
+            None => {}
+        }
+        self.told.push(Told { seen, at: Instant::now(), left: if self.idles { 3 } else { 2 } });
+    }
+
+    /// The client says something: what it has seen by now, as far as that is new.
+    pub(super) fn confirmed(&mut self, now: Instant) -> Vec<Seen> {
+        let waits = self.told.iter_mut().filter(|told| told.left > 0);
+        let confirmed = waits.filter_map(|told| {
+            let is_late = now.duration_since(told.at) >= LATER;
+            told.left = if is_late { 0 } else { told.left - 1 };
+            (told.left == 0).then(|| told.seen.clone())
+        });
+        confirmed.collect()
     }
 
     /// What the desk hears of the end of the session. `failure`: what went wrong with the connection; `now`: the time of day.
@@ -134,11 +151,11 @@ mod tests {
         let now = Instant::now();
         let mut session = Attendance::new(false, None);
         session.saw(shown(18));
-        assert_eq!(session.confirmed(now), None, "it may have said so before");
-        let seen = |uidnext| Some((Box::from(*b"INBOX"), Some(7), uidnext));
+        assert_eq!(session.confirmed(now), [], "it may have said so before");
+        let seen = |uidnext| [(Box::from(*b"INBOX"), Some(7), uidnext)];
         assert_eq!(session.confirmed(now), seen(18));
         session.saw(shown(18));
-        assert_eq!(session.confirmed(now), None, "that is known");
+        assert_eq!(session.confirmed(now), [], "that is known");
         session.saw(shown(19));
         session.saw(None);
         assert_eq!(session.confirmed(now + 2 * LATER), seen(19));
@@ -149,8 +166,24 @@ mod tests {
         let now = Instant::now();
         let mut session = Attendance::new(true, None);
         session.saw(shown(18));
-        assert_eq!([session.confirmed(now), session.confirmed(now)], [None, None], "DONE, and LOGOUT");
-        assert_eq!(session.confirmed(now), Some((Box::from(*b"INBOX"), Some(7), 18)));
+        assert_eq!([session.confirmed(now), session.confirmed(now)], [[], []], "DONE, and LOGOUT");
+        assert_eq!(session.confirmed(now), [(Box::from(*b"INBOX"), Some(7), 18)]);
+    }
+
+    #[test]
+    fn what_status_tells_is_seen_too_of_so_many_mailboxes() {
+        let now = Instant::now();
+        let mut session = Attendance::new(false, None);
+        let work = |uidnext| (Box::from(*b"Work"), None, uidnext);
+        session.saw(shown(18));
+        session.tell(work(5));
+        session.tell(work(6));
+        session.confirmed(now);
+        assert_eq!(session.confirmed(now), [(Box::from(*b"INBOX"), Some(7), 18), work(6)]);
+        session.tell(work(6));
+        assert_eq!(session.confirmed(now + LATER), [], "that is known");
+        (0..2 * MOST).for_each(|number| session.tell((number.to_string().as_bytes().into(), None, 1)));
+        assert_eq!(session.confirmed(now + 2 * LATER).len(), MOST);
     }
 
     #[test]
@@ -159,7 +192,7 @@ mod tests {
         session.saw(shown(18));
         session.confirmed(Instant::now());
         session.saw(shown(19));
-        assert_eq!(session.confirmed(Instant::now()), None);
+        assert_eq!(session.confirmed(Instant::now()), []);
     }
 
     #[test]

@@ -331,6 +331,7 @@ impl Task {
                 Wish::Effect(Effect::Event(event)) => self.visit.happened(*event),
                 Wish::Effect(Effect::Seen(sighting)) => self.visit.seen(*sighting),
                 Wish::Effect(Effect::Found(finding)) => self.visit.found(*finding),
+                Wish::Effect(Effect::Shown(mailbox, status)) => self.visit.shown(mailbox, &status),
                 Wish::Effect(Effect::Bind(binding)) => self.visit.bound(&binding),
                 Wish::Effect(Effect::Learned(look)) => self.visit.learned(look),
                 Wish::Effect(Effect::Reconnect(what)) => self.visit.reconnects(what, &self.session),

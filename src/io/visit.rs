@@ -36,6 +36,7 @@ use crate::{
         event::{Ending, Event, Kind, Manner, Report},
         overview::Finding,
         shadow::Sighting,
+        status::Status,
     },
     outband::route::ring::leaves_no_trace,
     session::{
@@ -279,7 +280,7 @@ impl Visit {
         let now = Instant::now();
         let Some(desk) = &mut self.desk else { return };
         let speaks = desk.speaks(now);
-        if let Some((mailbox, uidvalidity, uidnext)) = desk.confirmed(now) {
+        for (mailbox, uidvalidity, uidnext) in desk.confirmed(now) {
             let mailbox = list::canonical(&mailbox);
             self.tell_desk(Order::Shown(self.client.seat.device(), mailbox, uidvalidity, uidnext));
         }
@@ -560,6 +561,13 @@ impl Visit {
             let meters = self.meters();
             let held = listens.zip(meters).map(|(how, meters)| (how, Held::new(&meters.listeners[labels(how)])));
             self.listens = held;
+        }
+    }
+
+    /// The client is told by STATUS how a mailbox stands.
+    pub(super) fn shown(&mut self, mailbox: Box<[u8]>, status: &Status) {
+        if let (Some(desk), Some(uidnext)) = (&mut self.desk, status.uidnext) {
+            desk.tell((mailbox, status.uidvalidity, uidnext));
         }
     }
 

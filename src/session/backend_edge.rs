@@ -508,6 +508,9 @@ impl Open {
                     self.reply(level, ask, Reply::TooLong, out);
                     return Ok(Flow::Drop);
                 }
+                if kind == Kind::Status {
+                    self.show_status(line, out);
+                }
             }
         }
         out.pass(Side::Backend, at, line.len());

@@ -136,6 +136,8 @@ pub enum Effect {
     Seen(Box<Sighting>),
     /// This was found out about the account: likewise.
     Found(Box<Finding>),
+    /// Where somebody looks after the account: its client is told by STATUS that this mailbox, by its key, stands so.
+    Shown(Box<[u8]>, Box<mailbox::status::Status>),
     /// The session belongs to this device from now on: keep that it was seen.
     Bind(Box<Binding>),
     /// This backend tells its news so, and not as it says, as far as this session has found out.

@@ -32,12 +32,15 @@ use super::{
     stack::Stack,
     witness::Witness,
 };
-use crate::imap::{
-    capability::Capabilities,
-    code,
-    command::Head,
-    response::{self, Kind, Status},
-    token::Cursor,
+use crate::{
+    imap::{
+        capability::Capabilities,
+        code,
+        command::Head,
+        response::{self, Kind, Status},
+        token::Cursor,
+    },
+    mailbox::status,
 };
 
 /// A session after login.
@@ -188,6 +191,16 @@ impl Open {
             self.selected && self.before.is_none() && !self.profile.moves_uidnext && !self.numbering.has_unannounced();
         let mailbox = self.mailbox.as_ref().filter(|_| is_told)?;
         Some(Shown { mailbox: &mailbox.name, uidvalidity: mailbox.uidvalidity, uidnext: mailbox.uidnext? })
+    }
+
+    /// The client is told this, which may be how a mailbox stands.
+    pub(super) fn show_status(&self, line: &[u8], out: &mut Effects) {
+        if !out.attended || self.profile.moves_uidnext {
+            return;
+        }
+        if let Some((mailbox, status)) = status::Status::parse(line.trim_ascii_end()) {
+            out.push(Effect::Shown(mailbox, Box::new(status)));
+        }
     }
 
     pub(super) fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Effects) -> Result<usize, End> {

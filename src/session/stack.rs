@@ -294,6 +294,7 @@ impl Open {
             Some(Owner::Layer(above, ask)) => self.reply(above, Ask(ask), Reply::Part(&line), out),
             _ => {
                 self.number_answer(level, &mut line);
+                self.show_status(&line, out);
                 line.extend_from_slice(b"\r\n");
                 self.tell(&line, out);
             }
