@@ -114,7 +114,7 @@ impl Token {
 
     /// Whether it still counts.
     pub fn lives(&self, now: i64) -> bool {
-        now < self.set_at + LIFETIME
+        now < self.set_at.saturating_add(LIFETIME)
     }
 }
 
@@ -176,7 +176,7 @@ impl Subscription {
 
     /// Whether it counts: it is validated, or may still be.
     pub fn lives(&self, now: i64) -> bool {
-        self.validated || now < self.created + VALIDATED_IN
+        self.validated || now < self.created.saturating_add(VALIDATED_IN)
     }
 
     /// The same where it stood before, as far as it is the same.
@@ -240,6 +240,7 @@ mod tests {
         assert_eq!(tokens(&all, LIFETIME - 1).unwrap(), "openpgp:abc fcm-chat.delta:x");
         assert_eq!(tokens(&all, LIFETIME).unwrap(), "fcm-chat.delta:x");
         assert_eq!(tokens(&all, LIFETIME + 10), None);
+        assert!(Token { set_at: i64::MAX, token: "x".to_owned() }.lives(0), "whatever the row says");
         assert_eq!(Token::parse(b"two tokens", 0), None);
         assert_eq!(Token::parse(b"", 0), None);
         assert!(Token::parse(&[b'x'; 4096], 0).is_some() && Token::parse(&[b'x'; 4097], 0).is_none());
@@ -254,6 +255,7 @@ mod tests {
         );
         let read = Subscription::parse(text.as_bytes(), 7).unwrap();
         assert_eq!((read.created, read.validated), (7, false), "a client does not validate itself");
+        assert!(Subscription { created: i64::MAX, ..read.clone() }.lives(0), "whatever the row says");
         let name = format!("{SUBSCRIPTIONS}/aw3nnq-9q12");
         let entry = row(subscriber("aw3nnq-9q12"), &name, &read.stored());
         assert_eq!(subscription_id(&entry.key.name), Some("aw3nnq-9q12"));
