@@ -112,16 +112,21 @@ impl Kind {
         if self == Self::DeltaChat { Self::LONGEST } else { 2048 }
     }
 
-    /// The address as it may be shown: what gives the power to send is cut.
+    /// The first channel over which a device can be reached there, as far as the address says: what fits no other is a token.
+    pub fn of(address: &str) -> Option<Self> {
+        Self::NAMES.iter().map(|(kind, _)| *kind).find(|kind| kind.check(address).is_ok())
+    }
+
+    /// The address as it may be shown: what gives the power to send is cut, which is all but the host of a URL, most of a token, and a key.
     pub fn shown(self, address: &str) -> String {
-        let start = |most: usize| address.chars().take(most).collect::<String>();
         match self {
-            Self::WebPush => format!("{}...", address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/")),
-            Self::DeltaChat => format!("{}...", start(12)),
-            Self::Udp | Self::Sms => {
-                address.split_once('|').map_or(address.to_owned(), |(place, _)| format!("{place}|..."))
+            Self::WebPush | Self::Webhook => {
+                let rest = address.strip_prefix("https://").unwrap_or(address);
+                let authority = rest.split(['/', '?', '#', '|']).next().unwrap_or_default();
+                format!("https://{authority}...")
             }
-            _ => address.to_owned(),
+            Self::DeltaChat => format!("{}...", address.chars().take(12).collect::<String>()),
+            _ => address.split_once('|').map_or(address.to_owned(), |(place, _)| format!("{place}|...")),
         }
     }
 }
@@ -371,5 +376,11 @@ mod tests {
         assert_eq!(Kind::Udp.shown(&format!("phone.example.org:4000|{MEM1}")), "phone.example.org:4000|...");
         assert_eq!(Kind::Udp.shown("phone.example.org:4000"), "phone.example.org:4000");
         assert_eq!(Kind::Sms.shown("+4915112345678"), "+4915112345678");
+        assert_eq!(Kind::Sms.shown(&format!("+4915112345678;port=143|{MEM1}")), "+4915112345678;port=143|...");
+        assert_eq!(
+            Kind::Webhook.shown("https://example.org:8443/hooks/s3cret|{sender}"),
+            "https://example.org:8443..."
+        );
+        assert_eq!(Kind::Webhook.shown("https://example.org?s3cret"), "https://example.org...");
     }
 }

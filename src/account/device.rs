@@ -220,6 +220,25 @@ mod tests {
     }
 
     #[test]
+    fn what_gives_the_power_to_send_is_not_shown_whatever_the_channel() {
+        let pixel = DeviceName::default();
+        let key = "a1b2c3d4:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+        for (channel, address, expected) in [
+            ("SMS=WAKEUP", format!("+4915112345678;port=143|{key}"), "+4915112345678;port=143|..."),
+            // The channel that it is for is chosen later, or in a mailbox.
+            ("NONE", format!("+4915112345678;port=143|{key}"), "+4915112345678;port=143|..."),
+            ("NONE", format!("phone.example.org:4000|{key}"), "phone.example.org:4000|..."),
+            ("NONE", "https://example.org/hooks/s3cret".to_owned(), "https://example.org..."),
+            ("NONE", "fcm-chat.delta:abcdefgh".to_owned(), "fcm-chat.del..."),
+            ("NONE", "joe@example.org".to_owned(), "joe@example.org"),
+            ("NONE", String::new(), ""),
+        ] {
+            let entries = kept(edits(&wish(None, channel, &address), &pixel, &[], &settings()).unwrap());
+            assert_eq!(devices(Vec::new(), &entries, 0)[0].defaults["address"].value, expected);
+        }
+    }
+
+    #[test]
     fn an_address_that_an_operator_sets_is_confirmed() {
         let pixel = DeviceName::default();
         let standing = |entries: &[Entry]| enrolment::standing(entries, &pixel, "SMS +4915112345678");

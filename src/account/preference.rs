@@ -208,14 +208,10 @@ impl Preferences {
 
     /// The address, as it may be shown.
     pub fn shown_address(&self) -> String {
-        let (address, _) = self.value(Preference::Address);
-        // By what it looks like: the channel that it belongs to may be chosen later, or elsewhere.
-        match self.channel().kind() {
-            Some(kind @ Kind::DeltaChat) => kind.shown(address),
-            _ if address.starts_with("https://") => Kind::WebPush.shown(address),
-            _ if Kind::Udp.check(address).is_ok() => Kind::Udp.shown(address),
-            _ => address.to_owned(),
-        }
+        let address = self.address();
+        // The channel that it belongs to may be chosen later, or elsewhere.
+        let chosen = self.channel().kind().filter(|kind| kind.check(address).is_ok());
+        chosen.or_else(|| Kind::of(address)).map_or(String::new(), |kind| kind.shown(address))
     }
 
     /// What will hold when these entries have been changed, if it goes together: there, and for defaults, which stand on the server,
