@@ -120,7 +120,7 @@ fn url(notice: &Notice, message: &notice::Message) -> Option<String> {
     (is_host && !notice.mailbox.is_empty()).then(|| url.to_string())
 }
 
-/// The JID that an address is.
+/// The JID that an address is. What XML cannot say is none: it would cut the stream.
 fn jid(address: &str) -> Option<String> {
     let jid = match address.strip_prefix("xmpp:") {
         Some(uri) => decoded(uri.split(['?', '#']).next().unwrap_or_default())?,
@@ -128,7 +128,7 @@ fn jid(address: &str) -> Option<String> {
     };
     let (bare, resource) = jid.split_once('/').unwrap_or((&jid, ""));
     let is_jid = bare.rsplit_once('@').is_some_and(|(local, domain)| is_local(local) && !domain.is_empty());
-    (is_jid && !resource.chars().any(|character| !xml::is_allowed(character) || character.is_control())).then_some(jid)
+    (is_jid && jid.chars().all(xml::is_allowed) && !resource.contains(char::is_control)).then_some(jid)
 }
 
 /// The text that is percent-encoded here (RFC 3986 section 2.1).
@@ -265,6 +265,10 @@ mod tests {
             ("xmpp:joe@example.org/%00", None),
             ("xmpp:joe%ff@example.org", None),
             ("xmpp:joe%+1@example.org", None),
+            // U+FFFF, U+FFFE: characters, and none of XML. A server cuts the stream of all for them.
+            ("xmpp:joe%EF%BF%BF@example.org", None),
+            ("xmpp:joe%EF%BF%BE@example.org/phone", None),
+            ("xmpp:joe@example.org/%EF%BF%BE", None),
             ("joe\"/><x@example.org", None),
             ("example.org", None),
         ] {
