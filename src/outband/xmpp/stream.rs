@@ -5,15 +5,17 @@
 //!     </stream:stream>
 //!
 //! Octets come as they come, and an element is heard when it is whole. Strangers may send us what they like, as much as servers let them: of an
-//! element no more is kept than we could understand, which is a few levels and a few dozens of elements; the rest is passed over. Comments,
-//! processing instructions and DOCTYPEs are no XMPP (section 11.1). Requirement N20.
+//! element no more is kept than we could understand, which is a few levels and a few dozens of elements; the rest is passed over, and so is the
+//! whole of one that is too long, for the stream is that of all and must not end. Comments, processing instructions and DOCTYPEs are no XMPP
+//! (section 11.1). Requirement N20.
 
 use crate::outband::xml::{self, XmlError};
 
 /// The namespace of streams.
 pub const STREAMS: &str = "http://etherx.jabber.org/streams";
 
-/// The longest element, in octets: servers let pass at most half of that.
+/// The longest element that is kept, in octets; a longer one is passed over. Servers let pass half of that, and some write six octets for one
+/// that a stranger sent (`&apos;`).
 const LONGEST: usize = 1 << 20;
 /// The longest tag that is read, in octets. Of a longer one only the name is.
 const LONGEST_TAG: usize = 8 << 10;
@@ -114,16 +116,29 @@ impl Reader {
         self.heard.extend_from_slice(octets);
         let heard = std::mem::take(&mut self.heard);
         let (mut rest, mut found) = (&heard[..], Vec::new());
-        while let Some((token, length)) = token(rest)? {
+        while let Some((token, length)) = token(rest, self.passed == 0 && self.has_room(rest.len()))? {
+            if !self.has_room(length) {
+                self.pass_over()?;
+            }
             self.octets += length;
             found.extend(self.take(&token)?);
-            if self.octets > LONGEST {
-                return Err(Unreadable);
-            }
             rest = &rest[length..];
         }
-        self.heard = rest.to_vec();
-        if self.octets + self.heard.len() > LONGEST { Err(Unreadable) } else { Ok(found) }
+        self.heard = shortened(rest);
+        // A name without an end, or what no server writes.
+        if self.heard.len() > LONGEST { Err(Unreadable) } else { Ok(found) }
+    }
+
+    /// Whether an element with so many octets more is not too long.
+    fn has_room(&self, more: usize) -> bool {
+        self.octets + more <= LONGEST
+    }
+
+    /// Forgets what was kept of the element that is being read.
+    fn pass_over(&mut self) -> Result<(), Unreadable> {
+        self.passed += self.open.len().checked_sub(1).ok_or(Unreadable)?;
+        self.open.truncate(1);
+        Ok(())
     }
 
     fn take(&mut self, token: &Token<'_>) -> Result<Option<Heard>, Unreadable> {
@@ -173,6 +188,9 @@ impl Reader {
     fn end(&mut self, name: &[u8]) -> Result<Option<Heard>, Unreadable> {
         if self.passed > 0 {
             self.passed -= 1;
+            if self.passed == 0 && self.open.len() == 1 {
+                (self.octets, self.kept) = (0, 0);
+            }
             return Ok(None);
         }
         let name = name.strip_suffix(b">").unwrap_or(name).trim_ascii_end();
@@ -200,8 +218,7 @@ impl Reader {
 
     /// The element that begins here, and its name as it is written.
     fn element(&self, octets: &[u8]) -> Result<(String, Element), Unreadable> {
-        let end = octets.iter().position(|octet| b" \t\r\n/>".contains(octet)).unwrap_or(octets.len());
-        let name = [&octets[..end], b">"].concat();
+        let name = [start(octets), b">"].concat();
         let tag = xml::tag(if octets.len() <= LONGEST_TAG { octets } else { &name })?;
         let attributes = tag.attributes.into_iter().map(|attribute| (attribute.name, attribute.value)).collect();
         let (prefix, local) = tag.name.split_once(':').unwrap_or(("", &tag.name));
@@ -213,8 +230,8 @@ impl Reader {
     }
 }
 
-/// The first token and its length; none: it is not whole.
-fn token(octets: &[u8]) -> Result<Option<(Token<'_>, usize)>, Unreadable> {
+/// The first token and its length; none: it is not whole. Text that is not kept is whole wherever it ends.
+fn token(octets: &[u8], is_kept: bool) -> Result<Option<(Token<'_>, usize)>, Unreadable> {
     const CDATA: &[u8] = b"<![CDATA[";
     let until = |end: &[u8]| octets.windows(end.len()).position(|window| window == end).map(|at| at + end.len());
     let found = match octets {
@@ -225,19 +242,19 @@ fn token(octets: &[u8]) -> Result<Option<(Token<'_>, usize)>, Unreadable> {
         }
         [b'<', b'!', ..] if CDATA.starts_with(octets) => None,
         [b'<', b'!', ..] => return Err(Unreadable),
-        [b'<', ..] => end_of_tag(octets).map(|length| (Token::Tag(&octets[..length]), length)),
+        [b'<', ..] => end_of_tag(octets).ok().map(|length| (Token::Tag(&octets[..length]), length)),
         // Blanks between elements are worth being taken at once.
         _ => match memchr::memchr(b'<', octets) {
             Some(length) => Some((Token::Text(&octets[..length]), length)),
-            None if octets.trim_ascii().is_empty() => Some((Token::Text(octets), octets.len())),
+            None if !is_kept || octets.trim_ascii().is_empty() => Some((Token::Text(octets), octets.len())),
             None => None,
         },
     };
     Ok(found)
 }
 
-/// Its length; a `>` within quotes is no end.
-fn end_of_tag(octets: &[u8]) -> Option<usize> {
+/// Its length; else the quote that is open. A `>` within quotes is no end.
+fn end_of_tag(octets: &[u8]) -> Result<usize, Option<u8>> {
     let mut quote = None;
     let end = octets.iter().position(|&octet| {
         match (quote, octet) {
@@ -247,7 +264,25 @@ fn end_of_tag(octets: &[u8]) -> Option<usize> {
         }
         quote.is_none() && octet == b'>'
     });
-    end.map(|at| at + 1)
+    end.map(|at| at + 1).ok_or(quote)
+}
+
+/// A tag up to the end of its name.
+fn start(tag: &[u8]) -> &[u8] {
+    let end = tag.iter().position(|octet| b" \t\r\n/>".contains(octet));
+    &tag[..end.unwrap_or(tag.len())]
+}
+
+/// What is not whole yet, as it is kept: of a tag that is too long to be read its name, blanks that make it as long, and how it goes on.
+fn shortened(rest: &[u8]) -> Vec<u8> {
+    let is_long_tag = rest.len() > 2 * LONGEST_TAG && rest[0] == b'<' && !b"!?".contains(&rest[1]);
+    match (is_long_tag.then(|| end_of_tag(rest)), start(rest)) {
+        (Some(Err(quote)), name) if name.len() < LONGEST_TAG => {
+            let slash = if rest.ends_with(b"/") { b'/' } else { b' ' };
+            [name, &[b' '; LONGEST_TAG], &[quote.unwrap_or(slash)]].concat()
+        }
+        _ => rest.to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -336,9 +371,50 @@ pub(in crate::outband) mod tests {
             assert_eq!(reader.hear(element.as_bytes()).unwrap().len(), 1);
             assert_eq!(reader.hear(" ".repeat(LONGEST / 2).as_bytes()), Ok(vec![]));
         }
-        assert_eq!(reader.hear(&vec![b'x'; LONGEST + 1]), Err(Unreadable));
-        let mut reader = opened();
-        let heard = (0..1000).map(|_| reader.hear(&b"<a>".repeat(1000)));
-        assert_eq!(heard.filter(Result::is_ok).count(), LONGEST / 3000);
+    }
+
+    #[test]
+    fn an_element_that_is_too_long_is_passed_over_and_the_next_is_heard() {
+        let quotes = "&apos;".repeat(LONGEST / 3);
+        for long in [
+            format!("<a>{quotes}</a>"),
+            format!("<a><b>x</b><c>{quotes}<d>{quotes}</d></c>{quotes}</a>"),
+            "<a>".repeat(LONGEST) + &"</a>".repeat(LONGEST),
+            "<a>".to_owned() + &"<b>x</b>".repeat(LONGEST) + "</a>",
+        ] {
+            let mut reader = opened();
+            for piece in long.as_bytes().chunks(4096) {
+                assert_eq!(reader.hear(piece), Ok(vec![]));
+                assert!(reader.heard.len() <= LONGEST && reader.open.len() <= LEVELS + 1);
+            }
+            let [Heard::Whole(next)] = &reader.hear(b"<b>x</b>").unwrap()[..] else { panic!("the next one") };
+            assert_eq!((&*next.name, &*next.text), ("b", "x"));
+            assert_eq!(reader.hear(b"</stream:stream>"), Ok(vec![Heard::Closed]));
+        }
+    }
+
+    #[test]
+    fn a_long_tag_is_not_held_until_it_ends() {
+        let value = "/>&apos;".repeat(LONGEST_TAG);
+        for tag in
+            [format!("<a b='{value}' c=\"'\"></a>"), format!("<a b='{value}'/>"), format!("<a b = \"'{value}\" />")]
+        {
+            for last in 1..12 {
+                let (before, behind) = tag.as_bytes().split_at(tag.len() - last);
+                let mut reader = opened();
+                for piece in before.chunks(4096) {
+                    assert_eq!(reader.hear(piece), Ok(vec![]));
+                    assert!(reader.heard.len() <= 2 * LONGEST_TAG);
+                }
+                let [Heard::Whole(element)] = &reader.hear(behind).unwrap()[..] else { panic!("{last}") };
+                assert_eq!((&*element.name, &element.attributes[..]), ("a", &[][..]));
+                // All of it but this at once.
+                let mut reader = opened();
+                assert_eq!(reader.hear(before), Ok(vec![]));
+                assert_eq!(reader.hear(behind).unwrap(), [Heard::Whole(element.clone())]);
+            }
+        }
+        let name = vec![b'x'; LONGEST];
+        assert_eq!(opened().hear(&[b"<", &name[..]].concat()), Err(Unreadable), "a name without an end");
     }
 }
