@@ -78,6 +78,8 @@ impl Channel for Mailto {
         match answer {
             // RFC 3463 sections 3.2 and 3.3: no such mailbox, no such system, no such address, moved without a word, disabled; RFC 7505.
             Answer::Smtp { code: 500.., status: Some((5, 1, 1 | 2 | 3 | 6 | 10) | (5, 2, 1)) } => Outcome::Dead,
+            // The mailbox is full, and may be emptied.
+            Answer::Smtp { code: 500.., status: Some((5, 2, 2)) } => Outcome::Later { after: None },
             // RFC 3463 sections 3.3 and 3.4: too long for the mailbox, too big for the system.
             Answer::Smtp { code: 552, .. } | Answer::Smtp { code: 500.., status: Some((5, 2, 3) | (5, 3, 4)) } => {
                 Outcome::TooLarge
@@ -385,6 +387,10 @@ mod tests {
             (554, None, Outcome::Failed),
             (552, Some((5, 3, 4)), Outcome::TooLarge),
             (552, None, Outcome::TooLarge),
+            (552, Some((5, 2, 3)), Outcome::TooLarge),
+            // RFC 3463 section 3.3: the mailbox is full, and may be emptied.
+            (552, Some((5, 2, 2)), LATER),
+            (550, Some((5, 2, 2)), LATER),
             // Something between: another code than its class says.
             (450, Some((5, 1, 1)), LATER),
             (354, None, LATER),
