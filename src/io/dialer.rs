@@ -7,7 +7,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::{
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
@@ -25,6 +24,7 @@ use super::{
     learning::Learning,
     probe::Condition,
     proxy_header::{self, Ends},
+    reach::{Unreached, reach},
     tls::{self, TlsError},
     transport::{Tcp, Transport},
 };
@@ -82,12 +82,9 @@ pub struct ConnectError {
 /// How far we came.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// Its name leads to no address.
-    #[error("the name cannot be resolved: {0}")]
-    Name(io::Error),
-    /// No address accepts a connection.
-    #[error("{0}: {1}")]
-    Connect(SocketAddr, io::Error),
+    /// There is no connection.
+    #[error(transparent)]
+    Way(#[from] Unreached),
     /// The connection was lost with its first octets.
     #[error("the PROXY header was not taken: {0}")]
     Header(io::Error),
@@ -99,8 +96,6 @@ pub enum Unreachable {
 impl Dialer {
     /// How long a host that failed is tried last.
     const REST: Duration = Duration::from_secs(30);
-    /// Addresses of one name that are tried.
-    const ADDRESSES: usize = 4;
 
     /// Prepares a backend. `system` are the system's roots, read when first needed.
     pub fn new(
@@ -180,7 +175,7 @@ impl Dialer {
 
     async fn open(&self, host: &Host, ends: Option<&Ends>) -> Result<Transport, Unreachable> {
         let deadline = tokio::time::Instant::now() + self.settings.connect_timeout.0;
-        let stream = reach(&host.url, deadline).await?;
+        let stream = reach(&host.url.host, host.url.port, deadline).await?;
         self.tcp.apply(&stream).map_err(Unreachable::Header)?;
         self.introduce(&stream, ends).await.map_err(Unreachable::Header)?;
         let transport = Transport::from(stream);
@@ -208,23 +203,6 @@ impl Dialer {
     }
 }
 
-/// Connects to one of the addresses of the name. Each has an even share of the time that is left.
-async fn reach(url: &Url, deadline: tokio::time::Instant) -> Result<TcpStream, Unreachable> {
-    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    let found = tokio::time::timeout_at(deadline, lookup_host((url.host.as_str(), url.port))).await;
-    let addresses: Vec<_> = found.map_err(late).flatten().map_err(Unreachable::Name)?.take(Dialer::ADDRESSES).collect();
-    let mut failure = Unreachable::Name(io::ErrorKind::NotFound.into());
-    for (index, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
-        match tokio::time::timeout(share, TcpStream::connect(address)).await.map_err(late).flatten() {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = Unreachable::Connect(*address, error),
-        }
-    }
-    Err(failure)
-}
-
 impl Host {
     /// `None` for a URL or a name that no certificate could be for; the configuration has none such.
     fn new(url: &Url, settings: &Backend) -> Option<Self> {
@@ -246,7 +224,7 @@ impl Host {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::path::Path;
+    use std::{net::SocketAddr, path::Path};
 
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},

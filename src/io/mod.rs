@@ -8,7 +8,7 @@
 //! | [`keeper`] | how does a session ask the store? |
 //! | [`listener`], [`sockets`] | where do clients come in, and what happens before their session begins? |
 //! | [`session_task`], `peer`, `visit` | who drives a session? |
-//! | [`login`], [`routing`], [`dialer`], [`backends`] | how does a user come to the right backend? |
+//! | [`login`], [`routing`], [`dialer`], [`reach`], [`backends`] | how does a user come to the right backend? |
 //! | [`auxiliary`], [`line`](mod@line) | who looks into mailboxes that nobody has selected? |
 //! | [`probe`], [`learning`] | how is a backend, what can it do, and what does it not do? |
 //! | [`admission`], [`drain`] | who may come in, and when do they all have to go? |
@@ -47,6 +47,7 @@ pub mod operated;
 mod peer;
 pub mod probe;
 pub mod proxy_header;
+pub mod reach;
 pub mod receive;
 pub mod registry;
 pub mod routing;

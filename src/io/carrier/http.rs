@@ -78,6 +78,8 @@ impl Http {
         let client = |may: Option<May>| {
             let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy().referer(false);
             let builder = builder.user_agent(concat!("lemonade-proxy/", env!("CARGO_PKG_VERSION")));
+            // All addresses of a name share it; the rest is for the answer.
+            let builder = builder.connect_timeout(settings.timeout / 2);
             match may {
                 None => builder.dns_resolver(names.clone()),
                 Some(may) => {
@@ -250,6 +252,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::io::reach::tests::silent;
 
     const OURS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
     const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -503,6 +506,16 @@ mod tests {
         assert!(outside.recv().await.is_some());
         let came = tokio::time::timeout(Duration::from_millis(50), inside.accept()).await;
         assert!(came.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_leaves_time_for_the_next() {
+        let (port, mut reached) = receiver(OTHER, head("201 Created")).await;
+        let (_quiet, _waiting) = silent((OURS, port).into()).await;
+        let carrier = finding(&[], &[&[OURS, OTHER]]);
+        let asked = request(&format!("http://push.example:{port}/"), NamedBy::Operator);
+        assert_eq!(carrier.carry(&asked).await, status(201));
+        assert!(reached.recv().await.is_some());
     }
 
     #[tokio::test]

@@ -9,18 +9,16 @@ use std::{fmt, future::poll_fn, io, path::Path, str::FromStr, sync::Arc, time::D
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::{Instant, timeout_at},
-};
+use tokio::time::Instant;
 
 use crate::{
     imap::secret::Secret,
-    io::transport::{Tcp, Transport},
+    io::{
+        reach::reach,
+        transport::{Tcp, Transport},
+    },
 };
 
-/// Addresses of one name that are tried.
-const ADDRESSES: usize = 4;
 /// The longest file with a password, in octets.
 const LONGEST_PASSWORD: usize = 4096;
 
@@ -78,19 +76,9 @@ impl<'de> Deserialize<'de> for Server {
 impl Server {
     /// A connection without TLS.
     pub async fn connect(&self, deadline: Instant) -> io::Result<Transport> {
-        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-        let found = timeout_at(deadline, lookup_host((self.host.as_str(), self.port))).await;
-        let mut failure = io::ErrorKind::NotFound.into();
-        for address in found.map_err(late).flatten()?.take(ADDRESSES) {
-            match timeout_at(deadline, TcpStream::connect(address)).await.map_err(late).flatten() {
-                Ok(stream) => {
-                    Tcp::default().apply(&stream)?;
-                    return Ok(Transport::from(stream));
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        let stream = reach(&self.host, self.port, deadline).await?;
+        Tcp::default().apply(&stream)?;
+        Ok(Transport::from(stream))
     }
 
     /// The same connection with TLS, with whom these roots know as this server.
