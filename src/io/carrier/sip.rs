@@ -218,6 +218,10 @@ impl Sip {
         let answer = loop {
             match self.ask(&mut exchange, &mut used).await.map(|response| exchange.hear(&response)) {
                 Ok(Next::Again) => {}
+                // The user has not named where we were sent: it is the redirection that has failed.
+                Err(Answer::Forbidden) if *exchange.target() != message.to => {
+                    break Answer::Sip { status: 302, retry_after: None };
+                }
                 Ok(Next::Done(answer)) | Err(answer) => break answer,
             }
         };
