@@ -8,11 +8,11 @@
 //!       401, 302                                  ->  asked again, as `outband::sip::exchange` has it
 //!       503, Retry-After: 30                      ->  Sip { 503, retry_after: 30 s }
 //!
-//! To one address goes one message at a time (RFC 3428 section 8); a few wait behind it. A connection carries one request at a time, so that
-//! an answer that is late can only be that of an earlier one, and is known by its branch. Names are resolved to addresses by the system:
-//! NAPTR and SRV (RFC 3263) are not asked, and an operator who needs them sets a proxy. There is no Route to it: who it is for says the
-//! Request-URI. For a SIPS address the way to the proxy is TLS too, at the port that the proxy names. Answers come to the socket that asked,
-//! from the place that was asked; others are not heard. Requirements N20, S3, S4.
+//! To one address goes one message at a time (RFC 3428 section 8), and a few wait behind it; to one host go a few. A connection carries one request
+//! at a time, so that an answer that is late can only be that of an earlier one, and is known by its branch. Names are resolved to addresses by the
+//! system: NAPTR and SRV (RFC 3263) are not asked, and an operator who needs them sets a proxy. There is no Route to it: who it is for says the
+//! Request-URI. For a SIPS address the way to the proxy is TLS too, at the port that the proxy names. Answers come to the socket that asked, from
+//! the place that was asked; others are not heard. Requirements N20, S3, S4.
 
 use std::{
     fmt,
@@ -29,8 +29,8 @@ use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpStream, UdpSocket},
-    sync::Semaphore,
+    net::{TcpStream, UdpSocket, lookup_host},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_rustls::TlsConnector;
@@ -57,6 +57,10 @@ use crate::{
 const WAITING: usize = 8;
 /// How many messages are under way. Each may have a socket and 64 KiB.
 const AT_ONCE: usize = 256;
+/// How many of them go to one host that users name, so that a silent one costs the others nothing.
+const PER_HOST: usize = 8;
+/// How many go through the proxy for one host: most are of the operator's own domain.
+const PROXIED_PER_HOST: usize = AT_ONCE / 2;
 /// How many sockets listen for repetitions of an answer that was heard.
 const LINGERING: usize = 256;
 /// How many connections are kept for the next message.
@@ -65,7 +69,7 @@ const MOST_IDLE: usize = 64;
 const LONGEST_IDLE: Duration = Duration::from_secs(60);
 /// How many addresses of a name are tried.
 const ADDRESSES: usize = 4;
-/// How long a connection may take to be made, TLS included: another address may be better.
+/// How long a connection may take to be made, TLS included, or to take a request: another address may be better.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How much is read from a stream at a time, in octets.
 const READ: usize = 4096;
@@ -88,7 +92,8 @@ pub struct Settings {
     pub realms: Vec<String>,
     /// The transport, where a URI does not say it: `"udp"`, `"tcp"` or `"tls"`.
     pub transport: Transport,
-    /// How long a message may take, from waiting for its turn to the answer.
+    /// How long a message waits for its turn; then it is told later. What was sent has its own time (RFC 3261 section 17.1.2.2, Timer F): before
+    /// that is over, no other message may begin.
     pub timeout: Span,
     /// How long a message that is stored on the way is worth something.
     pub lifetime: Span,
@@ -107,8 +112,8 @@ impl Default for Settings {
             password_file: None,
             realms: Vec::new(),
             transport: Transport::Udp,
-            // A transaction has 32 s of its own (RFC 3261 17.1.2.2).
-            timeout: Span::seconds(40),
+            // What is answered at all is mostly answered within that.
+            timeout: Span::seconds(8),
             lifetime: Span::minutes(60),
             body: Body::Text,
             private: false,
@@ -161,8 +166,9 @@ pub struct Sip {
     account: Option<Account>,
     places: Places,
     tls: Arc<ClientConfig>,
-    turns: Turns,
-    at_once: Semaphore,
+    addresses: Turns,
+    hosts: Turns,
+    at_once: Arc<Semaphore>,
     lingering: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
@@ -170,8 +176,8 @@ pub struct Sip {
 /// Where a request goes next.
 struct Hop {
     transport: Transport,
-    host: String,
-    port: u16,
+    /// `host:port`
+    place: String,
     /// Whose certificate has to be shown, over TLS.
     name: Option<ServerName<'static>>,
 }
@@ -188,11 +194,12 @@ impl Sip {
     pub fn new(settings: Settings, places: Places, tls: Arc<ClientConfig>) -> Result<Self, SipError> {
         Ok(Self {
             account: settings.account()?,
+            addresses: Turns::new(1, WAITING),
+            hosts: Turns::new(if settings.proxy.is_some() { PROXIED_PER_HOST } else { PER_HOST }, usize::MAX),
             settings,
             places,
             tls,
-            turns: Turns::new(1, WAITING),
-            at_once: Semaphore::new(AT_ONCE),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
             lingering: Arc::new(Semaphore::new(LINGERING)),
             idle: Mutex::default(),
         })
@@ -200,8 +207,10 @@ impl Sip {
 
     /// Carries the message, and says what came back.
     pub async fn carry(&self, message: &Message) -> Answer {
-        let answer = timeout(self.settings.timeout.0, self.exchange(message)).await;
-        let answer = answer.unwrap_or(Answer::Silence);
+        let answer = match timeout(self.settings.timeout.0, self.turn(message)).await {
+            Ok(Some(_turn)) => self.exchange(message).await,
+            Ok(None) | Err(_) => Answer::Unreachable,
+        };
         match &answer {
             Answer::Sip { status, .. } => tracing::debug!(status, "message answered"),
             Answer::Forbidden => tracing::info!("message to a place inside refused"),
@@ -210,9 +219,17 @@ impl Sip {
         answer
     }
 
+    /// A turn at the address, at its host, and among all, in this order: who waits for a slow place keeps nothing from the others.
+    async fn turn(&self, message: &Message) -> Option<[OwnedSemaphorePermit; 3]> {
+        let to = &message.to;
+        let host = format!("{}:{}", to.host().to_ascii_lowercase(), to.port(to.transport(self.settings.transport)));
+        let address = self.addresses.turn(to.to_string()).await?;
+        let host = self.hosts.turn(host).await?;
+        let one = self.at_once.clone().acquire_owned().await.ok()?;
+        Some([address, host, one])
+    }
+
     async fn exchange(&self, message: &Message) -> Answer {
-        let turn = self.turns.turn(message.to.to_string()).await;
-        let (Some(_turn), Ok(_one)) = (turn, self.at_once.acquire().await) else { return Answer::Unreachable };
         let mut exchange = Exchange::new(message, self.account.as_ref());
         let mut used = None;
         let answer = loop {
@@ -245,16 +262,16 @@ impl Sip {
         let next = self.settings.proxy.as_ref().unwrap_or(target);
         let usual = next.transport(self.settings.transport);
         let transport = if target.is_secure() { Transport::Tls } else { usual };
-        let host = next.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = next.host().trim_start_matches('[').trim_end_matches(']');
         let name = match transport {
-            Transport::Tls => Some(ServerName::try_from(host.clone()).ok()?),
+            Transport::Tls => Some(ServerName::try_from(host.to_owned()).ok()?),
             Transport::Udp | Transport::Tcp => None,
         };
-        Some(Hop { transport, port: next.port(transport), host, name })
+        Some(Hop { transport, place: format!("{}:{}", next.host(), next.port(transport)), name })
     }
 
     async fn resolve(&self, hop: &Hop) -> Result<Vec<SocketAddr>, Answer> {
-        let found = tokio::net::lookup_host((&*hop.host, hop.port)).await.map_err(|_| Answer::Unreachable)?;
+        let found = lookup_host(&hop.place).await.map_err(|_| Answer::Unreachable)?;
         let may = |address: &SocketAddr| self.settings.proxy.is_some() || self.places.permit(address.ip());
         let permitted: Vec<_> = found.filter(may).take(ADDRESSES).collect();
         if permitted.is_empty() { Err(Answer::Forbidden) } else { Ok(permitted) }
@@ -308,7 +325,7 @@ impl Sip {
             }
         }
         let opened = timeout(CONNECT, Connection::open(to, hop.name.clone(), &self.tls)).await;
-        opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(Way::Stream)
+        opened?.map(Way::Stream)
     }
 
     /// What becomes of a way behind an answer: a connection is kept, and a socket passes over what is repeated.
@@ -394,8 +411,11 @@ impl Way {
         match self {
             Self::Datagrams(datagrams) => datagrams.socket.send(octets).await.map(drop),
             Self::Stream(connection) => {
-                connection.stream.write_all(octets).await?;
-                connection.stream.flush().await
+                let sent = async {
+                    connection.stream.write_all(octets).await?;
+                    connection.stream.flush().await
+                };
+                timeout(CONNECT, sent).await?
             }
         }
     }

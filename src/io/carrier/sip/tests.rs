@@ -22,7 +22,7 @@ fn carrier(settings: Settings, allowed: &[&str]) -> Sip {
 /// Everything goes to this port by this transport.
 fn proxied(port: u16, transport: &str) -> Settings {
     let proxy = Some(format!("sip:127.0.0.1:{port};transport={transport}").parse().unwrap());
-    Settings { proxy, timeout: Span::seconds(20), ..Settings::default() }
+    Settings { proxy, ..Settings::default() }
 }
 
 fn message(to: &str) -> Message {
@@ -218,15 +218,6 @@ async fn an_answer_that_is_repeated_is_passed_over() {
 }
 
 #[tokio::test]
-async fn silence_is_waited_for_no_longer_than_is_said() {
-    let short = |settings| Settings { timeout: Span(Duration::from_millis(100)), ..settings };
-    let (port, _heard) = by_udp(Vec::new()).await;
-    assert_eq!(carrier(short(proxied(port, "udp")), &[]).carry(&message(ROMEO)).await, Answer::Silence);
-    let (port, _heard) = by_tcp(vec![script(&[&["100 Trying"], &[]])]).await;
-    assert_eq!(carrier(short(proxied(port, "tcp")), &[]).carry(&message(ROMEO)).await, Answer::Silence);
-}
-
-#[tokio::test]
 async fn where_nobody_listens_there_is_no_way() {
     let port = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     assert_eq!(carrier(proxied(port, "udp"), &[]).carry(&message(ROMEO)).await, Answer::Unreachable);
@@ -341,6 +332,20 @@ async fn to_one_address_goes_one_message_at_a_time() {
 }
 
 #[tokio::test]
+async fn who_waits_too_long_comes_later_and_who_has_begun_goes_on() {
+    let (port, mut heard) = by_udp(script(&[&[], &["200 OK"]])).await;
+    let carrier = carrier(Settings { timeout: Span(Duration::from_millis(100)), ..proxied(port, "udp") }, &[]);
+    let [first, second] = [7, 8].map(|chance| Message { chance: [chance; 64], ..message(ROMEO) });
+    // The first is answered at its second sending, which is later than the second message wants to wait.
+    let both = tokio::join!(carrier.carry(&first), carrier.carry(&second));
+    assert_eq!(both, (sip(200), Answer::Unreachable));
+    for _ in 0..2 {
+        assert!(field(&heard.recv().await.unwrap(), "Call-ID").unwrap().starts_with("07"));
+    }
+    assert!(heard.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn behind_a_few_that_wait_nobody_waits() {
     let (port, mut heard) = by_udp(Vec::new()).await;
     let carrier = Arc::new(carrier(proxied(port, "udp"), &[]));
@@ -352,6 +357,27 @@ async fn behind_a_few_that_wait_nobody_waits() {
     heard.recv().await.unwrap();
     assert_eq!(carrier.carry(&message(ROMEO)).await, Answer::Unreachable);
     under_way.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test]
+async fn a_silent_host_takes_a_few_and_leaves_the_rest_to_others() {
+    let (quiet, mut heard) = by_udp(Vec::new()).await;
+    let (alive, _reached) = by_udp(script(&[&["200 OK"]])).await;
+    let carrier = Arc::new(carrier(Settings::default(), &["127.0.0.1"]));
+    let mut under_way = tokio::task::JoinSet::new();
+    for number in 0..=PER_HOST {
+        let carrier = carrier.clone();
+        let message = message(&format!("sip:user{number}@127.0.0.1:{quiet}"));
+        under_way.spawn(async move { carrier.carry(&message).await });
+    }
+    let mut told = std::collections::BTreeSet::new();
+    while told.len() < PER_HOST {
+        told.insert(field(&heard.recv().await.unwrap(), "To").unwrap().to_owned());
+    }
+    assert_eq!(carrier.carry(&message(&format!("sip:romeo@127.0.0.1:{alive}"))).await, sip(200));
+    while let Ok(request) = heard.try_recv() {
+        assert!(told.contains(field(&request, "To").unwrap()), "one more waits");
+    }
 }
 
 #[tokio::test]
