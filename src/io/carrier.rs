@@ -5,7 +5,8 @@
 //!
 //! Users name places, and we stand where they do not: behind firewalls, beside databases and the metadata of clouds. What counts is the
 //! address to which a connection is made, not the name: a name may have another address the next time. An operator allows networks that
-//! are inside all the same, for a push service of the house.
+//! are inside all the same, for a push service of the house. Names whose servers are silent cost the other lookups of this machine nothing:
+//! only so many are looked up at a time.
 
 pub mod datagram;
 pub mod http;
@@ -16,20 +17,67 @@ pub mod smtp;
 mod turns;
 pub mod xmpp;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::lookup_host, sync::Semaphore, time::timeout};
 
 use super::network::Network;
 
-/// Where users may send us.
-#[derive(Clone, Debug, Default)]
+/// How many names of users' are looked up at a time. Each takes a thread of the pool of 512 in which the names of backends are looked up, too,
+/// and one whose servers are silent keeps it for half a minute.
+const LOOKUPS: usize = 64;
+/// How long a lookup is waited for, its turn included: the system's resolver asks again after 5 s.
+const LOOKUP: Duration = Duration::from_secs(6);
+
+/// Where users may send us. Clones share the bound of the lookups.
+#[derive(Clone, Debug)]
 pub struct Places {
     allowed: Vec<Network>,
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Places {
     /// All places outside, and those in these networks.
     pub fn new(allowed: Vec<Network>) -> Self {
-        Self { allowed }
+        Self { allowed, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    }
+
+    /// The addresses of a place that a user has named, `host:port`; whether we may go there is another question.
+    async fn find(&self, place: String) -> io::Result<Vec<SocketAddr>> {
+        match place.parse() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => self.look_up(async { lookup_host(place).await.map(Iterator::collect) }).await,
+        }
+    }
+
+    /// Waits for the turn of this lookup, and for what it finds. A lookup that has begun ends in its own time, and keeps its turn until then,
+    /// also where nobody waits for it any more.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        lookup: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = self.lookups.clone().acquire_owned();
+        let found = async {
+            let turn = turn.await.map_err(io::Error::other)?;
+            let begun = tokio::spawn(async move {
+                let found = lookup.await;
+                drop(turn);
+                found
+            });
+            begun.await.map_err(io::Error::other)?
+        };
+        timeout(LOOKUP, found).await?
     }
 
     /// Whether users may send us there.
@@ -182,6 +230,27 @@ mod tests {
         ] {
             assert!(!permitted(&[], address), "{address}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_lookup_keeps_its_turn_until_it_ends_whoever_waits() {
+        let places = Places { lookups: Arc::new(Semaphore::new(1)), ..Places::default() };
+        let (answer, asked) = tokio::sync::oneshot::channel::<()>();
+        let silent = tokio::spawn({
+            let places = places.clone();
+            async move { places.look_up(async { asked.await.map_err(io::Error::other) }).await }
+        });
+        while places.lookups.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        silent.abort();
+        assert!(silent.await.unwrap_err().is_cancelled());
+        let mut next = std::pin::pin!(places.find("localhost:1".to_owned()));
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(next.as_mut().poll(cx))).await;
+        assert!(polled.is_pending(), "it waits for its turn");
+        assert_eq!(places.find("192.0.2.1:80".to_owned()).await.unwrap(), ["192.0.2.1:80".parse().unwrap()]);
+        answer.send(()).unwrap();
+        assert!(next.await.is_ok_and(|found| found.iter().all(|address| address.ip().is_loopback())));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::{net::UdpSocket, sync::Semaphore};
 
 use super::Places;
 use crate::outband::channel::{Answer, Datagram};
@@ -25,26 +25,30 @@ const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), D
 /// The longest answer that is looked at: an acknowledgement is shorter than what it acknowledges.
 const LONGEST: usize = 512;
 
+/// How many datagrams are under way. Each has a socket, of a device that is silent for 13 s; the open files are there for sessions.
+const AT_ONCE: usize = 256;
+
 /// The carrier.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Datagrams {
     places: Places,
     pauses: [Duration; 3],
+    at_once: Semaphore,
 }
 
 impl Datagrams {
     /// To these places.
     pub fn new(places: Places) -> Self {
-        Self { places, pauses: PAUSES }
+        Self { places, pauses: PAUSES, at_once: Semaphore::new(AT_ONCE) }
     }
 
     /// Carries a datagram, and says what came back.
     pub async fn carry(&self, datagram: &Datagram) -> Answer {
-        let Ok(addresses) = lookup_host(&datagram.to).await else { return Answer::Unreachable };
-        let addresses: Vec<SocketAddr> = addresses.collect();
+        let Ok(addresses) = self.places.find(datagram.to.clone()).await else { return Answer::Unreachable };
         let Some(to) = addresses.iter().copied().find(|address| self.places.permit(address.ip())) else {
             return if addresses.is_empty() { Answer::Unreachable } else { Answer::Forbidden };
         };
+        let Ok(_turn) = self.at_once.acquire().await else { return Answer::Unreachable };
         exchange(to, datagram, self.pauses).await.unwrap_or(Answer::Unreachable)
     }
 }
@@ -134,6 +138,19 @@ mod tests {
         assert_eq!(allowed().carry(&datagram).await, Answer::Sent);
         let mut heard = [0; 16];
         assert_eq!(device.recv(&mut heard).await.unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn behind_those_under_way_the_next_waits_for_its_turn() {
+        let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let datagram = datagram(device.local_addr().unwrap(), None);
+        let carrier = Datagrams { at_once: Semaphore::new(1), ..allowed() };
+        let under_way = carrier.at_once.acquire().await.unwrap();
+        let mut next = std::pin::pin!(carrier.carry(&datagram));
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(next.as_mut().poll(cx))).await;
+        assert!(polled.is_pending() && device.try_recv(&mut [0; 16]).is_err());
+        drop(under_way);
+        assert_eq!(next.await, Answer::Sent);
     }
 
     #[tokio::test]

@@ -70,11 +70,12 @@ pub struct Http {
 impl Http {
     /// With these settings, and the system's resolver.
     pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
-        Self::resolving(settings, Arc::new(System))
+        let users = Arc::new(Named(settings.places.clone()));
+        Self::resolving(settings, Arc::new(System), users)
     }
 
-    /// The same, and another resolver.
-    fn resolving(settings: Settings, names: Arc<dyn Resolve>) -> Result<Self, reqwest::Error> {
+    /// The same, and other resolvers: of what an operator names, and of what users do.
+    fn resolving(settings: Settings, names: Arc<dyn Resolve>, users: Arc<dyn Resolve>) -> Result<Self, reqwest::Error> {
         let client = |may: Option<May>| {
             let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy().referer(false);
             let builder = builder.user_agent(concat!("lemonade-proxy/", env!("CARGO_PKG_VERSION")));
@@ -83,7 +84,7 @@ impl Http {
             match may {
                 None => builder.dns_resolver(names.clone()),
                 Some(may) => {
-                    let (names, places) = (names.clone(), settings.places.clone());
+                    let (names, places) = (users.clone(), settings.places.clone());
                     builder.dns_resolver(Arc::new(Checked { names, places, may }))
                 }
             }
@@ -163,6 +164,19 @@ impl Resolve for System {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let addresses: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The same for users: a few names at a time.
+struct Named(Places);
+
+impl Resolve for Named {
+    fn resolve(&self, name: Name) -> Resolving {
+        let places = self.0.clone();
+        Box::pin(async move {
+            let addresses = places.find(format!("{}:0", name.as_str())).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
@@ -316,7 +330,8 @@ mod tests {
             }
         }
         let found = found.iter().map(|addresses| addresses.to_vec()).collect();
-        Http::resolving(settings(allowed), Arc::new(Changing(found, AtomicUsize::new(0)))).unwrap()
+        let names = Arc::new(Changing(found, AtomicUsize::new(0)));
+        Http::resolving(settings(allowed), names.clone(), names).unwrap()
     }
 
     fn status(status: u16) -> Answer {

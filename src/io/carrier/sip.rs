@@ -271,9 +271,14 @@ impl Sip {
     }
 
     async fn resolve(&self, hop: &Hop) -> Result<Vec<SocketAddr>, Answer> {
-        let found = lookup_host(&hop.place).await.map_err(|_| Answer::Unreachable)?;
-        let may = |address: &SocketAddr| self.settings.proxy.is_some() || self.places.permit(address.ip());
-        let permitted: Vec<_> = found.filter(may).take(ADDRESSES).collect();
+        let is_users = self.settings.proxy.is_none();
+        let found = match is_users {
+            true => self.places.find(hop.place.clone()).await,
+            false => lookup_host(&hop.place).await.map(Iterator::collect),
+        };
+        let found: Vec<_> = found.map_err(|_| Answer::Unreachable)?;
+        let may = |address: &SocketAddr| !is_users || self.places.permit(address.ip());
+        let permitted: Vec<_> = found.into_iter().filter(may).take(ADDRESSES).collect();
         if permitted.is_empty() { Err(Answer::Forbidden) } else { Ok(permitted) }
     }
 
