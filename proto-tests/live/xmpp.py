@@ -2,7 +2,7 @@
 """Messages of XMPP: Prosody is the server, for a component and for a client, and slixmpp the telephones that get them.
 
     $ proto-tests/live/xmpp.py --proxy target/tests/lemonade-proxy
-    36 passed, 0 failed, 0 skipped
+    38 passed, 0 failed, 0 skipped
 
 Ours come from the program live-xmpp, which is built beside the proxy. Whoever is not installed is skipped, aloud. The Python is Debian's own,
 for it has Debian's packages.
@@ -42,15 +42,18 @@ Component "notify.localhost"
 Component "rooms.localhost" "muc"
     restrict_room_creation = true
 """
-# Who gets it: at once with a receipt, without one, with one that is late; nobody, in two ways.
+# Who gets it: at once with a receipt, without one, with one that is late, and behind a message of more than 1 MiB; nobody, in two ways.
 OUTCOMES = {
     "romeo@localhost": "Delivered nothing",
     "juliet@localhost": "Accepted nothing",
     "nurse@localhost": "Accepted Delivered",
+    "tybalt@localhost": "Accepted Delivered",
     "nobody@localhost": "Failed nothing",
     "nobody@rooms.localhost": "Dead nothing",
     "romeo@elsewhere.invalid": "Failed nothing",
 }
+# What Prosody lets a client send; it writes six octets for each quote.
+LONG = "'" * 200_000
 BODY = 'Juliet "J" <&> <juliet@example.org> wrote: 1 < 2 ]]> </body></message>: Grüße\nRomeo, where are you?'
 URL = "imap://joe@foo.com/Entw%C3%BCrfe;UIDVALIDITY=385759045/;UID=18"
 
@@ -80,7 +83,7 @@ def served(program, folder, ports, tally):
     key, certificate = certified(folder)
     accounts = folder / "data" / "localhost" / "accounts"
     accounts.mkdir(parents=True, exist_ok=True)
-    for name in ("mem", "romeo", "juliet", "nurse"):
+    for name in ("mem", "romeo", "juliet", "nurse", "tybalt"):
         (accounts / f"{name}.dat").write_text('return { ["password"] = "secret"; };\n')
     c2s, direct, component = ports[:3]
     config = folder / "prosody.cfg.lua"
@@ -107,6 +110,8 @@ def telephone(name, receipt, came):
 
     async def heard(message):
         came.append(message)
+        if name == "tybalt":
+            client.send_raw(f"<message to='{message['from']}'><body>{LONG}</body></message>")
         if receipt:
             await asyncio.sleep(receipt)
             client["xep_0184"].ack(message)
@@ -119,8 +124,8 @@ def telephone(name, receipt, came):
 async def told(program, folder, ports, certificate, tally):
     logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
     c2s, direct, component, relayed, nobody = ports[:5]
-    came = {name: [] for name in ("romeo", "juliet", "nurse")}
-    telephones = [telephone(name, receipt, came[name]) for name, receipt in (("romeo", 0), ("juliet", None), ("nurse", 3))]
+    came = {name: [] for name in ("romeo", "juliet", "nurse", "tybalt")}
+    telephones = [telephone(name, receipt, came[name]) for name, receipt in (("romeo", 0), ("juliet", None), ("nurse", 3), ("tybalt", 3))]
     for one in telephones:
         one.ca_certs = str(certificate)
         is_there = one.wait_until("session_start", 15)
