@@ -370,6 +370,10 @@ async fn a_random_walk_finds_no_difference() {
             4 if below(4) == 0 => Change::Forget(device("d")),
             5 if below(6) == 0 => Change::Purge,
             6 => {
+                // An account of which nothing is kept any more, one engine still knows.
+                let seen = Device { name: device("e"), source: Source::Id, first_seen: step, last_seen: step };
+                save(&memory, "joe", Change::Seen(seen.clone())).await;
+                save(&database, "joe", Change::Seen(seen)).await;
                 let state = (below(3) > 0).then(|| step.to_string().into());
                 Change::Turn(Turn { looked: vec![(mailbox.into(), state)], ..Turn::default() })
             }
