@@ -135,6 +135,8 @@ pub struct AdminState {
 pub trait Operated: Send + Sync + 'static {
     /// How it is.
     fn status(&self) -> status::Status;
+    /// Sets the metrics that are found out when they are asked for.
+    fn measure(&self);
     /// Takes over a changed configuration, as SIGHUP does, and counts that; says what came into force, or why the old one
     /// stays.
     fn reload(&self) -> Reloading<'_>;

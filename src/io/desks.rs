@@ -14,7 +14,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -74,6 +74,8 @@ struct Signals {
     wants_line: AtomicBool,
     /// There was no room for an order.
     missed: AtomicBool,
+    /// Since when the oldest news wait, in seconds since 1970; 0: there are none.
+    oldest: AtomicU64,
 }
 
 /// Orders that wait for a desk. It takes them at once, unless the store does not answer: then there is room for some minutes of a busy account.
@@ -144,6 +146,12 @@ impl Desks {
     /// The same, where there is one: whoever hears so is to bring it, and nobody else.
     pub fn takes_line(&self, account: &AccountName) -> bool {
         self.desks.get(account).is_some_and(|door| door.signals.wants_line.swap(false, Relaxed))
+    }
+
+    /// Since when the oldest news of all accounts wait, in seconds since 1970; none: there are none.
+    pub fn oldest(&self) -> Option<u64> {
+        let oldest = self.desks.iter().map(|door| door.signals.oldest.load(Relaxed));
+        oldest.filter(|oldest| *oldest > 0).min()
     }
 
     /// The program ends: nothing more is begun, and what is known is on the disk behind this.
@@ -275,6 +283,9 @@ mod tests {
             assert!(desks.tell(&account, Order::Provisioned));
         }
         assert!(!signals.missed.load(Relaxed));
+        assert_eq!(desks.oldest(), None);
+        signals.oldest.store(17, Relaxed);
+        assert_eq!(desks.oldest(), Some(17));
         assert!(desks.tell(&account, Order::Provisioned), "there is a desk");
         assert!(signals.missed.load(Relaxed), "and it hears that there was more");
         assert_eq!(std::iter::from_fn(|| waiting.try_recv().ok()).count(), ORDERS);

@@ -106,6 +106,7 @@ pub const METRICS: &[Metric] = &[
     NOTICES,
     NOTICE_LATENCY,
     NOTICES_WAITING,
+    NOTICES_OLDEST,
     SILENT_DEATHS,
     NOTICES_BARRED,
     FEED_EVENTS,
@@ -253,6 +254,12 @@ const NOTICES_WAITING: Metric = gauge(
     Unit::Count,
     &[],
     "Routes with news that nobody has told yet: devices that are away and wait, for a moment, a limit or a provider.",
+);
+const NOTICES_OLDEST: Metric = gauge(
+    "lemonade_notify_oldest_timestamp_seconds",
+    Unit::Seconds,
+    &[],
+    "When the oldest of these news were seen; 0 where there are none.",
 );
 const NOTICES_BARRED: Metric = gauge(
     "lemonade_notify_barred",
@@ -729,6 +736,8 @@ pub struct Meters {
     pub notice_latency: Family<Channel, Histogram>,
     /// Routes with news that nobody has told, moved by [`Held`].
     pub notices_waiting: Gauge,
+    /// When the oldest of these news were seen, in seconds since 1970: set when it is asked for.
+    pub notices_oldest: Gauge,
     /// Connections that died without a word, by whose.
     pub silent_deaths: Family<Peer, Counter>,
     /// Routes that tell nothing yet, moved by [`Held`].
@@ -817,6 +826,7 @@ impl Meters {
             notices: family(&NOTICES, &[], |key| recorder.register_counter(key, &ABOUT)),
             notice_latency: family(&NOTICE_LATENCY, &[], |key| recorder.register_histogram(key, &ABOUT)),
             silent_deaths: family(&SILENT_DEATHS, &[], |key| recorder.register_counter(key, &ABOUT)),
+            notices_oldest: recorder.register_gauge(&key(&NOTICES_OLDEST, Vec::new()), &ABOUT),
             notices_waiting: recorder.register_gauge(&key(&NOTICES_WAITING, Vec::new()), &ABOUT),
             notices_barred: family(&NOTICES_BARRED, &[], |key| recorder.register_gauge(key, &ABOUT)),
             fed: family(&FEED_EVENTS, &[], |key| recorder.register_counter(key, &ABOUT)),

@@ -67,6 +67,10 @@ impl Running {
 }
 
 impl Operated for Running {
+    fn measure(&self) {
+        self.shell.meters.notices_oldest.set(self.shell.desks.oldest().unwrap_or_default() as f64);
+    }
+
     fn status(&self) -> Status {
         let setup = self.shell.setup.load();
         let listening = |listening: &Arc<super::listener::Listening>| Listening {

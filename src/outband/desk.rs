@@ -674,11 +674,11 @@ impl Desk {
         self.devices.values().flat_map(|device| device.routes.iter().map(view)).collect()
     }
 
-    /// How many routes have something that nobody has told, of devices that are away and want to be told.
-    pub fn waiting(&self, now: Moment) -> usize {
-        let away = self.devices.values().filter(|device| !device.presence.is_present(now.time, &self.rules.presence));
-        let waits = |held: &&Held| held.route.channel.is_some() && held.route.marks.any_fresh();
-        away.flat_map(|device| device.routes.values()).filter(waits).count()
+    /// Since when each route that has something to tell waits, of devices that are away and want to be told.
+    pub fn waiting(&self, now: Moment) -> impl Iterator<Item = Duration> {
+        let is_away = move |device: &&Device| !device.presence.is_present(now.time, &self.rules.presence);
+        let routes = self.devices.values().filter(is_away).flat_map(|device| device.routes.values());
+        routes.filter(|held| held.route.channel.is_some()).filter_map(|held| held.route.marks.oldest_fresh())
     }
 
     /// Why routes tell nothing yet.

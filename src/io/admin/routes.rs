@@ -76,6 +76,7 @@ async fn readyz(State(state): Admin) -> Response {
 
 async fn metrics(State(state): Admin) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    state.shell.measure();
     (kind, state.meters.render()).into_response()
 }
 

@@ -28,6 +28,8 @@ struct Shell {
 }
 
 impl Operated for Shell {
+    fn measure(&self) {}
+
     fn status(&self) -> Status {
         Status {
             draining: self.draining.load(Relaxed),

@@ -660,7 +660,10 @@ impl Task {
             let meters = self.shell.meters.backend(&self.account.backend);
             self.watching = Some((watching, Held::new(&meters.watches[watching])));
         }
-        self.waiting.resize_with(self.desk.waiting(moment()), || Held::new(&self.shell.meters.notices_waiting));
+        let waiting: Vec<_> = self.desk.waiting(moment()).collect();
+        self.waiting.resize_with(waiting.len(), || Held::new(&self.shell.meters.notices_waiting));
+        let oldest = waiting.into_iter().min().unwrap_or_default();
+        self.signals.oldest.store(oldest.as_secs(), Relaxed);
         let bars = self.desk.bars(moment());
         if !self.barred.iter().map(|(bar, _)| *bar).eq(bars.iter().copied()) {
             let held = |bar: Bar| (bar, Held::new(&self.shell.meters.notices_barred[bar.into()]));
