@@ -105,7 +105,7 @@ pub enum Order {
     /// A session of this device has done something that leaves no trace in a mailbox.
     Happened(DeviceName, Box<Event>),
     /// A session sees messages in a mailbox up to this UID.
-    Stirred(Box<[u8]>, Option<u32>, u32),
+    Stirred(SessionId, Box<[u8]>, Option<u32>, u32),
     /// A device was shown a mailbox up to this UID.
     Shown(DeviceName, Box<[u8]>, Option<u32>, u32),
     /// The network says this of a notice.
@@ -203,7 +203,7 @@ impl Door {
     }
 }
 
-/// Begins a desk for every account that has routes, each in its moment: backends are not to be asked by all at once.
+/// Begins a desk for every account of which somebody may want to hear, each in its moment: backends are not to be asked by all at once.
 pub async fn resume(shell: Arc<Shell>) {
     let mut pause = Duration::from_secs(1);
     let accounts = loop {
@@ -253,14 +253,15 @@ async fn run(
     signals: Arc<Signals>,
     delay: Duration,
 ) {
-    if let Some(mut task) = Task::new(&shell, &account, signals, delay).await {
+    if let Some(mut task) = Task::new(&shell, &account, Arc::clone(&signals), delay).await {
         // Who is there says so.
         shell.registry.attend(&account);
         task.work(&mut orders).await;
     }
     shell.desks.desks.remove(&account);
     orders.close();
-    let mut again = false;
+    // What had no room may have been news of that kind.
+    let mut again = signals.missed.load(Relaxed);
     while let Some(order) = orders.recv().await {
         again |= matches!(order, Order::Provisioned);
     }

@@ -86,6 +86,11 @@ impl Line {
         Some(Self { transport, aside, heard, login: None, patience, meters, _counted: counted })
     }
 
+    /// Whether the backend has let us in.
+    pub fn is_in(&self) -> bool {
+        self.login.is_none()
+    }
+
     /// Whether it may have another errand.
     pub fn is_free(&self) -> bool {
         self.aside.is_free()

@@ -551,7 +551,7 @@ impl Visit {
             self.attend(session.is_idle(), client);
         }
         if let Some((mailbox, uidvalidity, next)) = self.desk.as_mut().and_then(|desk| desk.saw(session.shown())) {
-            self.tell_desk(Order::Stirred(list::canonical(&mailbox), uidvalidity, next));
+            self.tell_desk(Order::Stirred(self.client.seat.id(), list::canonical(&mailbox), uidvalidity, next));
         }
         if let Some(idles) = self.desk.as_mut().and_then(|desk| desk.idles(session.is_idle())) {
             self.sign(Sign::Idles(idles));

@@ -259,6 +259,7 @@ impl Desk {
         self.count_devices();
         let is_told = |name: &Name| self.subscriptions.iter().any(|one| one.mailbox == *name);
         self.counts.retain(|name, _| is_told(name));
+        self.asleep.retain(|way, _| self.subscriptions.iter().any(|one| one.way == *way));
         for device in self.devices.values_mut() {
             device.shown.retain(|name, _| is_told(name));
             device.routes.values_mut().for_each(|held| held.messages.retain(|name, _| is_told(name)));
@@ -521,7 +522,10 @@ impl Desk {
             let free = device.routes.iter().filter(|_| device.carrying.is_none());
             free.filter_map(|(way, held)| self.due_at(way, held, now)).chain(goes).min()
         };
-        self.devices.values().filter_map(of_device).min()
+        let asleep =
+            self.asleep.iter().filter(|(way, (_, was_there))| *was_there && !self.is_present(&way.device, now));
+        let called = asleep.map(|(_, (since, _))| *since + self.rules.patience.wake.0);
+        self.devices.values().filter_map(of_device).chain(called).min()
     }
 
     /// The next notice that is due, if there is one: save the turn, and carry it.
@@ -591,15 +595,23 @@ impl Desk {
         Some(Carriage { way, kind, seq, since, delivery })
     }
 
-    /// A notice that was claimed, and is still here, is not to go where the device has come meanwhile; a question is. Whether it stays here.
-    pub fn recall(&mut self, way: &Way, seq: u64, now: Moment) -> bool {
-        let asks = self.held(way).and_then(|held| held.route.question.as_ref()).is_some_and(|it| it.seq == seq);
-        let stays = !asks && self.is_present(&way.device, now);
-        if stays {
-            self.note(Some(&way.device), &Name(Box::default()), "", seq, "not sent: the device is there", now);
-            self.settle(way, seq, Outcome::Failed, now);
-        }
-        stays
+    /// A notice that was claimed, and is still here, is not to go where the device has come meanwhile, or may have (`unsure`); a question is. Neither
+    /// goes to an address that is not the device's any more. Whether it stays here.
+    pub fn recall(&mut self, way: &Way, seq: u64, unsure: bool, now: Moment) -> bool {
+        let is_present = self.is_present(&way.device, now);
+        let route = self.held(way).map(|held| &held.route);
+        let asks = route.is_some_and(|route| route.question.as_ref().is_some_and(|question| question.seq == seq));
+        let tells = route.is_some_and(|route| route.in_flight.as_ref().is_some_and(|flight| flight.subject.seq == seq));
+        let why = match () {
+            () if asks => return false,
+            () if !tells => "not sent: the address is another one now",
+            () if is_present => "not sent: the device is there",
+            () if unsure => "not sent: the device may be there",
+            () => return false,
+        };
+        self.note(Some(&way.device), &Name(Box::default()), "", seq, why, now);
+        self.settle(way, seq, Outcome::Failed, now);
+        true
     }
 
     /// What has become of a notice that was carried.
@@ -772,15 +784,22 @@ impl Desk {
         self.on(&new, Input::Provisioned(kind), now);
     }
 
-    /// Of the routes of a device that wants to be told over none, the one that has told last goes on: it is not over.
+    /// Of the routes of a device that wants to be told over none, the one that has told last goes on, with what the others would have told.
     fn silence(&mut self, device: DeviceName, over: &mut Vec<Way>, now: Moment) {
         let seq = |way: &Way| self.devices.get(&way.device)?.routes.get(way).map(|held| held.route.seq);
         let own = over.iter().filter(|way| way.device == device);
         let Some(last) = own.max_by_key(|way| seq(way)).cloned() else { return };
-        over.retain(|way| *way != last);
+        let others: Vec<_> = over.extract_if(.., |way| way.device == device).filter(|way| *way != last).collect();
         let nowhere = subscription::nowhere(device);
         if last != nowhere {
-            self.readdress(&last, nowhere, None, now);
+            self.readdress(&last, nowhere.clone(), None, now);
+        }
+        for other in others.iter().filter_map(|way| self.end(way)).collect::<Vec<_>>() {
+            let news = |event| marks::News { event, unseen: None, rings: true, urgent: false };
+            fresh(&other.route).iter().for_each(|event| self.on(&nowhere, Input::Event(news(event)), now));
+            if other.route.ring != Ring::default() {
+                self.on(&nowhere, Input::Missed, now);
+            }
         }
     }
 

@@ -92,8 +92,6 @@ struct Place {
     head: Option<(u32, u32)>,
     /// Connections that were lost over it since all was known of it.
     losses: u32,
-    /// A session shows it, where nobody else can look.
-    is_shown: bool,
 }
 
 /// What is to be done next.
@@ -143,9 +141,7 @@ impl Watch {
             let cursor = known.get(&mailbox).copied();
             let place = match before.remove(&mailbox) {
                 Some(place) => Place { wish, ..place },
-                None => {
-                    Place { wish, cursor, due: Duration::ZERO, count: None, head: None, losses: 0, is_shown: false }
-                }
+                None => Place { wish, cursor, due: Duration::ZERO, count: None, head: None, losses: 0 },
             };
             self.places.insert(mailbox, place);
         }
@@ -180,7 +176,6 @@ impl Watch {
     /// what, and what they say, nobody knows, and a UID may be larger than it was taken for.
     pub fn seen(&mut self, mailbox: &[u8], seen: Cursor) -> Option<News> {
         let place = self.places.get_mut(mailbox)?;
-        place.is_shown = true;
         let known = place.cursor.filter(|known| known.uidvalidity == seen.uidvalidity);
         if known.is_some_and(|known| known.next >= seen.next) {
             return None;
@@ -216,9 +211,9 @@ impl Watch {
     }
 
     /// The connection was lost: on the next one all is looked at, from where it was. A mailbox over which that happens again and again takes
-    /// nothing from the others.
-    pub fn lost(&mut self, now: Duration) {
-        let asked = self.doing.take().filter(|doing| !matches!(doing, Doing::Listen(_)));
+    /// nothing from the others. `was_in`: the backend has let us in, so that it was not the login over which it was lost.
+    pub fn lost(&mut self, was_in: bool, now: Duration) {
+        let asked = self.doing.take().filter(|doing| was_in && !matches!(doing, Doing::Listen(_)));
         if let Some(place) = asked.and_then(|doing| self.places.get_mut(doing.mailbox())) {
             place.losses += 1;
         }
@@ -226,13 +221,13 @@ impl Watch {
         for place in self.places.values_mut() {
             let later = || now.saturating_add(self.pace.every * place.losses.min(5));
             place.due = if place.losses < MOST_LOST { Duration::ZERO } else { later() };
-            (place.count, place.is_shown) = (None, false);
+            place.count = None;
         }
     }
 
-    /// Whether sessions have shown every mailbox since nobody else could look.
-    pub fn is_shown(&self) -> bool {
-        self.places.values().all(|place| place.is_shown)
+    /// The mailboxes that are looked after.
+    pub fn mailboxes(&self) -> impl Iterator<Item = &[u8]> {
+        self.places.keys().map(|mailbox| &**mailbox)
     }
 
     /// What is to be done now. What came of an errand is told before the next one is asked for.
@@ -401,7 +396,8 @@ impl Watch {
 
     /// Where news are most likely: INBOX, else the mailbox that was looked at last.
     fn foremost(&self) -> Option<Box<[u8]>> {
-        let named = |name: &[u8]| self.places.get_key_value(name).map(|(name, _)| name.clone());
+        let is_sound = |(_, place): &(_, &Place)| place.losses < MOST_LOST;
+        let named = |name: &[u8]| self.places.get_key_value(name).filter(is_sound).map(|(name, _)| name.clone());
         let last = || named(self.last.as_ref()?);
         named(b"INBOX").or_else(last).filter(|_| !self.deaf)
     }

@@ -363,7 +363,7 @@ fn walk(seed: u64) {
                     Mailbox { uidvalidity: uidvalidity + 1, next: 1, messages: Vec::new(), grows: false };
                 settled = false;
             }
-            5 => watch.lost(now),
+            5 => watch.lost(true, now),
             6 => {
                 watch = watching(
                     &[("INBOX", Wish { heads: true, ..Wish::default() })],
@@ -395,7 +395,7 @@ fn walk(seed: u64) {
                 *found.entry((news.uidvalidity, uid)).or_default() += 1;
             }
         }
-        watch.lost(now);
+        watch.lost(true, now);
     }
     let wrong: Vec<_> = found.iter().filter(|(_, count)| **count != 1).collect();
     assert!(wrong.is_empty(), "SEED={seed}: {wrong:?}");
@@ -422,7 +422,7 @@ fn what_was_half_found_when_the_connection_broke_is_found_again() {
             let (outcome, examined) = backend.run(&errand);
             assert_eq!(watch.told(outcome, examined, at(0)), None);
         }
-        watch.lost(at(0));
+        watch.lost(true, at(0));
     }
     assert_eq!(arrived(&look(&mut watch, &mut backend, at(0))), ["INBOX 1"]);
 }
@@ -443,7 +443,7 @@ fn a_question_that_costs_connections_is_given_up_and_takes_nothing_from_other_ma
         };
         if matches!(&errand.task, Task::Ask { verb, .. } if verb.name == "UID SEARCH") {
             searches += 1;
-            watch.lost(now);
+            watch.lost(true, now);
             continue;
         }
         let (outcome, examined) = backend.run(&errand);
@@ -454,6 +454,20 @@ fn a_question_that_costs_connections_is_given_up_and_takes_nothing_from_other_ma
     let found = news.iter().find(|news| *news.mailbox == *b"INBOX").unwrap();
     assert_eq!((&found.matched, &found.head), (&vec![(program, found.arrived.clone())], &None), "it passes");
     assert_eq!(found.arrived.to_string(), "1");
+}
+
+#[test]
+fn a_backend_that_lets_nobody_in_is_no_fault_of_a_mailbox() {
+    let mut backend = Backend::with(&["INBOX"]);
+    let wish = Wish { programs: vec![(*b"TEXT y").into()], heads: true };
+    let mut watch = watching(&[("INBOX", wish)], &[("INBOX", Cursor { uidvalidity: 7, next: 1 })]);
+    backend.inbox().deliver("y");
+    for _ in 0..9 {
+        assert!(matches!(watch.next(at(0)), Next::Run(_)));
+        watch.lost(false, at(0));
+    }
+    let news = look(&mut watch, &mut backend, at(0));
+    assert_eq!((arrived(&news), news[0].head.is_some()), (vec!["INBOX 1".to_owned()], true));
 }
 
 #[test]

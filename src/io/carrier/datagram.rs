@@ -28,6 +28,9 @@ const LONGEST: usize = 512;
 /// How many datagrams are under way. Each has a socket, of a device that is silent for 13 s; the open files are there for sessions.
 const AT_ONCE: usize = 256;
 
+/// So long a datagram that is to be acknowledged waits for its turn: its time was written before, and a device compares it with its own.
+const WAIT: Duration = Duration::from_secs(8);
+
 /// The carrier.
 #[derive(Debug)]
 pub struct Datagrams {
@@ -48,7 +51,13 @@ impl Datagrams {
         let Some(to) = addresses.iter().copied().find(|address| self.places.permit(address.ip())) else {
             return if addresses.is_empty() { Answer::Unreachable } else { Answer::Forbidden };
         };
-        let Ok(_turn) = self.at_once.acquire().await else { return Answer::Unreachable };
+        let _turn = match datagram.acknowledged_by {
+            None => None,
+            Some(_) => match tokio::time::timeout(WAIT, self.at_once.acquire()).await {
+                Ok(Ok(turn)) => Some(turn),
+                _ => return Answer::Unreachable,
+            },
+        };
         exchange(to, datagram, self.pauses).await.unwrap_or(Answer::Unreachable)
     }
 }
@@ -143,14 +152,18 @@ mod tests {
     #[tokio::test]
     async fn behind_those_under_way_the_next_waits_for_its_turn() {
         let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let datagram = datagram(device.local_addr().unwrap(), None);
-        let carrier = Datagrams { at_once: Semaphore::new(1), ..allowed() };
+        let to = device.local_addr().unwrap();
+        let keyed = datagram(to, Some(KEY.parse().unwrap()));
+        let carrier = Datagrams { at_once: Semaphore::new(1), pauses: [Duration::ZERO; 3], ..allowed() };
         let under_way = carrier.at_once.acquire().await.unwrap();
-        let mut next = std::pin::pin!(carrier.carry(&datagram));
+        assert_eq!(carrier.carry(&datagram(to, None)).await, Answer::Sent, "nobody answers, and so nothing waits");
+        device.recv(&mut [0; 16]).await.unwrap();
+        let mut next = std::pin::pin!(carrier.carry(&keyed));
         let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(next.as_mut().poll(cx))).await;
         assert!(polled.is_pending() && device.try_recv(&mut [0; 16]).is_err());
         drop(under_way);
-        assert_eq!(next.await, Answer::Sent);
+        assert_eq!(next.await, Answer::Silence);
+        assert!(device.try_recv(&mut [0; LONGEST]).is_ok());
     }
 
     #[tokio::test]

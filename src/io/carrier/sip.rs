@@ -222,9 +222,8 @@ impl Sip {
     /// A turn at the address, at its host, and among all, in this order: who waits for a slow place keeps nothing from the others.
     async fn turn(&self, message: &Message) -> Option<[OwnedSemaphorePermit; 3]> {
         let to = &message.to;
-        let host = format!("{}:{}", to.host().to_ascii_lowercase(), to.port(to.transport(self.settings.transport)));
         let address = self.addresses.turn(to.to_string()).await?;
-        let host = self.hosts.turn(host).await?;
+        let host = self.hosts.turn(to.host().to_ascii_lowercase()).await?;
         let one = self.at_once.clone().acquire_owned().await.ok()?;
         Some([address, host, one])
     }

@@ -2,7 +2,7 @@
 //!
 //!     linger    what a session has logged in with, while the session is there
 //!     sealed    the same; and of a user who wants it, kept in the store under a key that is not there
-//!     master    a login for all users
+//!     master    a login for all users; where the backend does not take it for this one, as linger
 //!
 //! A secret that was refused is not said again, and not kept. Requirement N16, architecture section 12.
 
@@ -136,9 +136,9 @@ impl Keys {
     /// Who looks after this account.
     pub(super) fn mode(&self, mode: Mode) -> WatchMode {
         match mode {
-            Mode::Master => WatchMode::Master,
+            Mode::Master if !self.shut => WatchMode::Master,
             Mode::Sealed if self.sealed.is_some() => WatchMode::Sealed,
-            Mode::Linger | Mode::Sealed | Mode::Off => WatchMode::Linger,
+            Mode::Linger | Mode::Sealed | Mode::Master | Mode::Off => WatchMode::Linger,
         }
     }
 }
@@ -233,6 +233,7 @@ mod tests {
             None,
         );
         assert_eq!(opener(&keys, Mode::Master), Some(Opener::Session), "who signs in can help");
+        assert_eq!(keys.mode(Mode::Master), WatchMode::Linger, "and is not kept for ever");
         assert_eq!(opener(&keys, Mode::Off), None);
     }
 }

@@ -73,8 +73,9 @@ pub(super) struct Task {
     over: Vec<Edit>,
     /// How to log in.
     keys: Keys,
-    /// Sessions that are there.
+    /// Sessions that are there, and which mailbox they have shown last.
     sessions: BTreeMap<SessionId, DeviceName>,
+    shown: BTreeMap<SessionId, Box<[u8]>>,
     /// So the user calls himself, and whether that is stored.
     name: Option<Arc<str>>,
     is_named: bool,
@@ -105,8 +106,8 @@ pub(super) struct Task {
     barred: Vec<(Bar, Held)>,
 }
 
-/// The connection, if it is there, and what came of an errand.
-type Looking = Pin<Box<dyn Future<Output = (Option<Line>, Outcome)> + Send>>;
+/// The connection, if it is there, what came of an errand, and whether the backend has let us in.
+type Looking = Pin<Box<dyn Future<Output = (Option<Line>, Outcome, bool)> + Send>>;
 
 /// What has become of a notice: of which route, its number, since when there was something to tell, and over which channel.
 type Carried = (Way, u64, Duration, Kind, Answer);
@@ -154,6 +155,7 @@ impl Task {
             over: Vec::new(),
             keys: Keys::default(),
             sessions: BTreeMap::new(),
+            shown: BTreeMap::new(),
             name: None,
             is_named: true,
             line: None,
@@ -201,6 +203,9 @@ impl Task {
             let may_carry = Instant::now() >= begins;
             if may_carry {
                 self.carry(orders).await;
+                if self.signals.missed.load(Relaxed) {
+                    continue;
+                }
             }
             if !self.desk.is_subscribed() && self.carries.is_empty() {
                 self.tell_status(false).await;
@@ -221,7 +226,7 @@ impl Task {
                     None => return self.end().await,
                 },
                 Some(carried) = self.carries.join_next() => self.settle(carried),
-                (line, outcome) = looked(&mut self.looking), if self.looking.is_some() => self.told(line, outcome),
+                (line, outcome, was_in) = looked(&mut self.looking), if self.looking.is_some() => self.told(line, outcome, was_in),
                 () = sleep(wake) => self.desk.advance(moment()),
             }
         }
@@ -232,6 +237,7 @@ impl Task {
         tracing::warn!(backend = %self.account.backend, "more has happened to an account than its desk could take: it asks anew");
         self.hear(orders).await;
         self.sessions.clear();
+        self.shown.clear();
         self.keys.all_went();
         self.desk.lose_sight(moment());
         let (now, linger) = (Instant::now(), self.shell.setup.load().config.outband.linger.0);
@@ -346,8 +352,11 @@ impl Task {
             self.save().await;
             let Some(Carriage { way, kind, seq, since, delivery }) = claimed else { return };
             self.hear(orders).await;
-            if self.desk.recall(&way, seq, moment()) {
-                continue;
+            let is_missed = self.signals.missed.load(Relaxed);
+            match self.desk.recall(&way, seq, is_missed, moment()) {
+                true if is_missed => return,
+                true => continue,
+                false => {}
             }
             let (shell, account) = (Arc::clone(&self.shell), Arc::clone(&self.account));
             self.carries.spawn(async move {
@@ -399,12 +408,15 @@ impl Task {
             }
             Order::Left(line) if self.line.is_none() && self.looking.is_none() => {
                 self.watch.may_listen(line.idles(), line.notifies());
-                self.watch.lost(moment().time);
+                self.watch.lost(true, now.time);
                 (self.line, self.opened_by, self.proven) = (Some(*line), None, true);
                 (self.blind, self.dim, self.pause) = (false, None, PAUSES.0);
             }
             Order::Left(line) => line.close().await,
-            Order::Stirred(mailbox, uidvalidity, next) => self.stirred(&mailbox, uidvalidity, next, now),
+            Order::Stirred(session, mailbox, uidvalidity, next) => {
+                self.shown.insert(session, mailbox.clone());
+                self.stirred(&mailbox, uidvalidity, next, now);
+            }
             Order::Shown(device, mailbox, uidvalidity, uidnext) => {
                 if let Some(uidvalidity) = uidvalidity {
                     self.watch.begin_at(&mailbox, Cursor { uidvalidity, next: uidnext });
@@ -430,6 +442,7 @@ impl Task {
             Sign::Goes(_) => {
                 self.keys.went(session);
                 self.sessions.remove(&session);
+                self.shown.remove(&session);
             }
             _ => {
                 // It said of itself that it is another device.
@@ -450,6 +463,9 @@ impl Task {
     /// A session sees what comes. Where nobody else can look, that is all there is.
     fn stirred(&mut self, mailbox: &[u8], uidvalidity: Option<u32>, next: u32, now: Moment) {
         let can_look = self.line.is_some() || self.looking.is_some() || self.key().is_some();
+        if !can_look && self.is_all_shown() {
+            (self.blind, self.dim) = (false, None);
+        }
         match uidvalidity {
             Some(uidvalidity) if !can_look => match self.watch.seen(mailbox, Cursor { uidvalidity, next }) {
                 Some(news) => self.tell(&news, now),
@@ -515,7 +531,8 @@ impl Task {
                 }
                 Outcome::Lost
             });
-            (Some(line).filter(Line::is_free), outcome)
+            let was_in = line.is_in();
+            (Some(line).filter(Line::is_free), outcome, was_in)
         }));
         self.leaves_at()
     }
@@ -554,11 +571,15 @@ impl Task {
 
     /// Whether sessions have been all there is for so long, and do not show all mailboxes that are looked after.
     fn is_dim(&mut self, now: Instant) -> bool {
-        *self.dim.get_or_insert(now) + DIM <= now && !self.watch.is_shown()
+        *self.dim.get_or_insert(now) + DIM <= now && !self.is_all_shown()
+    }
+
+    fn is_all_shown(&self) -> bool {
+        self.watch.mailboxes().all(|mailbox| self.shown.values().any(|shown| **shown == *mailbox))
     }
 
     /// What has come of it.
-    fn told(&mut self, line: Option<Line>, outcome: Outcome) {
+    fn told(&mut self, line: Option<Line>, outcome: Outcome, was_in: bool) {
         self.looking = None;
         let examined = line.as_ref().map(Line::examined).unwrap_or_default();
         self.line = line;
@@ -580,7 +601,7 @@ impl Task {
                     }
                     self.keys.refused(key, *opener);
                 }
-                self.watch.lost(moment().time);
+                self.watch.lost(was_in, moment().time);
             }
         }
     }
@@ -743,14 +764,14 @@ async fn await_receipt(
 }
 
 /// Connects. Whether we are let in is found out with the first errand.
-async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) -> (Option<Line>, Outcome) {
+async fn connect(shell: Arc<Shell>, account: Arc<AccountName>, key: Arc<Key>) -> (Option<Line>, Outcome, bool) {
     let connected = shell.dial_for(&account, Arc::clone(key.name())).await;
     let meters = shell.meters.backend(&account.backend);
     let counted = Held::new(&meters.auxiliary);
     let timeout = shell.setup.load().config.timeouts.backend.0;
     let line = connected.ok().and_then(|connected| Line::new(connected, &key, counted, timeout, meters));
     let outcome = if line.is_some() { Outcome::Busy } else { Outcome::Lost };
-    (line, outcome)
+    (line, outcome, false)
 }
 
 /// Writes entries of devices, and tells their sessions. Where that cannot be done it is counted and said.
@@ -782,7 +803,7 @@ fn statuses(entries: &[Entry]) -> BTreeMap<DeviceName, String> {
     entries.iter().filter_map(status).collect()
 }
 
-async fn looked(looking: &mut Option<Looking>) -> (Option<Line>, Outcome) {
+async fn looked(looking: &mut Option<Looking>) -> (Option<Line>, Outcome, bool) {
     match looking {
         Some(looking) => looking.await,
         None => std::future::pending().await,

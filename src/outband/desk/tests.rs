@@ -299,6 +299,18 @@ fn what_nobody_remembers_a_device_that_is_back_finds_by_comparing() {
 }
 
 #[test]
+fn a_device_that_wants_nothing_keeps_what_all_its_routes_had_to_tell() {
+    let work = subscription("phone", "Work", "192.0.2.7:6000", Format::Wakeup);
+    let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup), work.clone()]);
+    world.arrives("INBOX", "18");
+    world.arrives("Work", "5");
+    world.subscribe(&[]);
+    assert_eq!(world.rows.len(), 1);
+    world.subscribe(&[work]);
+    assert_eq!(world.desk.views(world.now())[0].fresh, 2);
+}
+
+#[test]
 fn who_was_told_to_sign_in_and_could_not_help_is_told_so_again_a_day_later() {
     let mut world = World::new(&[subscription("phone", "INBOX", CLEAR, Format::Wakeup)]);
     let called = |world: &mut World, seconds| {
@@ -313,6 +325,7 @@ fn who_was_told_to_sign_in_and_could_not_help_is_told_so_again_a_day_later() {
         world.sign("phone", sign);
         assert_eq!(called(&mut world, 10), 0, "else it would come and go for ever");
     }
+    assert_eq!(world.desk.next_at(world.now()), Some(Duration::from_secs(1_000_000 + 86_400)), "then it is looked");
     assert_eq!(called(&mut world, 86_400), 1);
     assert_eq!(called(&mut world, 86_400 * 40), 0, "it has not come since");
 }
@@ -324,9 +337,9 @@ fn what_is_claimed_does_not_go_to_a_device_that_has_come_meanwhile() {
     world.wait(3);
     let claimed = world.claim().unwrap();
     let now = world.now();
-    assert!(!world.desk.recall(&claimed.way, claimed.seq, now));
+    assert!(!world.desk.recall(&claimed.way, claimed.seq, false, now));
     world.sign("phone", Sign::Comes);
-    assert!(world.desk.recall(&claimed.way, claimed.seq, now));
+    assert!(world.desk.recall(&claimed.way, claimed.seq, false, now));
     world.sign("phone", Sign::Goes(End::Logout));
     world.wait(3);
     assert_eq!(world.sent(), one("phone", claimed.seq + 1), "it has not looked");
@@ -335,7 +348,9 @@ fn what_is_claimed_does_not_go_to_a_device_that_has_come_meanwhile() {
     world.sign("phone", Sign::Comes);
     let question = world.claim().unwrap();
     let now = world.now();
-    assert!(!world.desk.recall(&question.way, question.seq, now), "its user waits for it");
+    assert!(!world.desk.recall(&question.way, question.seq, true, now), "its user waits for it");
+    world.subscribe(&[]);
+    assert!(world.desk.recall(&question.way, question.seq, false, now), "that address is removed");
 }
 
 #[test]

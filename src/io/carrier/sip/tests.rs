@@ -374,7 +374,7 @@ async fn a_silent_host_takes_a_few_and_leaves_the_rest_to_others() {
     while told.len() < PER_HOST {
         told.insert(field(&heard.recv().await.unwrap(), "To").unwrap().to_owned());
     }
-    assert_eq!(carrier.carry(&message(&format!("sip:romeo@127.0.0.1:{alive}"))).await, sip(200));
+    assert_eq!(carrier.carry(&message(&format!("sip:romeo@localhost:{alive}"))).await, sip(200));
     while let Ok(request) = heard.try_recv() {
         assert!(told.contains(field(&request, "To").unwrap()), "one more waits");
     }
