@@ -5,7 +5,8 @@
 //!       192.0.2.2          the connection; it had the other half
 //!
 //! Each address has an even share of the time that is left, so that a silent one leaves some for the others. It is for places of an operator's:
-//! where users send us, each address is looked at before (`carrier`).
+//! where users send us, each address is looked at before (`carrier`). Below: the system's resolver and sockets. Above: [`super::dialer`] and
+//! [`super::carrier::server`]. Requirements A1, N20.
 
 use std::{io, net::SocketAddr};
 

@@ -73,9 +73,8 @@ pub(super) struct Task {
     over: Vec<Edit>,
     /// How to log in.
     keys: Keys,
-    /// Sessions that are there, and which mailbox they have shown last.
-    sessions: BTreeMap<SessionId, DeviceName>,
-    shown: BTreeMap<SessionId, Box<[u8]>>,
+    /// Sessions that are there.
+    sessions: BTreeMap<SessionId, Session>,
     /// So the user calls himself, and whether that is stored.
     name: Option<Arc<str>>,
     is_named: bool,
@@ -104,6 +103,13 @@ pub(super) struct Task {
     statuses: BTreeMap<DeviceName, String>,
     waiting: Vec<Held>,
     barred: Vec<(Bar, Held)>,
+}
+
+/// A session.
+struct Session {
+    device: DeviceName,
+    /// The mailbox that it has shown last.
+    shown: Option<Box<[u8]>>,
 }
 
 /// The connection, if it is there, what came of an errand, and whether the backend has let us in.
@@ -155,7 +161,6 @@ impl Task {
             over: Vec::new(),
             keys: Keys::default(),
             sessions: BTreeMap::new(),
-            shown: BTreeMap::new(),
             name: None,
             is_named: true,
             line: None,
@@ -237,7 +242,6 @@ impl Task {
         tracing::warn!(backend = %self.account.backend, "more has happened to an account than its desk could take: it asks anew");
         self.hear(orders).await;
         self.sessions.clear();
-        self.shown.clear();
         self.keys.all_went();
         self.desk.lose_sight(moment());
         let (now, linger) = (Instant::now(), self.shell.setup.load().config.outband.linger.0);
@@ -414,7 +418,9 @@ impl Task {
             }
             Order::Left(line) => line.close().await,
             Order::Stirred(session, mailbox, uidvalidity, next) => {
-                self.shown.insert(session, mailbox.clone());
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.shown = Some(mailbox.clone());
+                }
                 self.stirred(&mailbox, uidvalidity, next, now);
             }
             Order::Shown(device, mailbox, uidvalidity, uidnext) => {
@@ -442,11 +448,13 @@ impl Task {
             Sign::Goes(_) => {
                 self.keys.went(session);
                 self.sessions.remove(&session);
-                self.shown.remove(&session);
             }
             _ => {
                 // It said of itself that it is another device.
-                if let Some(before) = self.sessions.insert(session, device.clone()).filter(|before| *before != device) {
+                let known = self.sessions.entry(session);
+                let known = known.or_insert_with(|| Session { device: device.clone(), shown: None });
+                let before = std::mem::replace(&mut known.device, device.clone());
+                if before != device {
                     self.desk.sign(&before, session.number(), Sign::Goes(End::Logout), now);
                     came |= self.desk.sign(&device, session.number(), Sign::Comes, now);
                 }
@@ -575,7 +583,7 @@ impl Task {
     }
 
     fn is_all_shown(&self) -> bool {
-        self.watch.mailboxes().all(|mailbox| self.shown.values().any(|shown| **shown == *mailbox))
+        self.watch.mailboxes().all(|mailbox| self.sessions.values().any(|it| it.shown.as_deref() == Some(mailbox)))
     }
 
     /// What has come of it.
