@@ -1,12 +1,11 @@
 //! What the desk of an account is told of a session: that it is there, and what its client has seen.
 //!
-//!     S: * 24 EXISTS            told up to UID 102, in IDLE: perhaps it arrives
+//!     S: * 24 EXISTS            told up to UID 102: perhaps it arrives
 //!     C: DONE                   soon behind it: perhaps it was said before
-//!     C: b UID FETCH 101:*      perhaps it did not wait for the end of IDLE
-//!     C: c NOOP                 it has arrived
+//!     C: b UID FETCH 101:*      it has arrived
 //!
 //! What was written to a client may be lost on its way: that it has seen it shows when it speaks again, later than a message takes,
-//! or for the second time; where nothing was asked for, in IDLE, for the third time. Until then it would be told outband.
+//! or for the second time. Until then it would be told outband.
 //!
 //! Whether what was written is acknowledged is the kernel's to know: the socket is given up when it is not for so long that the session does
 //! not count any more. So nobody looks at it, no timer runs, and the end of the session says how long that was. Requirement N3.
@@ -99,7 +98,7 @@ impl Attendance {
             None if self.told.len() == MOST => return,
             None => {}
         }
-        self.told.push(Told { seen, at: Instant::now(), left: if self.idles { 3 } else { 2 } });
+        self.told.push(Told { seen, at: Instant::now(), left: 2 });
     }
 
     /// The client says something: what it has seen by now, as far as that is new.
@@ -159,15 +158,6 @@ mod tests {
         session.saw(shown(19));
         session.saw(None);
         assert_eq!(session.confirmed(now + 2 * LATER), seen(19));
-    }
-
-    #[test]
-    fn in_idle_a_client_may_say_done_and_farewell_before_it_has_seen_anything() {
-        let now = Instant::now();
-        let mut session = Attendance::new(true, None);
-        session.saw(shown(18));
-        assert_eq!([session.confirmed(now), session.confirmed(now)], [[], []], "DONE, and LOGOUT");
-        assert_eq!(session.confirmed(now), [(Box::from(*b"INBOX"), Some(7), 18)]);
     }
 
     #[test]
